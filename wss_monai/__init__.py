@@ -1,0 +1,3 @@
+"""Weakly and semi-supervised segmentation of medical volumes, the MONAI way."""
+
+__version__ = "0.1.0"
