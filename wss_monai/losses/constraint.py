@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Constraint = descriptor x bounds x penalty."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from wss_monai.functional.descriptors import Descriptor
+
+
+class ConstraintLoss(nn.Module):
+    """Keep what a descriptor measures on the soft prediction between bounds.
+
+    Every finite side of the bounds is an inequality: z = (measure - upper) / scale or (lower - measure) / scale, with
+    z <= 0 where it holds. The penalties of a sample's finite sides are averaged, then the samples of the batch (a
+    sample without bounds counts 0), so that neither the number of classes nor the batch size changes the weight.
+
+    Sources: Kervadec et al., Medical Image Analysis 54 (2019), and arXiv 1904.04205; the division by a scale of the
+    bound instead of the image's size is ours.
+
+    Args:
+        descriptor: what is measured, e.g. ``Size()``.
+        penalty: what a violation costs, e.g. ``LogBarrierExtension(t=5)``.
+        classes: indices, or names where ``class_names`` is given, that the constraint acts on; all where None.
+        class_names: names of all classes, background first.
+        scale: a number, or the published divisor "domain" (voxels of the tensor), instead of the descriptor's scale.
+
+    Attributes:
+        violation: mean of max(z, 0) over all finite sides of the last batch, detached.
+
+    Raises:
+        ValueError: unknown classes or scale; bounds that do not fit the logits, are NaN, or, for the log-barrier, leave
+            no room between lower and upper.
+    """
+
+    uses_probs = True
+    target_keys = {
+        "bounds": "bounds_{term}",
+        "spacing": "spacing?",
+        "region": "region_{term}?",
+        "group": "group_{term}?",
+        "group_weight": "group_weight_{term}?",
+    }
+
+    def __init__(
+        self,
+        descriptor: Descriptor,
+        penalty: nn.Module,
+        classes: Sequence[int | str] | None = None,
+        class_names: Sequence[str] | None = None,
+        scale: float | str | None = None,
+    ) -> None:
+        super().__init__()
+        if isinstance(scale, str) and scale != "domain":
+            raise ValueError(f"scale must be a number, 'domain' or None, got {scale!r}.")
+        self.descriptor = descriptor
+        self.penalty = penalty
+        self.classes = None if classes is None else [_class_index(c, class_names) for c in classes]
+        self.scale = scale
+        self.violation = torch.zeros(())
+
+    def forward(
+        self,
+        logits: Tensor,
+        bounds: Tensor,
+        *,
+        probs: Tensor | None = None,
+        spacing: Tensor | None = None,
+        region: Tensor | None = None,
+        group: Tensor | None = None,
+        group_weight: Tensor | None = None,
+    ) -> Tensor:
+        """Mean cost of the batch, a scalar.
+
+        Args:
+            logits: (B, K, *spatial).
+            bounds: (B, K, M, 2) lower and upper in voxels of the tensor, infinite = no bound.
+            probs: softmax of the logits in float32, where it is at hand.
+            spacing: (B, D) voxel size in mm.
+            region: (B, 1, *spatial); the measure is taken where it is > 0.
+            group: (B,) integers; the measures of one group (the slices of a volume) are summed, and its members carry
+                the same bounds, which are about the whole group.
+            group_weight: (B,) how many slices a slice stands for; 1 where None.
+        """
+        if probs is None:
+            probs = torch.softmax(logits if logits.dtype == torch.float64 else logits.float(), 1)
+        bounds = bounds.to(probs)
+        self._check(logits, bounds)
+        if self.classes is not None:
+            probs, bounds = probs[:, self.classes], bounds[:, self.classes]
+        measure = self.descriptor(probs, spacing=spacing, region=region)
+        if measure.shape != bounds.shape[:-1]:
+            raise ValueError(
+                f"bounds of '{self.descriptor.name}' must be (B, K, M, 2) with (B, K, M) = {tuple(measure.shape)}, "
+                f"got {tuple(bounds.shape)}."
+            )
+        shape = tuple(probs.shape[2:])
+        if group is None:
+            scale = self._scale(bounds, shape)
+        else:
+            measure, bounds, scale = self._sum_groups(measure, bounds, shape, group, group_weight)
+        known = bounds.isfinite()
+        signed = torch.stack((bounds[..., 0] - measure, measure - bounds[..., 1]), -1)
+        z = torch.where(known, signed, -1.0) / scale
+        cost = torch.where(known, self.penalty(z), 0.0).flatten(1).sum(1)
+        sides = known.flatten(1).sum(1)
+        self.violation = torch.where(known, z.detach().relu(), 0.0).sum() / sides.sum().clamp(min=1)
+        return (cost / sides.clamp(min=1)).mean()
+
+    def _check(self, logits: Tensor, bounds: Tensor) -> None:
+        if bounds.dim() != 4 or bounds.shape[-1] != 2 or bounds.shape[:2] != logits.shape[:2]:
+            raise ValueError(
+                f"bounds must be (B, K, M, 2) for logits (B, K, *spatial) {tuple(logits.shape)}, "
+                f"got {tuple(bounds.shape)}."
+            )
+        room = bounds[..., 1] - bounds[..., 0]
+        wrong = ~(room > 0) if getattr(self.penalty, "strict_interior", False) else ~(room >= 0)
+        if bool(wrong.any()):
+            sample, index, component = (int(i) for i in wrong.nonzero()[0])
+            raise ValueError(
+                f"bounds of '{self.descriptor.name}' leave no room: lower and upper are "
+                f"{bounds[sample, index, component].tolist()} for sample {sample} of the batch, class {index}; "
+                "widen the interval (a log-barrier needs lower < upper)."
+            )
+
+    def _scale(self, bounds: Tensor, shape: tuple[int, ...]) -> Tensor:
+        if self.scale is None:
+            return self.descriptor.scale(bounds, shape)
+        return torch.full_like(bounds, float(torch.Size(shape).numel()) if self.scale == "domain" else self.scale)
+
+    def _sum_groups(
+        self, measure: Tensor, bounds: Tensor, shape: tuple[int, ...], group: Tensor, weight: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """One measure, one pair of bounds and one scale a group; the domain is all that the group stands for."""
+        if not self.descriptor.additive:
+            raise ValueError(f"'{self.descriptor.name}' of a volume is not the sum over its slices: give no group.")
+        weight = measure.new_ones(measure.shape[0]) if weight is None else weight.to(measure)
+        _, index = torch.unique(group, return_inverse=True)
+        groups = int(index.max()) + 1
+        total = measure.new_zeros(groups, *measure.shape[1:]).index_add(0, index, measure * weight.view(-1, 1, 1))
+        slices = weight.new_zeros(groups).index_add(0, index, weight)
+        spread = index.view(-1, 1, 1).expand_as(bounds[..., 0])
+        lower = total.new_zeros(total.shape).scatter_reduce(0, spread, bounds[..., 0], "amin", include_self=False)
+        upper = total.new_zeros(total.shape).scatter_reduce(0, spread, bounds[..., 1], "amax", include_self=False)
+        joint = torch.stack((lower, upper), -1)
+        scale = torch.cat(
+            [self._scale(joint[i : i + 1], (round(count), *shape)) for i, count in enumerate(slices.tolist())]
+        )
+        return total, joint, scale
+
+
+def _class_index(item: int | str, names: Sequence[str] | None) -> int:
+    if isinstance(item, int) and (names is None or 0 <= item < len(names)):
+        return item
+    if names is None:
+        raise ValueError(f"class {item!r} is a name: give class_names too.")
+    if item not in names:
+        raise ValueError(f"class {item!r} is not one of {list(names)}.")
+    return list(names).index(item)  # type: ignore[arg-type]

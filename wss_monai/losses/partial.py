@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Supervision by the labelled voxels alone.
+
+Targets are either class-index maps (B, 1, *spatial), 255 = unlabelled, or one-hot masks (B, K, *spatial), all zero =
+unlabelled. A batch without any labelled voxel costs 0 with zero gradient; unlabelled voxels never get a gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from wss_monai.functional import UNLABELLED
+
+
+class PartialCrossEntropyLoss(nn.Module):
+    """Cross-entropy, averaged over the labelled voxels of the batch.
+
+    Source: partial cross-entropy, Tang et al., CVPR 2018, eq. 2; Kervadec et al., Medical Image Analysis 54 (2019).
+
+    Args:
+        ignore_index: value of the unlabelled voxels of an index map.
+        classes: only voxels labelled with one of these classes supervise; all where None.
+        target_key: the key of the target dictionary that holds the map, in a ``WeightedSumLoss``.
+    """
+
+    uses_probs = False
+
+    def __init__(
+        self,
+        ignore_index: int = UNLABELLED,
+        classes: Sequence[int] | None = None,
+        target_key: str = "weak_label",
+    ) -> None:
+        super().__init__()
+        self.ignore_index = ignore_index
+        self.classes = classes
+        self.target_keys = {"target": target_key}
+
+    def forward(self, logits: Tensor, target: Tensor, *, probs: Tensor | None = None) -> Tensor:
+        """Scalar loss of ``logits`` (B, K, *spatial) on ``target`` (B, 1 or K, *spatial).
+
+        Raises:
+            ValueError: shapes that do not fit, or a class index that the logits do not have.
+        """
+        index = as_index_map(target, logits.shape, self.ignore_index, self.classes)
+        wide = logits if logits.dtype == torch.float64 else logits.float()
+        total = F.cross_entropy(wide, index, ignore_index=self.ignore_index, reduction="sum")
+        return total / (index != self.ignore_index).sum().clamp(min=1)
+
+
+class PartialDiceLoss(nn.Module):
+    """Soft Dice loss on the labelled voxels, a mean over samples and classes.
+
+    Equal to ``monai.losses.DiceLoss`` on the labelled voxels alone. A class without labelled voxels in a sample is
+    still pushed away from the sample's labelled voxels; a sample without any labelled voxel costs 0.
+
+    Args:
+        include_background: whether class 0 counts.
+        smooth: added to numerator and denominator.
+        ignore_index, classes, target_key: as in ``PartialCrossEntropyLoss``.
+    """
+
+    uses_probs = True
+
+    def __init__(
+        self,
+        include_background: bool = True,
+        smooth: float = 1e-5,
+        ignore_index: int = UNLABELLED,
+        classes: Sequence[int] | None = None,
+        target_key: str = "weak_label",
+    ) -> None:
+        super().__init__()
+        self.include_background = include_background
+        self.smooth = smooth
+        self.ignore_index = ignore_index
+        self.classes = classes
+        self.target_keys = {"target": target_key}
+
+    def forward(self, logits: Tensor, target: Tensor, *, probs: Tensor | None = None) -> Tensor:
+        """Scalar loss of ``logits`` (B, K, *spatial) on ``target`` (B, 1 or K, *spatial).
+
+        Raises:
+            ValueError: shapes that do not fit, or a class index that the logits do not have.
+        """
+        if probs is None:
+            probs = torch.softmax(logits if logits.dtype == torch.float64 else logits.float(), 1)
+        index = as_index_map(target, logits.shape, self.ignore_index, self.classes)
+        known = index != self.ignore_index
+        truth = F.one_hot(torch.where(known, index, 0), logits.shape[1]).movedim(-1, 1).to(probs) * known.unsqueeze(1)
+        seen = probs * known.unsqueeze(1)
+        overlap = (seen * truth).flatten(2).sum(-1)
+        total = seen.flatten(2).sum(-1) + truth.flatten(2).sum(-1)
+        dice = 1 - (2 * overlap + self.smooth) / (total + self.smooth)
+        return dice[:, 0 if self.include_background else 1 :].mean()
+
+
+class PartialDiceCELoss(nn.Module):
+    """Weighted sum of partial Dice and partial cross-entropy.
+
+    Args:
+        lambda_dice, lambda_ce: the weights.
+        include_background: whether class 0 counts in the Dice term.
+        ignore_index, classes, target_key: as in ``PartialCrossEntropyLoss``.
+    """
+
+    uses_probs = True
+
+    def __init__(
+        self,
+        lambda_dice: float = 1.0,
+        lambda_ce: float = 1.0,
+        include_background: bool = True,
+        ignore_index: int = UNLABELLED,
+        classes: Sequence[int] | None = None,
+        target_key: str = "weak_label",
+    ) -> None:
+        super().__init__()
+        self.lambda_dice = lambda_dice
+        self.lambda_ce = lambda_ce
+        self.dice = PartialDiceLoss(include_background, 1e-5, ignore_index, classes)
+        self.cross_entropy = PartialCrossEntropyLoss(ignore_index, classes)
+        self.target_keys = {"target": target_key}
+
+    def forward(self, logits: Tensor, target: Tensor, *, probs: Tensor | None = None) -> Tensor:
+        """Scalar loss of ``logits`` (B, K, *spatial) on ``target`` (B, 1 or K, *spatial)."""
+        dice = self.dice(logits, target, probs=probs)
+        return self.lambda_dice * dice + self.lambda_ce * self.cross_entropy(logits, target)
+
+
+def as_index_map(
+    target: Tensor, shape: Sequence[int], ignore_index: int = UNLABELLED, classes: Sequence[int] | None = None
+) -> Tensor:
+    """Index map (B, *spatial), int64, of a target that fits logits of that shape (B, K, *spatial).
+
+    Raises:
+        ValueError: shapes that do not fit, or a class index that the logits do not have.
+    """
+    batch, count, *spatial = shape
+    if target.shape == (batch, 1, *spatial):
+        index = target[:, 0].long()
+    elif target.shape == (batch, count, *spatial):
+        index = torch.where(target.sum(1) > 0, target.float().argmax(1), ignore_index)
+    else:
+        raise ValueError(
+            f"target must be an index map (B, 1, *spatial) or a one-hot mask (B, K, *spatial) for logits "
+            f"{tuple(shape)}, got {tuple(target.shape)}."
+        )
+    if index.device.type == "cpu":  # on a GPU the check would wait for the device; torch asserts there
+        wrong = (index != ignore_index) & ((index >= count) | (index < 0))
+        if bool(wrong.any()):
+            raise ValueError(
+                f"the index map holds class {int(index[wrong][0])}, but the logits have {count} classes "
+                f"(0..{count - 1}; unlabelled = {ignore_index})."
+            )
+    if classes is not None:
+        index = torch.where(torch.isin(index, torch.as_tensor(list(classes), device=index.device)), index, ignore_index)
+    return index

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Penalties: what a violation z of an inequality z <= 0 costs.
+
+Elementwise, any shape and floating type, no reduction; computed in float32 or the input's wider type.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+class QuadraticPenalty(nn.Module):
+    """max(z, 0)^2 (Kervadec et al., Medical Image Analysis 54, 2019, eq. 3)."""
+
+    strict_interior = False
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Cost of ``z`` (any shape); z <= 0 costs nothing."""
+        return _wide(z).relu() ** 2
+
+
+class ReLUPenalty(nn.Module):
+    """max(z, 0): the exact penalty, with a constant slope."""
+
+    strict_interior = False
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Cost of ``z`` (any shape); z <= 0 costs nothing."""
+        return _wide(z).relu()
+
+
+class LogBarrierExtension(nn.Module):
+    """Log-barrier extension (Kervadec et al., "Constrained deep networks", arXiv 1904.04205, eq. 5).
+
+    -log(-z) / t for z <= -1/t^2, else the tangent line t z - log(1/t^2) / t + 1/t: continuous with a continuous
+    slope, finite for every z. It is not zero where z <= 0, and can be negative: log max(z, 0) as the violation.
+
+    Args:
+        t: sharpness; the slope beyond z = -1/t^2. Python's full precision; part of ``state_dict()``. A handler raises
+            it during training (``set_t``); the loss itself never does.
+
+    Raises:
+        ValueError: when ``t`` is not a positive finite number.
+    """
+
+    strict_interior = True
+
+    def __init__(self, t: float = 5.0) -> None:
+        super().__init__()
+        self.set_t(t)
+
+    def set_t(self, t: float) -> None:
+        """Set the sharpness."""
+        if not (math.isfinite(t) and t > 0):
+            raise ValueError(f"t must be a positive number, got {t}.")
+        self.t = float(t)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Cost of ``z`` (any shape)."""
+        z, t = _wide(z), self.t
+        edge = -1 / t**2
+        barrier = -torch.log(-z.clamp(max=edge)) / t
+        line = t * z + (2 * math.log(t) + 1) / t
+        return torch.where(z <= edge, barrier, line)
+
+    def get_extra_state(self) -> Tensor:
+        """t in full precision, whatever the module is cast to."""
+        return torch.tensor(self.t, dtype=torch.float64)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Restore t."""
+        self.set_t(float(state))
+
+    def extra_repr(self) -> str:
+        """Show t."""
+        return f"t={self.t}"
+
+
+def _wide(z: Tensor) -> Tensor:
+    return z if z.dtype in (torch.float32, torch.float64) else z.float()
