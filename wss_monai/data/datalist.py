@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The data list: which cases train, validate and test, as dictionaries in which every key is present."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wss_monai.data.leak_guard import check_no_leak
+from wss_monai.data.schema import BACKGROUND, Dataset, class_names_of, read_dataset
+from wss_monai.data.splits import SplitFile, fold_name, kfold, patient_count, read_split_file, stratified
+from wss_monai.functional import UNLABELLED
+
+__all__ = ["CASE_KEYS", "DataSplit", "load_cases"]
+
+CASE_KEYS = (
+    "case", "patient", "group", "phase", "image", "label", "weak_label", "label_values", "weak_values",
+    "tags", "slice_tags", "slice_axis", "undrawn_means_absent", "weak_kind",
+)  # fmt: skip
+"""Keys of every case dictionary."""
+
+logger = logging.getLogger(__name__)
+Parts = dict[str, list[str]]
+
+
+@dataclass(frozen=True)
+class DataSplit:
+    """Cases of a run, by part, sorted by patient and case.
+
+    Attributes:
+        training: case dictionaries with the keys `CASE_KEYS`.
+        validation: the same; empty where no patients were set apart.
+        test: the same.
+        class_names: background first; class indices in the cases count along it.
+        dataset: what the cases were read from.
+    """
+
+    training: list[dict[str, Any]]
+    validation: list[dict[str, Any]]
+    test: list[dict[str, Any]]
+    class_names: list[str]
+    dataset: Dataset
+
+    @property
+    def patients(self) -> Parts:
+        """Patients of each part, sorted, as run.json records them."""
+        parts = {"training": self.training, "validation": self.validation, "test": self.test}
+        return {part: sorted({case["patient"] for case in cases}) for part, cases in parts.items()}
+
+
+def load_cases(
+    dataset_dir: str | os.PathLike[str],
+    class_names: Sequence[str] | None = None,
+    split: str | os.PathLike[str] | None = None,
+    fold: int | str | None = None,
+    validation: float | str = 0.125,
+    seed: int = 0,
+    folds: int = 5,
+    patients: Sequence[str] | None = None,
+) -> DataSplit:
+    """List the cases of a data set, split by patient.
+
+    With a `split` file the file decides (see `read_split_file`): of its folds, `fold` is the test set and all other
+    patients train; of an explicit split, its lists are taken and patients that it leaves out are left out. Without
+    one, the `test` cases of dataset.json are the test set; where it has none, fold `fold` of `folds` seeded folds,
+    stratified by group, is. The result depends neither on the order of the file nor on global random state.
+
+    Args:
+        dataset_dir: folder with a `dataset.json`.
+        class_names: the classes by name, background first, in the order that the network uses; None: the data set's.
+        split: a split file, relative to the current folder or to `dataset_dir`.
+        fold: name of a fold, or its index from 0; None: the first.
+        validation: number of training patients (int), fraction of them (float, at least one patient), or name of a
+            fold, set apart for validation; drawn stratified by group. 0: none. An explicit split that lists
+            `validation` takes precedence.
+        seed: of the folds and of the draw.
+        folds: number of folds where neither a split file nor `test` cases say otherwise.
+        patients: use these patients only.
+
+    Returns:
+        The cases of each part; no volume has been opened.
+
+    Raises:
+        FileNotFoundError: the data set, a file of it, or the split file is missing.
+        ValueError: names, tags, split or patients do not fit; or a patient is on two sides.
+    """
+    dataset = read_dataset(dataset_dir)
+    names = _class_names(class_names, dataset)
+    groups = _groups(dataset)
+    wanted = _wanted(patients, groups, dataset)
+    file = None if split is None else read_split_file(_find_split(split, dataset))
+    if file is None:
+        parts, fold_lists, chosen = _default_parts(dataset, groups, wanted, fold, folds, seed)
+    else:
+        parts, fold_lists, chosen = _file_parts(file, dataset, groups, wanted, fold)
+    if "validation" not in parts:
+        parts = _take_validation(parts, validation, fold_lists, chosen, groups, seed)
+    if not parts["training"]:
+        raise ValueError(f"no patient of '{dataset.path}' is left for training; parts: {_counts(parts)}")
+    used = {patient for ids in parts.values() for patient in ids}
+    if left := sorted(set(groups) - used):
+        logger.info("left out %d patients of %s that the split does not use: %s", len(left), dataset.path, left)
+    cases = _cases(dataset, names, used)
+    lists = {
+        part: [case for case in cases if case["patient"] in set(parts.get(part, []))]
+        for part in ("training", "validation", "test")
+    }
+    check_no_leak(**lists)
+    return DataSplit(**lists, class_names=names, dataset=dataset)
+
+
+def _class_names(class_names: Sequence[str] | None, dataset: Dataset) -> list[str]:
+    if class_names is None:
+        return list(dataset.class_names)
+    if isinstance(class_names, str):
+        raise ValueError(f"class_names must be a list of names, got the text {class_names!r}")
+    names = list(class_names)
+    if not names or names[0] != BACKGROUND or len(set(names)) != len(names):
+        raise ValueError(f"class_names must start with '{BACKGROUND}' and name each class once, got {names}")
+    return names
+
+
+def _groups(dataset: Dataset) -> dict[str, str | None]:
+    """Map each patient to the group that the cases give, None where they give none."""
+    groups: dict[str, str | None] = {}
+    for case in dataset.training + dataset.test:
+        patient, group = case["patient"], case.get("group")
+        known = groups.setdefault(patient, group)
+        if known is None:
+            groups[patient] = group
+        elif group is not None and group != known:
+            raise ValueError(f"{dataset.path}: patient '{patient}' has the groups '{known}' and '{group}'; keep one")
+    return groups
+
+
+def _wanted(patients: Sequence[str] | None, groups: Mapping[str, Any], dataset: Dataset) -> set[str]:
+    if patients is None:
+        return set(groups)
+    if isinstance(patients, str):
+        raise ValueError(f"patients must be a list of names, got the text {patients!r}")
+    _refuse_unknown(patients, groups, "patients", dataset)
+    return set(patients)
+
+
+def _refuse_unknown(ids: Iterable[str], groups: Mapping[str, Any], where: str, dataset: Dataset) -> None:
+    if unknown := sorted(set(ids) - set(groups)):
+        raise ValueError(
+            f"{where} names {unknown}, who are not in {dataset.path} (it has e.g. {sorted(groups)[:3]}); "
+            "use the names of its 'patient' entries"
+        )
+
+
+def _find_split(split: str | os.PathLike[str], dataset: Dataset) -> Path:
+    for path in (Path(split), dataset.root / split):
+        if path.is_file():
+            return path
+    raise FileNotFoundError(f"no split file '{split}', neither in the current folder nor in '{dataset.root}'")
+
+
+def _default_parts(
+    dataset: Dataset, groups: dict[str, str | None], wanted: set[str], fold: int | str | None, folds: int, seed: int
+) -> tuple[Parts, Parts, str | None]:
+    """Split without a file: the test cases of dataset.json, else seeded folds."""
+    training = {case["patient"] for case in dataset.training}
+    test = {case["patient"] for case in dataset.test}
+    if test:
+        _refuse_shared(training, test, dataset)
+        if fold is not None:
+            logger.warning("fold=%r is not used: %s has test cases of its own", fold, dataset.path)
+        return {"training": sorted(training & wanted), "test": sorted(test & wanted)}, {}, None
+    try:
+        lists = kfold(wanted, groups, folds, seed)
+    except ValueError as error:
+        raise ValueError(f"{dataset.path}: {error}; pass fewer folds=, or a split file") from error
+    named = {f"fold{i + 1}": ids for i, ids in enumerate(lists)}
+    chosen = fold_name(fold, list(named), f"{folds} seeded folds")
+    return {"training": sorted(wanted - set(named[chosen])), "test": named[chosen]}, named, chosen
+
+
+def _refuse_shared(training: set[str], test: set[str], dataset: Dataset) -> None:
+    if shared := sorted(training & test):
+        raise ValueError(f"{dataset.path}: leak: patients {shared} are in 'training' and in 'test'; keep each in one")
+
+
+def _file_parts(
+    file: SplitFile, dataset: Dataset, groups: dict[str, str | None], wanted: set[str], fold: int | str | None
+) -> tuple[Parts, Parts, str | None]:
+    """Split as a file says."""
+    listed = [*(file.patients or []), *(p for ids in (file.folds or file.parts or {}).values() for p in ids)]
+    _refuse_unknown(listed, groups, f"split file {file.path}", dataset)
+    wanted = wanted if file.patients is None else wanted & set(file.patients)
+    if file.parts is not None:
+        if fold is not None:
+            logger.warning("fold=%r is not used: split file %s has no folds", fold, file.path)
+        parts = {part: sorted(set(ids) & wanted) for part, ids in file.parts.items()}
+        return {"test": [], **parts}, {}, None
+    named = {name: sorted(set(ids) & wanted) for name, ids in (file.folds or {}).items()}
+    chosen = file.fold_name(fold)
+    listed += [case["patient"] for case in dataset.training]
+    others = set(listed) & wanted
+    return {"training": sorted(others - set(named[chosen])), "test": named[chosen]}, named, chosen
+
+
+def _take_validation(
+    parts: Parts, validation: float | str, folds: Parts, chosen: str | None, groups: dict[str, str | None], seed: int
+) -> Parts:
+    """Move the validation patients out of the training patients."""
+    training = parts["training"]
+    if isinstance(validation, str):
+        if not folds:
+            raise ValueError(f"validation='{validation}' names a fold, but there are none; pass a number of patients")
+        name = fold_name(validation, list(folds), "folds of this split")
+        if name == chosen:
+            raise ValueError(f"validation='{validation}' is the test fold; validate on another of {list(folds)}")
+        taken = folds[name]
+    else:
+        n = patient_count(validation, len(training), "validation")
+        if n >= max(len(training), 1) and n > 0:
+            raise ValueError(
+                f"validation={validation!r} takes {n} of {len(training)} training patients, so that none is left; "
+                "ask for fewer (0 = no validation)"
+            )
+        taken = stratified(training, groups, n, np.random.RandomState(seed))
+    return {**parts, "training": sorted(set(training) - set(taken)), "validation": taken}
+
+
+def _counts(parts: Parts) -> dict[str, int]:
+    return {part: len(ids) for part, ids in parts.items()}
+
+
+def _cases(dataset: Dataset, names: list[str], used: set[str]) -> list[dict[str, Any]]:
+    cases = [case for case in dataset.training + dataset.test if case["patient"] in used]
+    return [_case(case, dataset, names) for case in sorted(cases, key=lambda case: (case["patient"], case["case"]))]
+
+
+def _case(case: dict[str, Any], dataset: Dataset, names: list[str]) -> dict[str, Any]:
+    """Make the dictionary of one case: absolute paths, class indices by name, every key."""
+    labels = dataset.labels_of(case)
+    own = class_names_of(labels)
+    lacking, strange = [n for n in names if n not in own], [n for n in own if n not in names]
+    if lacking or strange:
+        raise ValueError(
+            f"classes of case '{case['case']}' in {dataset.path}, {own}, do not match class_names {names}: the case "
+            f"lacks {lacking}, class_names lacks {strange}. Override class_names with the data set's names, or rename the "
+            f"values in its 'labels' (values may share a name; '{BACKGROUND}' takes what is not wanted)"
+        )
+    if case.get("image") is None:
+        raise ValueError(f"case '{case['case']}' in {dataset.path} has no 'image', which every run needs")
+    index = {name: i for i, name in enumerate(names)}
+    order = [own.index(name) for name in names]
+    tags, rows = case.get("tags"), case.get("slice_tags")
+    return {
+        "case": case["case"],
+        "patient": case["patient"],
+        "group": case.get("group"),
+        "phase": case.get("phase"),
+        "image": dataset.file_of(case, "image"),
+        "label": dataset.file_of(case, "label"),
+        "weak_label": dataset.file_of(case, "weak_label"),
+        "label_values": {value: index[name] for value, name in labels.items()},
+        "weak_values": {value: index.get(name, UNLABELLED) for value, name in dataset.weak_values.items()},
+        "tags": [-1] * len(names) if tags is None else [tags[i] for i in order],
+        "slice_tags": None if rows is None else [[row[i] for i in order] for row in rows],
+        "slice_axis": dataset.slice_axis,
+        "undrawn_means_absent": dataset.undrawn_means_absent,
+        "weak_kind": dataset.weak_kind,
+    }

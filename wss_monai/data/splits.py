@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Splits of patients: seeded draws and folds stratified by group, and the split file. Nothing here knows cases."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+__all__ = ["SplitFile", "kfold", "read_split_file", "split_patients", "stratified"]
+
+Groups = Mapping[str, "str | None"]
+
+
+def stratified(patients: Iterable[str], groups: Groups, n: int, R: np.random.RandomState) -> list[str]:
+    """Draw `n` patients, from each group in proportion to its size.
+
+    Shares that are no whole numbers go to the groups with the largest remainders, ties by lot. The draw does not
+    depend on the order of `patients`.
+
+    Args:
+        patients: patient ids, without repetition.
+        groups: patient -> group; patients that are missing here form one group.
+        n: how many to draw.
+        R: source of randomness.
+
+    Returns:
+        The drawn patients, sorted.
+
+    Raises:
+        ValueError: a patient comes twice, or `n` is negative or larger than the number of patients.
+    """
+    strata = _strata(patients, groups)
+    total = sum(map(len, strata))
+    if not 0 <= n <= total:
+        raise ValueError(f"n must lie between 0 and the number of patients, {total}; got {n}")
+    if n == 0:
+        return []
+    shares = np.array([n * len(stratum) / total for stratum in strata])
+    counts = np.floor(shares + 1e-9).astype(int)
+    lot = R.permutation(len(strata))
+    by_remainder = sorted(range(len(strata)), key=lambda i: (-round(float(shares[i] - counts[i]), 9), lot[i]))
+    for i in by_remainder[: n - int(counts.sum())]:
+        counts[i] += 1
+    drawn = [
+        stratum[j] for stratum, count in zip(strata, counts, strict=True) for j in R.permutation(len(stratum))[:count]
+    ]
+    return sorted(drawn)
+
+
+def kfold(patients: Iterable[str], groups: Groups, k: int, seed: int = 0) -> list[list[str]]:
+    """Deal patients into `k` folds, group by group, so that fold sizes and group shares differ by one at most.
+
+    Args:
+        patients: patient ids, without repetition, in any order.
+        groups: patient -> group; patients that are missing here form one group.
+        k: number of folds, from 2 to the number of patients.
+        seed: of the shuffle within each group.
+
+    Returns:
+        `k` sorted lists of patients.
+
+    Raises:
+        ValueError: a patient comes twice, or `k` is out of range.
+    """
+    strata = _strata(patients, groups)
+    total = sum(map(len, strata))
+    if not 2 <= k <= total:
+        raise ValueError(f"folds must lie between 2 and the number of patients, {total}; got {k}")
+    R = np.random.RandomState(seed)
+    shuffled = [stratum[j] for stratum in strata for j in R.permutation(len(stratum))]
+    return [sorted(shuffled[i::k]) for i in range(k)]
+
+
+def split_patients(
+    patients: Iterable[str], sizes: Mapping[str, float], R: np.random.RandomState, groups: Groups | None = None
+) -> dict[str, list[str]]:
+    """Split patients into named parts; who is in none of them is `training`.
+
+    Args:
+        patients: patient ids, without repetition, in any order.
+        sizes: part -> a number of patients (int) or a fraction of all of them (float below 1; rounded, but at
+            least one patient where it is above 0). `training` is what remains and is not named here.
+        R: source of randomness.
+        groups: patient -> group, to draw every part stratified by group.
+
+    Returns:
+        part -> sorted patients, `training` included.
+
+    Raises:
+        ValueError: a size is out of range, or no patient is left for training.
+    """
+    rest = sorted(patients)
+    total = len(rest)
+    counts = {part: patient_count(size, total, part) for part, size in sizes.items()}
+    if "training" in counts:
+        raise ValueError("sizes must not name 'training': it is what the other parts leave")
+    if sum(counts.values()) >= total:
+        raise ValueError(f"the parts {counts} leave none of the {total} patients for training; ask for fewer")
+    parts = {}
+    for part, count in counts.items():
+        parts[part] = stratified(rest, groups or {}, count, R)
+        rest = [patient for patient in rest if patient not in set(parts[part])]
+    return {"training": rest, **parts}
+
+
+def patient_count(size: float, total: int, name: str = "size") -> int:
+    """Turn a number (int) or a fraction (float in [0, 1)) of `total` patients into a number; fractions above 0 give >= 1.
+
+    Raises:
+        ValueError: `size` is neither.
+    """
+    if isinstance(size, bool) or not isinstance(size, (int, float)) or size < 0:
+        raise ValueError(f"{name} must be a number of patients or a fraction below 1, got {size!r}")
+    if isinstance(size, int):
+        return size
+    if size >= 1:
+        raise ValueError(f"{name}={size!r} is no fraction below 1; write a whole number to ask for that many patients")
+    return max(1, round(size * total)) if size > 0 else 0
+
+
+@dataclass(frozen=True)
+class SplitFile:
+    """What a split file says: either `folds`, or `training` with `validation` and `test`.
+
+    Attributes:
+        path: the file.
+        patients: the only patients to use, None for all of the data set.
+        folds: name -> test patients of the fold, None in an explicit split.
+        parts: explicit split: `training`, and those of `validation` and `test` that the file has; else None.
+    """
+
+    path: Path
+    patients: list[str] | None
+    folds: dict[str, list[str]] | None
+    parts: dict[str, list[str]] | None
+
+    def fold_name(self, fold: int | str | None) -> str:
+        """Give the name of a fold: by name, by index from 0, or the first one for None.
+
+        Raises:
+            ValueError: the file has no such fold.
+        """
+        return fold_name(fold, list(self.folds or {}), f"split file {self.path}")
+
+
+def fold_name(fold: int | str | None, names: Sequence[str], where: str) -> str:
+    """Find a fold among `names`: by name, by index from 0, or the first for None.
+
+    Raises:
+        ValueError: there is no such fold; the message names `where` they come from.
+    """
+    if fold is None:
+        return names[0]
+    if isinstance(fold, int) and not isinstance(fold, bool) and 0 <= fold < len(names):
+        return names[fold]
+    if isinstance(fold, str) and fold in names:
+        return fold
+    raise ValueError(f"no fold {fold!r} in the {where}; it has {list(names)} (or 0 to {len(names) - 1})")
+
+
+def read_split_file(path: str | os.PathLike[str]) -> SplitFile:
+    """Read a split file.
+
+    One of three forms, each with an optional `patients` list (the only ones to use):
+    `{"test": {"fold1": [patients], ...}}`, `{"folds": {"fold1": [patients], ...}}` (a plain list of lists is named
+    fold1, fold2 ...), or `{"training": [...], "validation": [...], "test": [...]}` of which `training` is required.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no JSON, has none of the forms, or puts one patient into two parts.
+    """
+    path = Path(path)
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"no split file '{path}'") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: not a JSON file: {error}") from error
+    if not isinstance(raw, dict):
+        raise ValueError(f"{path}: a split file holds a JSON object, got {type(raw).__name__}")
+    patients = None if raw.get("patients") is None else _ids(raw["patients"], path, "patients")
+    folds = raw.get("folds", raw.get("test") if isinstance(raw.get("test"), dict) else None)
+    if folds is not None:
+        if isinstance(folds, list):
+            folds = {f"fold{i + 1}": fold for i, fold in enumerate(folds)}
+        if not isinstance(folds, dict) or not folds:
+            raise ValueError(f"{path}: folds must be an object of lists of patients, got {folds!r}")
+        parts = {name: _ids(ids, path, name) for name, ids in folds.items()}
+        _disjoint(parts, path)
+        return SplitFile(path, patients, parts, None)
+    if "training" in raw:
+        parts = {part: _ids(raw[part], path, part) for part in ("training", "validation", "test") if part in raw}
+        _disjoint(parts, path)
+        return SplitFile(path, patients, None, parts)
+    raise ValueError(
+        f'{path}: neither {{"test": {{"fold1": [patients], ...}}}} nor {{"training": [...], "validation": [...], '
+        f'"test": [...]}}; it has the keys {sorted(raw)}'
+    )
+
+
+def _ids(ids: Any, path: Path, part: str) -> list[str]:
+    if not isinstance(ids, list) or not all(isinstance(item, str) and item for item in ids):
+        raise ValueError(f"{path}: '{part}' must be a list of patient names, got {ids!r}")
+    twice = sorted({item for item in ids if ids.count(item) > 1})
+    if twice:
+        raise ValueError(f"{path}: '{part}' names {twice} twice; name each patient once")
+    return ids
+
+
+def _disjoint(parts: Mapping[str, list[str]], path: Path) -> None:
+    seen: dict[str, str] = {}
+    for part, ids in parts.items():
+        for patient in ids:
+            if patient in seen:
+                raise ValueError(
+                    f"{path}: patient '{patient}' is in '{seen[patient]}' and in '{part}'; leave it in one"
+                )
+            seen[patient] = part
+
+
+def _strata(patients: Iterable[str], groups: Groups) -> list[list[str]]:
+    """Sort patients into lists, one a group, both in a fixed order."""
+    ids = sorted(patients)
+    twice = sorted({a for a, b in zip(ids, ids[1:], strict=False) if a == b})
+    if twice:
+        raise ValueError(f"patients {twice} come twice; name each patient once")
+    strata: dict[str, list[str]] = {}
+    for patient in ids:
+        strata.setdefault(groups.get(patient) or "", []).append(patient)
+    return [strata[group] for group in sorted(strata)]
