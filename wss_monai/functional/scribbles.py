@@ -4,7 +4,8 @@
 Inside, a curve is the longest path through the skeleton of the class (a ring is opened at a random place), smoothed,
 prolonged where the class is too round to have a skeleton, shortened, and bent at random as far as the room around it
 allows. In a 2D label a curve lies in the image; in a 3D label it runs through the volume, except that a border curve
-lies in one plane across a random axis. Use ``weak_labels.slicewise`` for a curve in every slice.
+lies in one plane, drawn among those across any axis with a chance in proportion to the squared area of the class there.
+Use ``weak_labels.slicewise`` for a curve in every slice.
 
 ``label``, ``R``, ``classes``, ``background`` and ``per_component`` are described in ``weak_labels``; without
 ``per_component`` a class gets one curve, in its largest component. Every class that is present gets at least one voxel.
@@ -103,9 +104,10 @@ def scribble_border(
     def curve(region: np.ndarray) -> np.ndarray:
         if region.ndim == 2:
             return _part(_border(region, inset, R), R.uniform(low, high), R)
-        axis = R.randint(3)
-        area = region.sum(axis=tuple(a for a in range(3) if a != axis))
-        plane = R.choice(len(area), p=area / area.sum())
+        areas = [region.sum(axis=tuple(a for a in range(3) if a != axis)) for axis in range(3)]
+        weight = np.square(np.concatenate(areas), dtype=float)
+        chosen = R.choice(len(weight), p=weight / weight.sum())
+        axis, plane = [(axis, plane) for axis in range(3) for plane in range(region.shape[axis])][chosen]
         flat = _part(_border(region.take(plane, axis), inset, R), R.uniform(low, high), R)
         return np.insert(flat, axis, plane, axis=1)
 
