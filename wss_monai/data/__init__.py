@@ -1,16 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finding cases and splitting them by patient."""
+"""Finding cases, splitting them by patient, and batches of them."""
 
 from __future__ import annotations
 
+from wss_monai.data.batch_loader import BatchLoader, VolumeBatchSampler
 from wss_monai.data.datalist import CASE_KEYS, DataSplit, load_cases
 from wss_monai.data.leak_guard import check_no_leak, patient_key
 from wss_monai.data.schema import Dataset, read_dataset, write_dataset
+from wss_monai.data.slice_store import PatchStore, SliceStore
 
 __all__ = [
     "CASE_KEYS",
+    "BatchLoader",
     "DataSplit",
     "Dataset",
+    "PatchStore",
+    "SliceStore",
+    "VolumeBatchSampler",
     "check_no_leak",
     "load_cases",
     "patient_key",

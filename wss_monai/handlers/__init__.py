@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ignite handlers that MONAI lacks."""
+
+from wss_monai.handlers.barrier_schedule import BarrierSchedule
+from wss_monai.handlers.checkpoint import TrainingCheckpoint
+from wss_monai.handlers.epoch_log import EpochLog
+from wss_monai.handlers.run_record import RunRecord
+from wss_monai.handlers.set_epoch import SetEpoch
+from wss_monai.handlers.validation_score import ValidationScore
+from wss_monai.handlers.volume_scores import VolumeScores
+
+__all__ = [
+    "BarrierSchedule",
+    "EpochLog",
+    "RunRecord",
+    "SetEpoch",
+    "TrainingCheckpoint",
+    "ValidationScore",
+    "VolumeScores",
+]

@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Transforms: from a case's files to tensors, weak labels, tags and bounds; and augmentation of whole batches."""
+
+from wss_monai.transforms.batch_augment import BatchAugment
+from wss_monai.transforms.bounds import (
+    BoxBounds,
+    BoxBoundsd,
+    ConstantBounds,
+    ConstantBoundsd,
+    LabelBounds,
+    LabelBoundsd,
+)
+from wss_monai.transforms.load_case import LoadCased
+
+__all__ = [
+    "BatchAugment",
+    "BoxBounds",
+    "BoxBoundsd",
+    "ConstantBounds",
+    "ConstantBoundsd",
+    "LabelBounds",
+    "LabelBoundsd",
+    "LoadCased",
+]

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Batches from an in-memory store; every draw is a function of (seed, epoch, iteration, rank)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+class Store(Protocol):
+    """What a loader asks of a store."""
+
+    volume: Tensor
+    volume_terms: set[str]
+
+    def __len__(self) -> int: ...
+
+    def batch(self, indices: Sequence[int], seed: int) -> dict[str, Tensor]:
+        """Plain tensors of the chosen samples."""
+
+
+class VolumeBatchSampler:
+    """Batches that hold whole volumes, for bounds on volumes in training on slices.
+
+    Args:
+        slices_per_volume: with a number, a stratified subset: the volume is divided along its axis into so many parts
+            and one slice of each is drawn, which stands for its whole part; None = all slices.
+        volumes_per_batch: volumes in a batch.
+
+    Raises:
+        ValueError: numbers below 1.
+    """
+
+    def __init__(self, slices_per_volume: int | None = None, volumes_per_batch: int = 1) -> None:
+        if volumes_per_batch < 1 or (slices_per_volume is not None and slices_per_volume < 1):
+            raise ValueError(
+                f"slices_per_volume and volumes_per_batch must be at least 1, got {slices_per_volume}, "
+                f"{volumes_per_batch}."
+            )
+        self.slices_per_volume = slices_per_volume
+        self.volumes_per_batch = volumes_per_batch
+
+    def batches(self, volume: Tensor, R: np.random.RandomState, ranks: int = 1) -> list[tuple[np.ndarray, np.ndarray]]:
+        """(indices, weights) of the batches of an epoch, for all ranks; ``volume`` (N,) says whose slice each is."""
+        order = R.permutation(np.unique(volume.numpy()))
+        out = []
+        for chosen in _chunks(order, self.volumes_per_batch, ranks):
+            picks = [self._pick(np.flatnonzero(volume.numpy() == v), R) for v in chosen]
+            out.append((np.concatenate([p[0] for p in picks]), np.concatenate([p[1] for p in picks])))
+        return out
+
+    def _pick(self, slices: np.ndarray, R: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
+        if self.slices_per_volume is None or len(slices) <= self.slices_per_volume:
+            return slices, np.ones(len(slices))
+        parts = np.array_split(slices, self.slices_per_volume)
+        return np.array([R.choice(part) for part in parts]), np.array([float(len(part)) for part in parts])
+
+
+class BatchLoader:
+    """Iterable of batches (dictionaries of plain tensors) for a MONAI trainer.
+
+    Besides the store's tensors a batch has ``draw``, the seed of everything that is still to be drawn for it, and,
+    with a ``VolumeBatchSampler``, ``group_<term>`` and ``group_weight_<term>`` for the terms about whole volumes and
+    ``group``, whose members get one geometric draw.
+
+    Args:
+        store: a store, or a function that makes one (called when first needed).
+        batch_size: samples in a batch of each process.
+        seed: with the epoch it fixes order and draws.
+        volume_sampler: batches of whole volumes instead of shuffled samples.
+
+    Raises:
+        ValueError: batch_size below 1, or bounds on volumes without ``volume_sampler``.
+    """
+
+    def __init__(
+        self,
+        store: Store | Callable[[], Store],
+        batch_size: int = 8,
+        seed: int = 0,
+        volume_sampler: VolumeBatchSampler | None = None,
+    ) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
+        self._store = store
+        self.batch_size = batch_size
+        self.seed = seed
+        self.volume_sampler = volume_sampler
+        self.epoch = 1
+        self._order: tuple[int, list[tuple[np.ndarray, np.ndarray]]] | None = None
+
+    @property
+    def store(self) -> Any:
+        """The store, made when first asked for."""
+        if callable(self._store):
+            self._store = self._store()
+        return self._store
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch (from 1) whose batches the next iteration gives."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self._batches()) // self._ranks()[1]
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        store = self.store
+        terms = sorted(store.volume_terms)
+        if terms and self.volume_sampler is None:
+            raise ValueError(
+                f"the bounds of {terms} are about whole volumes, but a batch of shuffled slices does not hold one: set "
+                "volume_sampler to a wss_monai.data.VolumeBatchSampler (the overlay volume_bounds.yaml does)."
+            )
+        rank, ranks = self._ranks()
+        for iteration, (indices, weights) in enumerate(self._batches()[rank::ranks]):
+            seed = _seed(self.seed, self.epoch, iteration, rank)
+            batch = store.batch(indices.tolist(), seed)
+            batch["draw"] = torch.tensor(seed)
+            if self.volume_sampler is not None:
+                batch["group"] = batch["volume"]
+                for term in terms:
+                    batch[f"group_{term}"] = batch["volume"]
+                    batch[f"group_weight_{term}"] = torch.as_tensor(weights, dtype=torch.float32)
+            yield batch
+
+    def _ranks(self) -> tuple[int, int]:
+        if dist.is_available() and dist.is_initialized():
+            return dist.get_rank(), dist.get_world_size()
+        return 0, 1
+
+    def _batches(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """The epoch's batches for all ranks; every sample once, no rank with fewer batches than another."""
+        if self._order is None or self._order[0] != self.epoch:
+            ranks = self._ranks()[1]
+            R = np.random.RandomState(_seed(self.seed, self.epoch) % 2**32)
+            if self.volume_sampler is not None:
+                order = self.volume_sampler.batches(self.store.volume, R, ranks)
+            else:
+                chunks = _chunks(R.permutation(len(self.store)), self.batch_size, ranks)
+                order = [(chunk, np.ones(len(chunk))) for chunk in chunks]
+            self._order = (self.epoch, order)
+        return self._order[1]
+
+
+def _chunks(order: np.ndarray, size: int, ranks: int) -> list[np.ndarray]:
+    """Cut into batches of at most ``size``, the same number for every rank, none empty where it can be."""
+    rounds = -(-len(order) // (size * ranks))
+    if len(order) < ranks:
+        raise ValueError(f"{len(order)} samples are too few for {ranks} processes.")
+    if ranks == 1:
+        return [order[i : i + size] for i in range(0, len(order), size)]
+    return np.array_split(order, rounds * ranks) if rounds * ranks <= len(order) else np.array_split(order, ranks)
+
+
+def _seed(*numbers: int) -> int:
+    """A seed below 2^62 from several numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 2)

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One of several named alternatives of a configuration."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+ALIASES = {"unconstrained": "partial", "constrained": "quadratic"}
+"""The tutorials' words for the modes."""
+
+
+def choose(name: str, value: str, choices: Mapping[str, Any]) -> Any:
+    """Return ``choices[value]``; ``name`` is the id of the setting, for the message.
+
+    Raises:
+        ValueError: no such choice; names the choices and the nearest one.
+    """
+    return choices[resolve(name, value, choices)]
+
+
+def resolve(name: str, value: str, choices: Any) -> str:
+    """The choice that ``value`` names, aliases of the modes included.
+
+    Raises:
+        ValueError: no such choice; names the choices and the nearest one.
+    """
+    key = ALIASES.get(value, value) if value not in choices else value
+    if key not in choices:
+        nearest = difflib.get_close_matches(str(value), list(choices), n=1, cutoff=0.4)
+        hint = f"; did you mean '{nearest[0]}'?" if nearest else ""
+        raise ValueError(f"{name} must be one of {list(choices)}, got '{value}'{hint}")
+    return key

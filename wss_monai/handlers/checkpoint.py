@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoints that are whole or not there, and the way back from them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from ignite.engine import Engine, Events
+
+FORMAT = 1
+logger = logging.getLogger(__name__)
+
+
+class TrainingCheckpoint:
+    """Save a run at the end of each epoch, and continue it.
+
+    Writes ``checkpoint.pt`` (everything that a run is: weights, optimiser, schedule, t of the log-barrier, best metric,
+    random states) and ``model.pt`` (the weights of the last epoch alone), each to a temporary file that then takes the
+    place of the former one; ``model_best.pt`` whenever the evaluator's key metric is at its best. Process 0 writes.
+
+    Args:
+        output_dir: the run's folder.
+        objects: name -> anything with ``state_dict`` and ``load_state_dict``; must have "network".
+        evaluator: whose best metric belongs to the run.
+        resume: continue ``checkpoint.pt`` of the folder.
+        interval: epochs between two checkpoints; the last epoch is always saved.
+
+    Raises:
+        FileNotFoundError: ``resume`` without a checkpoint.
+        ValueError: a checkpoint of another kind or network; an interrupted run in the folder that is not resumed.
+    """
+
+    def __init__(
+        self,
+        output_dir: str | os.PathLike[str],
+        objects: Mapping[str, Any],
+        evaluator: Engine | None = None,
+        resume: bool = False,
+        interval: int = 1,
+    ) -> None:
+        self.folder = Path(output_dir)
+        self.objects = dict(objects)
+        self.evaluator = evaluator
+        self.resume = resume
+        self.interval = max(1, interval)
+
+    @property
+    def path(self) -> Path:
+        """The checkpoint's file."""
+        return self.folder / "checkpoint.pt"
+
+    def attach(self, engine: Engine) -> None:
+        """Load when ``engine`` starts, save when its epochs end."""
+        engine.add_event_handler(Events.STARTED, self.start)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
+
+    def start(self, engine: Engine) -> None:
+        """Continue the run in the folder, or make sure that none is lost."""
+        if self.resume:
+            self._load(engine)
+            return
+        if self.path.is_file():
+            state = read_checkpoint(self.path)
+            if state["epoch"] < state["max_epochs"]:
+                raise ValueError(
+                    f"{self.folder} holds a run that stopped after epoch {state['epoch']} of {state['max_epochs']}: "
+                    "continue it with --resume true, choose another --output_dir, or remove the folder."
+                )
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def save(self, engine: Engine) -> None:
+        """Write the files of the epoch that ended."""
+        state = engine.state
+        last = state.epoch == state.max_epochs
+        if _rank() or not (last or state.epoch % self.interval == 0):
+            return
+        content = {
+            "format": FORMAT,
+            "epoch": state.epoch,
+            "iteration": state.iteration,
+            "max_epochs": state.max_epochs,
+            "objects": {name: value.state_dict() for name, value in self.objects.items()},
+            "random": _random_state(),
+            "best": self._best(),
+        }
+        network = content["objects"]["network"]
+        if self.evaluator is not None and self.evaluator.state.best_metric_epoch == state.epoch:
+            save_atomically(network, self.folder / "model_best.pt")
+        save_atomically(content, self.path)
+        save_atomically(network, self.folder / "model.pt")
+
+    def _best(self) -> dict[str, float]:
+        if self.evaluator is None:
+            return {}
+        state = self.evaluator.state
+        return {"metric": float(state.best_metric), "epoch": int(state.best_metric_epoch)}
+
+    def _load(self, engine: Engine) -> None:
+        content = read_checkpoint(self.path)
+        for name, value in self.objects.items():
+            if name not in content["objects"]:
+                raise ValueError(f"{self.path} has no '{name}': it is a checkpoint of another configuration.")
+            try:
+                value.load_state_dict(content["objects"][name])
+            except (RuntimeError, ValueError, KeyError) as error:
+                raise ValueError(f"{self.path} does not fit the '{name}' of this configuration: {error}") from error
+        if self.evaluator is not None and content["best"]:
+            self.evaluator.state.best_metric = content["best"]["metric"]
+            self.evaluator.state.best_metric_epoch = content["best"]["epoch"]
+        engine.state.epoch = content["epoch"]
+        engine.state.iteration = content["epoch"] * engine.state.epoch_length
+        _set_random_state(content["random"])
+        logger.info("continuing %s after epoch %d", self.path, content["epoch"])
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Content of a training checkpoint, on the CPU.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: an unreadable file or not a training checkpoint of this package.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no checkpoint {path} to resume; start without --resume.")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ValueError(f"cannot read the checkpoint {path}: {error}") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise ValueError(f"{path} is not a training checkpoint of this package (format {FORMAT}).")
+    return content
+
+
+def save_atomically(content: Any, path: Path) -> None:
+    """Write to a temporary file beside ``path``, then put it in its place: a failure leaves the former file whole."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _random_state() -> dict[str, Any]:
+    state: dict[str, Any] = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state_all()
+    return state
+
+
+def _set_random_state(state: Mapping[str, Any]) -> None:
+    torch.set_rng_state(state["cpu"])
+    if "cuda" in state and torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])
+
+
+def _rank() -> int:
+    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run was, for whoever looks at its folder later."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from torch import nn
+
+PACKAGES = ("wss_monai", "monai", "torch", "pytorch-ignite", "numpy")
+
+
+class RunRecord:
+    """Write ``run.json`` when training starts.
+
+    Args:
+        output_dir: the run's folder.
+        network: whose weights are counted.
+        patients: part -> patients.
+        class_names: background first.
+        settings: anything else that says what the run was: bundle, mode, seed, bounds_origin, dataset ...
+    """
+
+    def __init__(
+        self,
+        output_dir: str | os.PathLike[str],
+        network: nn.Module,
+        patients: Mapping[str, Sequence[str]],
+        class_names: Sequence[str],
+        settings: Mapping[str, Any],
+    ) -> None:
+        self.folder = Path(output_dir)
+        self.network = network
+        self.patients = {part: list(ids) for part, ids in patients.items()}
+        self.class_names = list(class_names)
+        self.settings = dict(settings)
+
+    def attach(self, engine: Engine) -> None:
+        """Act when ``engine`` starts."""
+        engine.add_event_handler(Events.STARTED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Write the file."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        device = engine.state.device
+        cuda = device is not None and device.type == "cuda"
+        record = {
+            **self.settings,
+            "class_names": self.class_names,
+            "max_epochs": engine.state.max_epochs,
+            "iterations_per_epoch": engine.state.epoch_length,
+            "parameters": sum(p.numel() for p in self.network.parameters()),
+            "device": torch.cuda.get_device_name(device) if cuda else f"CPU, {torch.get_num_threads()} thread(s)",
+            "machine": platform.machine(),
+            "versions": {name: version(name) for name in PACKAGES},
+            "patients": self.patients,
+        }
+        (self.folder / "run.json").write_text(json.dumps(record, indent=2, allow_nan=False) + "\n")

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How well a model does on held-out patients during training, with or without dense labels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import ignite.distributed as idist
+import torch
+import torch.nn.functional as F
+from ignite.engine import Engine
+from ignite.metrics import Metric
+from monai.data import MetaTensor
+from torch import Tensor
+
+from wss_monai.functional import UNLABELLED
+from wss_monai.functional.descriptors import Descriptor
+from wss_monai.metrics.measure import measure_prediction
+
+KEYS = ("weak", "dice")
+
+
+class ValidationScore(Metric):
+    """Score of whole volumes on the grid that the network sees.
+
+    The weak score is the mean of two numbers in 0..1: exp(-partial cross-entropy) on the held-out weak labels, and the
+    constraint satisfaction (fraction of bounded measures of the hard prediction inside their bounds; 1 without
+    constraints). It never reads a dense label, and so may choose a model. Dice is logged beside it where dense labels
+    exist.
+
+    Args:
+        class_names: background first.
+        descriptors: key of the bounds -> descriptor (``WeightedSumLoss.descriptors()``).
+        key: "weak" or "dice" (full supervision), the value that the metric returns.
+        slice_axis: axis of bounds on slices.
+
+    Raises:
+        ValueError: an unknown key.
+    """
+
+    def __init__(
+        self,
+        class_names: Sequence[str],
+        descriptors: Mapping[str, Descriptor] | None = None,
+        key: str = "weak",
+        slice_axis: int | None = 2,
+    ) -> None:
+        if key not in KEYS:
+            raise ValueError(f"key must be one of {KEYS}, got '{key}'.")
+        self.class_names = list(class_names)
+        self.descriptors = dict(descriptors or {})
+        self.key = key
+        self.slice_axis = slice_axis
+        super().__init__(output_transform=lambda output: output)
+
+    def reset(self) -> None:
+        """Forget all volumes."""
+        foreground = len(self.class_names) - 1
+        self.entropy = torch.zeros(2, dtype=torch.float64)  # sum, voxels
+        self.inside = torch.zeros(2, dtype=torch.float64)  # satisfied, bounded
+        self.dice = torch.zeros(2, foreground, dtype=torch.float64)  # sum, volumes
+
+    def iteration_completed(self, engine: Engine) -> None:
+        """Take the volumes of the evaluator's last iteration, which need batch and output."""
+        self.update((engine.state.output["pred"], engine.state.batch))
+
+    def update(self, output: tuple[Tensor, Mapping[str, Any]]) -> None:
+        """Add volumes: logits (B, K, *spatial) and the batch with ``weak_label``, ``label`` and bounds."""
+        logits, batch = output
+        logits = _plain(logits).float()
+        hard = logits.argmax(1)
+        self._partial_entropy(logits, batch)
+        if "label" in batch:
+            self._dice(hard, _plain(batch["label"])[:, 0].to(hard.device))
+        for key, descriptor in self.descriptors.items():
+            for prediction, bounds in zip(hard, batch[key], strict=True):
+                measure, limits, _ = measure_prediction(
+                    prediction, _plain(bounds), descriptor, _spacing(batch["image"]), self.slice_axis
+                )
+                bounded = limits.isfinite().any(-1)
+                held = (measure >= limits[..., 0]) & (measure <= limits[..., 1])
+                self.inside += torch.tensor([(held & bounded).sum(), bounded.sum()], dtype=torch.float64)
+
+    def _partial_entropy(self, logits: Tensor, batch: Mapping[str, Any]) -> None:
+        index = _plain(batch["weak_label"])[:, 0].long().to(logits.device)
+        total = F.cross_entropy(logits, index, ignore_index=UNLABELLED, reduction="sum")
+        self.entropy += torch.tensor([float(total), float((index != UNLABELLED).sum())], dtype=torch.float64)
+
+    def _dice(self, hard: Tensor, label: Tensor) -> None:
+        for prediction, truth in zip(hard, label, strict=True):
+            known = truth != UNLABELLED
+            if not bool(known.any()):
+                continue
+            for number in range(len(self.class_names) - 1):
+                a, b = (prediction == number + 1) & known, truth == number + 1
+                total = int(a.sum() + b.sum())
+                self.dice[0, number] += 2 * float((a & b).sum()) / total if total else 1.0
+                self.dice[1, number] += 1
+
+    def values(self) -> dict[str, float]:
+        """All values by name: ``partial_ce``, ``constraint_satisfaction``, ``dice``, ``dice_<class>``."""
+        entropy, inside, dice = (
+            idist.all_reduce(v) if idist.get_world_size() > 1 else v for v in (self.entropy, self.inside, self.dice)
+        )
+        out = {"partial_ce": float(entropy[0] / entropy[1].clamp(min=1))}
+        if inside[1]:
+            out["constraint_satisfaction"] = float(inside[0] / inside[1])
+        if dice[1].any():
+            each = dice[0] / dice[1].clamp(min=1)
+            out["dice"] = float(each.mean())
+            out |= {f"dice_{name}": float(v) for name, v in zip(self.class_names[1:], each, strict=True)}
+        return out
+
+    def compute(self) -> float:
+        """The key value."""
+        values = self.values()
+        if self.key == "dice" and "dice" in values:
+            return values["dice"]
+        return (values.get("constraint_satisfaction", 1.0) + math.exp(-values["partial_ce"])) / 2
+
+    def completed(self, engine: Engine, name: str) -> None:
+        """Write the key value under its name and the others beside it."""
+        super().completed(engine, name)
+        engine.state.metrics.update(self.values())
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    return tensor.as_tensor() if isinstance(tensor, MetaTensor) else tensor
+
+
+def _spacing(image: Tensor) -> list[float]:
+    dimensions = image.dim() - 2
+    if not isinstance(image, MetaTensor):
+        return [1.0] * dimensions
+    affine = image.affine[0] if image.affine.dim() == 3 else image.affine
+    return [float(v) for v in affine[:dimensions, :dimensions].norm(dim=0)]

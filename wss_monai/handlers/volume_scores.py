@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Evaluation on the image's own grid: metrics, constraint satisfaction and predictions, in the run's folder."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ignite.engine import Engine, Events
+from monai.data import MetaTensor
+from monai.transforms import SaveImage
+from torch import Tensor
+
+from wss_monai.functional import UNLABELLED
+from wss_monai.functional.descriptors import Descriptor
+from wss_monai.metrics import constraint_rows, summarize_constraints, summarize_volumes, volume_metrics
+from wss_monai.metrics.measure import measure_prediction
+from wss_monai.transforms.bounds import spacing_of
+
+PATHS = ("image", "weak_label", "label")
+
+
+class VolumeScores:
+    """Score each volume of an evaluator, and write the summary when it is done.
+
+    The evaluator's output holds, for each case, ``pred``: class indices (1, *spatial) on the image's own grid; its
+    batch holds ``label`` and ``bounds_<term>`` on that grid. Writes ``metrics_summary.json``, ``evaluation/cases.csv``,
+    ``evaluation/constraints.csv``, ``evaluation/cases.json`` and ``evaluation/predictions/<case>.nii.gz``.
+
+    Args:
+        output_dir: the run's folder.
+        cases: the case dictionaries of the data list, for their paths and names.
+        class_names: background first.
+        descriptors: key of the bounds -> descriptor; all bounds of the batch that it names are scored.
+        origins: term -> where its bounds come from ("constant", "oracle", ...).
+        bounds_origin: origin of the bounds that the run was trained with, for the summary.
+        seed: of the run, for the summary.
+        slice_axis: axis of bounds on slices.
+    """
+
+    def __init__(
+        self,
+        output_dir: str | os.PathLike[str],
+        cases: Sequence[Mapping[str, Any]],
+        class_names: Sequence[str],
+        descriptors: Mapping[str, Descriptor] | None = None,
+        origins: Mapping[str, str] | None = None,
+        bounds_origin: str = "none",
+        seed: int = 0,
+        slice_axis: int = 2,
+    ) -> None:
+        self.folder = Path(output_dir)
+        self.cases = {str(case["case"]): dict(case) for case in cases}
+        self.class_names = list(class_names)
+        self.descriptors = dict(descriptors or {})
+        self.origins = dict(origins or {})
+        self.bounds_origin = bounds_origin
+        self.seed = seed
+        self.slice_axis = slice_axis
+        self.rows: list[dict[str, Any]] = []
+        self.constraints: list[dict[str, Any]] = []
+        self.written: list[dict[str, Any]] = []
+
+    def attach(self, engine: Engine) -> None:
+        """Follow an evaluator with decollated output."""
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)
+        engine.add_event_handler(Events.COMPLETED, self._write)
+
+    def _start(self, engine: Engine) -> None:
+        self.rows, self.constraints, self.written = [], [], []
+        (self.folder / "evaluation" / "predictions").mkdir(parents=True, exist_ok=True)
+        self.save = SaveImage(output_dtype=np.uint8, resample=False, print_log=False, squeeze_end_dims=False)
+
+    def _add(self, engine: Engine) -> None:
+        for item, output in zip(engine.state.batch, engine.state.output, strict=True):
+            self._score(self.cases[str(item["case"])], item, output["pred"])
+
+    def _score(self, case: Mapping[str, Any], item: Mapping[str, Any], prediction: Tensor) -> None:
+        name = str(case["case"])
+        spacing = spacing_of(prediction)
+        hard = np.asarray(prediction[0].cpu()).astype(np.uint8)
+        label = np.asarray(item["label"][0].cpu()).astype(np.uint8) if "label" in item else None
+        known = label is not None and bool((label != UNLABELLED).any())
+        about = {key: case.get(key) or "" for key in ("case", "patient", "group", "phase")}
+        rows = volume_metrics(hard, label if known else None, spacing, self.class_names)
+        self.rows += [{**about, **row} for row in rows]
+        for key, descriptor in self.descriptors.items():
+            term = key.removeprefix("bounds_")
+            measure, bounds, units = measure_prediction(
+                _plain(prediction)[0].cpu(), _plain(item[key]), descriptor, spacing, self.slice_axis
+            )
+            self.constraints += self._constraints(term, descriptor, measure, bounds, units, spacing, about)
+        path = self.folder / "evaluation" / "predictions" / f"{name}.nii.gz"
+        self.save(prediction, filename=str(path).removesuffix(".nii.gz"))
+        record = {**about, "prediction": str(path.relative_to(self.folder)), "slice_axis": self.slice_axis}
+        record |= {key: case.get(key) for key in PATHS}
+        record |= {key: case.get(key) for key in ("label_values", "weak_values")}
+        self.written.append(record)
+
+    def _constraints(
+        self,
+        term: str,
+        descriptor: Descriptor,
+        measure: Tensor,
+        bounds: Tensor,
+        units: list[int | str],
+        spacing: list[float],
+        about: Mapping[str, str],
+    ) -> list[dict[str, Any]]:
+        factor, unit = 1.0, descriptor.unit
+        if descriptor.name == "size":  # in mm2 (slices) or ml (volumes), which a reader can judge
+            whole = units == [""]
+            plane = [s for axis, s in enumerate(spacing) if whole or axis != self.slice_axis]
+            factor = float(np.prod(plane)) / (1000 if len(plane) == 3 else 1)
+            unit = "ml" if len(plane) == 3 else "mm2"
+        return constraint_rows(
+            measure.numpy() * factor,
+            bounds.numpy() * factor,
+            units=units,
+            term=term,
+            origin=self.origins.get(term, self.bounds_origin),
+            unit=unit,
+            class_names=self.class_names,
+            case=about["case"],
+            patient=about["patient"],
+        )
+
+    def _write(self, engine: Engine) -> None:
+        folder = self.folder / "evaluation"
+        summary = summarize_volumes(self.rows, self.class_names)
+        summary["constraint_satisfaction"] = summarize_constraints(self.constraints) if self.constraints else {}
+        summary |= {"bounds_origin": self.bounds_origin, "seed": self.seed}
+        _write_csv(folder / "cases.csv", self.rows)
+        _write_csv(folder / "constraints.csv", self.constraints)
+        _write_json(folder / "cases.json", self.written)
+        _write_json(self.folder / "metrics_summary.json", summary)
+        engine.state.metrics.update({k: v["mean"] for k, v in summary.items() if isinstance(v, dict) and "mean" in v})
+        print(_table(summary, self.class_names))
+        print(f"written to {self.folder}")
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    return tensor.as_tensor() if isinstance(tensor, MetaTensor) else tensor
+
+
+def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns, restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _write_json(path: Path, content: Any) -> None:
+    temporary = path.with_name(f".{path.name}")
+    temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+    os.replace(temporary, path)
+
+
+def _table(summary: Mapping[str, Any], class_names: Sequence[str]) -> str:
+    columns = ["mean", *class_names[1:]]
+    lines = ["".ljust(22) + "".join(name.rjust(10) for name in columns)]
+    for name, value in summary.items():
+        if isinstance(value, dict) and "mean" in value:
+            lines.append(name.ljust(22) + "".join(f"{value[c]:10.3f}" if c in value else " " * 10 for c in columns))
+    for term, value in summary["constraint_satisfaction"].items():
+        shown = "".join(f"{value[c]:10.3f}" if c in value else " " * 10 for c in columns)
+        lines.append(f"{term} satisfied".ljust(22) + shown)
+    if "dice" not in summary:
+        lines.append("no case has a dense label: Dice and distances are left out")
+    return "\n".join(lines)

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What descriptors measure on a hard prediction, in the units of its bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from wss_monai.functional.descriptors import Descriptor
+
+
+def measure_prediction(
+    prediction: Tensor, bounds: Tensor, descriptor: Descriptor, spacing: Sequence[float], slice_axis: int | None = None
+) -> tuple[Tensor, Tensor, list[int | str]]:
+    """Measure a class-index map against bounds on its slices or on the whole of it.
+
+    Args:
+        prediction: (*spatial) class indices.
+        bounds: (S, K, M, 2) for the slices along ``slice_axis``, or (K, M, 2) for the whole map.
+        descriptor: what is measured.
+        spacing: voxel size in mm along each axis.
+        slice_axis: needed for bounds on slices.
+
+    Returns:
+        Measures (U, K, M), bounds (U, K, M, 2) and the names of the U units: slice numbers, or "" for the whole map.
+        A centroid of a class that the prediction does not show is not bounded.
+
+    Raises:
+        ValueError: bounds that do not fit the map.
+    """
+    steps = torch.tensor([float(s) for s in spacing])
+    if bounds.dim() == 3:
+        maps, steps, units, limits = prediction.unsqueeze(0), steps.unsqueeze(0), [""], bounds.unsqueeze(0)
+    elif slice_axis is None or bounds.shape[0] != prediction.shape[slice_axis]:
+        raise ValueError(f"bounds {tuple(bounds.shape)} do not fit {tuple(prediction.shape)} along axis {slice_axis}.")
+    else:
+        maps, limits = prediction.movedim(slice_axis, 0), bounds
+        kept = [axis for axis in range(prediction.dim()) if axis != slice_axis]
+        steps, units = steps[kept].repeat(len(maps), 1), list(range(len(maps)))
+    one_hot = torch.stack([maps == k for k in range(limits.shape[1])], 1).float()
+    measure = descriptor(one_hot, spacing=steps.to(one_hot.device))
+    if not descriptor.nonnegative:
+        nothing = (one_hot.flatten(2).sum(-1) == 0)[..., None, None]
+        free = torch.tensor([-torch.inf, torch.inf], device=limits.device)
+        limits = torch.where(nothing.to(limits.device), free, limits)
+    return measure.cpu(), limits.cpu(), list(units)

@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Augmentation of a whole batch of plain tensors at once, on their device, that says what it did to the geometry."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wss_monai.functional import UNLABELLED
+from wss_monai.functional.warps import about_centre, resampling_grid, voxel_positions, warp_image, warp_index
+
+EDGE = 0.05
+"""A labelled voxel within this fraction of the extent from the edge, or this fraction of the domain lost, is a cut."""
+
+
+class BatchAugment:
+    """Flips, quarter turns, small affine maps, gain, gamma and noise; one draw a sample.
+
+    Image intensities are expected in 0..1, 0 outside the frame. Label maps (uint8, 255 = unlabelled) are resampled to
+    the nearest voxel, 255 where nothing is known. Rotation and scaling happen in mm, so that anisotropic voxels keep
+    their anatomy.
+
+    Args:
+        flips: spatial axes that may be flipped, with probability one half each.
+        turns: two spatial axes in whose plane quarter turns are drawn; None = none. Their extents must be equal.
+        rotation: largest angle in degrees, in the plane ``turns`` or, without it, of the last two axes.
+        scaling: largest relative change of size.
+        translation: largest shift as a fraction of the extent.
+        gamma: largest log2 of the exponent of the intensities.
+        gain: largest relative change of the intensities.
+        noise: largest standard deviation of Gaussian noise.
+        affine_probability: how often rotation, scaling and translation are drawn at all.
+        intensity_probability: how often gamma, gain and noise are drawn at all.
+        num_classes: K, for ``cut``.
+
+    Raises:
+        ValueError: quarter turns in a plane with unequal extents.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        flips: Sequence[int] = (0, 1),
+        turns: Sequence[int] | None = (0, 1),
+        rotation: float = 15.0,
+        scaling: float = 0.1,
+        translation: float = 0.05,
+        gamma: float = 0.4,
+        gain: float = 0.1,
+        noise: float = 0.05,
+        affine_probability: float = 0.5,
+        intensity_probability: float = 0.5,
+    ) -> None:
+        self.num_classes = num_classes
+        self.flips = list(flips)
+        self.turns = None if turns is None else list(turns)
+        self.rotation = rotation
+        self.scaling = scaling
+        self.translation = translation
+        self.gamma = gamma
+        self.gain = gain
+        self.noise = noise
+        self.affine_probability = affine_probability
+        self.intensity_probability = intensity_probability
+
+    def __call__(self, batch: Mapping[str, Any], seed: int) -> dict[str, Any]:
+        """Augment ``image`` (B, C, *spatial) and the maps ``label`` and ``weak_label`` of a batch, where present.
+
+        Args:
+            batch: plain tensors; ``spacing`` (B, D) in mm; ``group`` (B,): members of a group get one geometric draw.
+            seed: everything drawn is a function of it.
+
+        Returns:
+            A copy of the batch with ``matrix`` (B, D+1, D+1, float64) from input to output voxels, ``spacing`` after,
+            ``spacing_before`` and ``cut`` (B, K): the class may have been cut, so that its lower bounds say nothing.
+        """
+        image = batch["image"]
+        shape = tuple(image.shape[2:])
+        generator = torch.Generator().manual_seed(seed)
+        spacing = batch["spacing"].detach().cpu().double()
+        group = batch["group"].cpu() if "group" in batch else None
+        matrix, after = self.draw(len(image), shape, spacing, generator, group)
+        out = dict(batch)
+        grid = resampling_grid(matrix, shape).to(image.device)
+        maps = [key for key in ("weak_label", "label") if key in batch]
+        if maps:
+            warped = warp_index(torch.cat([batch[key] for key in maps], 1), grid)
+            out.update(zip(maps, warped.split(1, 1), strict=True))
+        out["image"] = self._intensities(warp_image(image, grid), generator)
+        out["matrix"] = matrix.to(image.device)
+        out["spacing_before"], out["spacing"] = batch["spacing"], after.to(batch["spacing"])
+        out["cut"] = self.cut(matrix, batch.get("weak_label"), shape).to(image.device)
+        return out
+
+    def draw(
+        self,
+        count: int,
+        shape: tuple[int, ...],
+        spacing: Tensor,
+        generator: torch.Generator,
+        group: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Matrices (B, D+1, D+1) and the spacing (B, D) after, in float64 on the CPU."""
+        dimensions = len(shape)
+        exact = torch.eye(dimensions, dtype=torch.float64).repeat(count, 1, 1)
+        for axis in self.flips:
+            exact[:, axis, axis] = 1 - 2 * _coin(count, 0.5, generator)
+        after = spacing
+        if self.turns is not None:
+            first, second = self.turns
+            if shape[first] != shape[second]:
+                raise ValueError(
+                    f"quarter turns need equal extents along the axes {self.turns}, got {shape}; set turns to null."
+                )
+            quarter = torch.eye(dimensions, dtype=torch.float64)
+            quarter[first, first] = quarter[second, second] = 0
+            quarter[first, second], quarter[second, first] = -1, 1
+            times = torch.randint(0, 4, (count,), generator=generator)
+            powers = torch.stack([torch.linalg.matrix_power(quarter, n) for n in range(4)])
+            exact = powers[times] @ exact
+            swapped = spacing.clone()
+            swapped[:, [first, second]] = spacing[:, [second, first]]
+            after = torch.where((times % 2 == 1)[:, None], swapped, spacing)
+        small, shift = self._small(count, shape, after, generator)
+        linear = small @ exact
+        if group is not None:
+            _, index = torch.unique(group, return_inverse=True)
+            leader = torch.stack([(index == g).nonzero()[0, 0] for g in range(int(index.max()) + 1)])[index]
+            linear, shift, after = linear[leader], shift[leader], after[leader]
+        return about_centre(linear, shift, shape), after
+
+    def _small(
+        self, count: int, shape: tuple[int, ...], spacing: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Rotation and scaling in mm as voxel matrices (B, D, D), and a shift in voxels (B, D)."""
+        dimensions = len(shape)
+        drawn = _coin(count, self.affine_probability, generator)
+        first, second = self.turns or (dimensions - 2, dimensions - 1)
+        angle = math.radians(self.rotation) * _uniform(count, generator) * drawn
+        turn = torch.eye(dimensions, dtype=torch.float64).repeat(count, 1, 1)
+        turn[:, first, first] = turn[:, second, second] = angle.cos()
+        turn[:, first, second], turn[:, second, first] = -angle.sin(), angle.sin()
+        turn = turn * (1 + self.scaling * _uniform(count, generator) * drawn)[:, None, None]
+        extent = torch.tensor(shape, dtype=torch.float64)
+        shift = self.translation * extent * _uniform((count, dimensions), generator) * drawn[:, None]
+        return turn * spacing[:, None, :] / spacing[:, :, None], shift
+
+    def cut(self, matrix: Tensor, weak_label: Tensor | None, shape: tuple[int, ...]) -> Tensor:
+        """Classes (B, K) that may have been cut by the frame.
+
+        Where every voxel stays in the frame nothing is cut. Otherwise a class is when one of its weakly labelled
+        voxels left the frame or came within 5 % of its edge, or, without such voxels, when more than 5 % of the domain
+        left.
+        """
+        count = len(matrix)
+        cut = torch.zeros(count, self.num_classes, dtype=torch.bool)
+        position = voxel_positions(matrix.float(), shape)
+        size = torch.tensor(shape).view(1, -1, *[1] * len(shape)) - 1
+        margin = EDGE * (size + 1)
+        outside = ((position < -0.501) | (position > size + 0.501)).any(1).flatten(1)
+        gone = outside.float().mean(1)
+        near = ((position < margin) | (position > size - margin)).any(1).flatten(1)
+        for sample in (gone > 0).nonzero()[:, 0].tolist():
+            if weak_label is None:
+                cut[sample] = gone[sample] > EDGE
+                continue
+            labels = weak_label[sample].flatten().cpu()
+            seen = torch.bincount(labels, minlength=UNLABELLED + 1)[: self.num_classes]
+            lost = torch.bincount(labels[near[sample]], minlength=UNLABELLED + 1)[: self.num_classes]
+            cut[sample] = torch.where(seen > 0, lost > 0, gone[sample] > EDGE)
+        return cut
+
+    def _intensities(self, image: Tensor, generator: torch.Generator) -> Tensor:
+        count = len(image)
+        drawn = _coin(count, self.intensity_probability, generator)
+        exponent = 2 ** (self.gamma * _uniform(count, generator) * drawn)
+        factor = 1 + self.gain * _uniform(count, generator) * drawn
+        sigma = self.noise * torch.rand(count, generator=generator, dtype=torch.float64) * drawn
+        seed = int(torch.randint(0, 2**31 - 1, (1,), generator=generator))
+        if not bool(drawn.any()):
+            return image
+        chosen = drawn.nonzero()[:, 0].to(image.device)
+        view = [-1, *[1] * (image.dim() - 1)]
+        exponent, factor, sigma = (v.to(image)[chosen].view(view) for v in (exponent, factor, sigma))
+        part = image[chosen].clamp(min=0).pow(exponent).mul_(factor)
+        noise = torch.empty_like(part).normal_(generator=torch.Generator(image.device).manual_seed(seed))
+        return image.index_copy(0, chosen, part.addcmul_(noise, sigma))
+
+
+def _coin(count: int, probability: float, generator: torch.Generator) -> Tensor:
+    return (torch.rand(count, generator=generator, dtype=torch.float64) < probability).double()
+
+
+def _uniform(shape: int | tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Uniform in [-1, 1)."""
+    return 2 * torch.rand(shape, generator=generator, dtype=torch.float64) - 1

@@ -1,0 +1,321 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bounds: between which values a measure of a class may lie.
+
+Every transform writes a float tensor (K, M, 2) for a volume or (S, K, M, 2) for its slices; last axis (lower, upper),
+infinite = no bound, in voxels of the tensor that they are made for (spread and length in mm). Make them after all
+deterministic transforms.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import torch
+from monai.data import MetaTensor
+from monai.data.utils import affine_to_spacing
+from monai.transforms import MapTransform, Transform
+from torch import Tensor
+
+from wss_monai.functional import UNLABELLED
+from wss_monai.functional.descriptors import Descriptor, Size
+
+NO_BOUND = (-math.inf, math.inf)
+
+
+class ConstantBounds(Transform):
+    """An interval a class, fixed beforehand; tags say where it holds.
+
+    In a slice the lower side holds only where the class is tagged present, in a volume unless it is tagged absent. A
+    class tagged absent has size 0 at most. Without values the tags alone speak. Other descriptors than size are
+    bounded only where the class is there. Values <= 0 as lower side of a nonnegative descriptor say nothing.
+
+    Args:
+        values: class name -> (lower, upper), None = no bound on that side; for a descriptor with M > 1 values, a list
+            of M such pairs.
+        class_names: names of all K classes, background first.
+        unit: "voxel"; size: "mm2" (slices) or "ml" (volumes); centroid: "mm" from the image's centre along each
+            tensor axis; spread and length: "mm" (surface area "mm2"); compactness: "1".
+        descriptor: what is bounded.
+        slice_axis: spatial axis along which every slice gets bounds of its own; None = the whole tensor.
+
+    Raises:
+        ValueError: unknown class, unit or shape of the values; lower > upper, upper < 0 of a nonnegative descriptor,
+            NaN; named by class.
+    """
+
+    def __init__(
+        self,
+        values: Mapping[str, Sequence[Any]],
+        class_names: Sequence[str],
+        unit: str = "voxel",
+        descriptor: Descriptor | None = None,
+        slice_axis: int | None = None,
+    ) -> None:
+        self.class_names = list(class_names)
+        self.descriptor = descriptor or Size()
+        self.unit = unit
+        self.slice_axis = slice_axis
+        unknown = [name for name in values if name not in self.class_names]
+        if unknown:
+            raise ValueError(f"values name the classes {unknown}, which are not among {self.class_names}.")
+        self.values = {
+            self.class_names.index(name): check_interval(_pairs(name, v), self.descriptor, f"class '{name}'")
+            for name, v in values.items()
+        }
+        self.origin = "constant" if self.values else "tag"
+
+    def __call__(self, image: Tensor, tags: Tensor | None = None) -> Tensor:
+        """Bounds for a channel-first ``image``; ``tags`` (S, K) for slices or (K,) in {1, 0, -1}."""
+        spacing = spacing_of(image)
+        spatial = list(image.shape[1:])
+        count = 1
+        if self.slice_axis is not None:
+            count = spatial.pop(self.slice_axis)
+            spacing = [s for axis, s in enumerate(spacing) if axis != self.slice_axis]
+        components = self.descriptor.components(len(spatial))
+        bounds = torch.tensor(NO_BOUND).repeat(count, len(self.class_names), components, 1)
+        for index, pairs in self.values.items():
+            if len(pairs) not in (1, components):
+                raise ValueError(
+                    f"class '{self.class_names[index]}': '{self.descriptor.name}' has {components} values in "
+                    f"{len(spatial)}D, but {len(pairs)} intervals are given."
+                )
+            bounds[:, index] = self._in_voxels(pairs.expand(components, 2), spatial, spacing)
+        if tags is None:
+            tags = torch.full((count, len(self.class_names)), -1)
+        bounds = self._where_tagged(bounds, torch.as_tensor(tags).reshape(count, len(self.class_names)))
+        return bounds if self.slice_axis is not None else bounds[0]
+
+    def _in_voxels(self, pairs: Tensor, spatial: list[int], spacing: list[float]) -> Tensor:
+        name, dimensions = self.descriptor.name, len(spatial)
+        if name == "size":
+            factors = {"voxel": 1.0}
+            if dimensions == 2:
+                factors["mm2"] = 1 / math.prod(spacing)
+            else:
+                factors["ml"] = 1000 / math.prod(spacing)
+            if self.unit in factors:
+                return pairs * factors[self.unit]
+        elif name == "centroid":
+            if self.unit == "voxel":
+                return pairs
+            if self.unit == "mm":
+                centre = torch.tensor([(n - 1) / 2 for n in spatial]).unsqueeze(-1)
+                return centre + pairs / torch.tensor(spacing).unsqueeze(-1)
+        elif self.unit == {("length", 3): "mm2"}.get((name, dimensions), self.descriptor.unit):
+            return pairs
+        raise ValueError(
+            f"unit '{self.unit}' does not fit '{name}' in {dimensions}D: size takes voxel, mm2 (slices) or ml "
+            "(volumes), centroid voxel or mm, spread and length mm (area mm2), compactness 1."
+        )
+
+    def _where_tagged(self, bounds: Tensor, tags: Tensor) -> Tensor:
+        there = (tags == 1) if self.slice_axis is not None else (tags != 0)
+        there, absent = there.unsqueeze(-1), (tags == 0).unsqueeze(-1)
+        lower, upper = bounds.unbind(-1)
+        lower = torch.where(there, lower, -math.inf)
+        if self.descriptor.name == "size":
+            upper = torch.where(absent, 0.0, upper)
+        else:
+            upper = torch.where(there, upper, math.inf)
+        return torch.stack((lower, upper), -1)
+
+
+class LabelBounds(Transform):
+    """Bounds around the measure of the dense label: an oracle, as the tutorials use; a result must say so.
+
+    Classes that a slice or volume does not show get size 0 at most and nothing else; a slice without any known voxel
+    gets no bounds. Background has none.
+
+    Args:
+        class_names: names of all K classes, background first.
+        margin: relative: lower and upper are (1 - margin) and (1 + margin) times the measure; absolute: -/+ margin.
+        mode: "relative" or "absolute" (in the unit of the descriptor).
+        descriptor: what is bounded.
+        slice_axis: as in ``ConstantBounds``.
+
+    Raises:
+        ValueError: wrong mode or a margin that is not positive.
+    """
+
+    origin = "oracle"
+
+    def __init__(
+        self,
+        class_names: Sequence[str],
+        margin: float = 0.1,
+        mode: str = "relative",
+        descriptor: Descriptor | None = None,
+        slice_axis: int | None = None,
+    ) -> None:
+        if mode not in ("relative", "absolute"):
+            raise ValueError(f"mode must be 'relative' or 'absolute', got {mode!r}.")
+        if not margin > 0:
+            raise ValueError(f"margin must be positive, got {margin}.")
+        self.class_names = list(class_names)
+        self.margin = margin
+        self.mode = mode
+        self.descriptor = descriptor or Size()
+        self.slice_axis = slice_axis
+
+    def __call__(self, label: Tensor) -> Tensor:
+        """Bounds for a channel-first index map (1, *spatial)."""
+        index, spacing = as_slices(label, self.slice_axis)
+        one_hot = torch.stack([index == k for k in range(len(self.class_names))], 1).float()
+        measure = self.descriptor(one_hot, spacing=spacing)
+        margin = measure.abs() * self.margin if self.mode == "relative" else torch.full_like(measure, self.margin)
+        bounds = torch.stack((measure - margin, measure + margin), -1)
+        size = one_hot.flatten(2).sum(-1)[..., None, None]
+        known = (index != UNLABELLED).flatten(1).any(1)[:, None, None, None]
+        absent = torch.tensor([-math.inf, 0.0 if self.descriptor.name == "size" else math.inf])
+        bounds = torch.where(known & (size == 0), absent, torch.where(known, bounds, torch.tensor(NO_BOUND)))
+        bounds[:, 0] = torch.tensor(NO_BOUND)
+        bounds = check_interval(bounds, self.descriptor, "the dense label")
+        return bounds if self.slice_axis is not None else bounds[0]
+
+
+class BoxBounds(Transform):
+    """Size bounds from a weak label that marks each class's bounding box: fractions of the voxels in the box.
+
+    Source: Kervadec et al., MIDL 2020, section 3.3 (fractions 0.5 to 0.9 for the prostate). A slice without a box of
+    the class gets no bounds here (tags say whether it is absent).
+
+    Args:
+        class_names: names of all K classes, background first.
+        fractions: lower and upper fraction of the box.
+        slice_axis: as in ``ConstantBounds``.
+
+    Raises:
+        ValueError: fractions that are not 0 <= lower < upper.
+    """
+
+    origin = "box"
+
+    def __init__(
+        self, class_names: Sequence[str], fractions: Sequence[float] = (0.5, 0.9), slice_axis: int | None = None
+    ) -> None:
+        if not 0 <= fractions[0] < fractions[1]:
+            raise ValueError(f"fractions must be 0 <= lower < upper, got {list(fractions)}.")
+        self.class_names = list(class_names)
+        self.fractions = list(fractions)
+        self.descriptor = Size()
+        self.slice_axis = slice_axis
+
+    def __call__(self, weak_label: Tensor, tags: Tensor | None = None) -> Tensor:
+        """Bounds for a channel-first index map (1, *spatial) of boxes; ``tags`` as in ``ConstantBounds``."""
+        index, _ = as_slices(weak_label, self.slice_axis)
+        voxels = torch.stack([(index == k).flatten(1).sum(1) for k in range(len(self.class_names))], 1).float()
+        voxels[:, 0] = 0
+        bounds = voxels[..., None, None] * torch.tensor(self.fractions)
+        bounds = torch.where(voxels[..., None, None] > 0, bounds, torch.tensor(NO_BOUND))
+        if tags is not None:
+            absent = (torch.as_tensor(tags).reshape(voxels.shape) == 0)[..., None, None]
+            bounds = torch.where(absent, torch.tensor([-math.inf, 0.0]), bounds)
+        bounds = check_interval(bounds, self.descriptor, "the boxes")
+        return bounds if self.slice_axis is not None else bounds[0]
+
+
+class ConstantBoundsd(MapTransform):
+    """Dictionary version of ``ConstantBounds``: writes ``bounds_<term>``.
+
+    Args:
+        term: name of the constraint term.
+        keys: the image whose grid counts.
+        tags_key: tags (slices: "slice_tags") where present in the data; None ignores them.
+        bounds: all arguments of ``ConstantBounds``.
+    """
+
+    def __init__(
+        self, term: str = "size", keys: str = "image", tags_key: str | None = "slice_tags", **bounds: Any
+    ) -> None:
+        super().__init__(keys)
+        self.term = term
+        self.tags_key = tags_key
+        self.bounds = ConstantBounds(**bounds)
+        self.origin = self.bounds.origin
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Add the bounds to a copy of the data."""
+        tags = data.get(self.tags_key) if self.tags_key else None
+        return {**data, f"bounds_{self.term}": self.bounds(data[self.first_key(dict(data))], tags)}
+
+
+class LabelBoundsd(MapTransform):
+    """Dictionary version of ``LabelBounds`` (oracle): writes ``bounds_<term>`` from the key "label"."""
+
+    origin = "oracle"
+
+    def __init__(self, term: str = "size", keys: str = "label", **bounds: Any) -> None:
+        super().__init__(keys)
+        self.term = term
+        self.bounds = LabelBounds(**bounds)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Add the bounds to a copy of the data."""
+        return {**data, f"bounds_{self.term}": self.bounds(data[self.first_key(dict(data))])}
+
+
+class BoxBoundsd(MapTransform):
+    """Dictionary version of ``BoxBounds``: writes ``bounds_<term>`` from the key "weak_label"."""
+
+    origin = "box"
+
+    def __init__(
+        self, term: str = "size", keys: str = "weak_label", tags_key: str | None = "slice_tags", **bounds: Any
+    ) -> None:
+        super().__init__(keys)
+        self.term = term
+        self.tags_key = tags_key
+        self.bounds = BoxBounds(**bounds)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Add the bounds to a copy of the data."""
+        tags = data.get(self.tags_key) if self.tags_key else None
+        return {**data, f"bounds_{self.term}": self.bounds(data[self.first_key(dict(data))], tags)}
+
+
+def spacing_of(image: Tensor) -> list[float]:
+    """Voxel size in mm of a channel-first tensor; ones where it carries no affine."""
+    dimensions = image.dim() - 1
+    if not isinstance(image, MetaTensor):
+        return [1.0] * dimensions
+    return [float(s) for s in affine_to_spacing(image.affine, r=dimensions)]
+
+
+def as_slices(index: Tensor, slice_axis: int | None) -> tuple[Tensor, Tensor]:
+    """Index map (S, *slice) and spacing (S, D) of the slices of a channel-first map; S = 1 for the whole tensor."""
+    spacing = torch.tensor(spacing_of(index))
+    plain = torch.as_tensor(index.as_tensor() if isinstance(index, MetaTensor) else index)[0]
+    if slice_axis is None:
+        return plain.unsqueeze(0), spacing.unsqueeze(0)
+    slices = plain.movedim(slice_axis, 0)
+    kept = [axis for axis in range(plain.dim()) if axis != slice_axis]
+    return slices, spacing[kept].repeat(len(slices), 1)
+
+
+def check_interval(bounds: Tensor, descriptor: Descriptor, where: str) -> Tensor:
+    """Bounds (..., 2) with meaningless lower sides dropped; infeasible ones are refused by name."""
+    lower, upper = bounds.unbind(-1)
+    wrong = torch.isnan(bounds).any(-1) | (lower > upper)
+    if descriptor.nonnegative:
+        wrong |= upper < 0
+        lower = torch.where(lower > 0, lower, -math.inf)
+    if bool(wrong.any()):
+        raise ValueError(f"bounds of '{descriptor.name}' for {where} cannot hold: {bounds[wrong][0].tolist()}.")
+    return torch.stack((lower, upper), -1)
+
+
+def _pairs(name: str, value: Sequence[Any]) -> Tensor:
+    """(lower, upper) or a list of such pairs as a tensor (M, 2); None = no bound."""
+    pairs = list(value) if value and isinstance(value[0], (list, tuple)) else [value]
+    if any(len(pair) != 2 for pair in pairs):
+        raise ValueError(f"class '{name}': give (lower, upper), got {value!r}.")
+    rows = [[NO_BOUND[i] if side is None else float(side) for i, side in enumerate(pair)] for pair in pairs]
+    return torch.tensor(rows, dtype=torch.float32)
+
+
+ConstantBoundsD = ConstantBoundsDict = ConstantBoundsd
+LabelBoundsD = LabelBoundsDict = LabelBoundsd
+BoxBoundsD = BoxBoundsDict = BoxBoundsd
