@@ -247,8 +247,8 @@ def _case(case: dict[str, Any], dataset: Dataset, names: list[str]) -> dict[str,
     if lacking or strange:
         raise ValueError(
             f"classes of case '{case['case']}' in {dataset.path}, {own}, do not match class_names {names}: the case "
-            f"lacks {lacking}, class_names lacks {strange}. Override class_names with the data set's names, or rename the "
-            f"values in its 'labels' (values may share a name; '{BACKGROUND}' takes what is not wanted)"
+            f"lacks {lacking}, class_names lacks {strange}. Override class_names with the data set's names, or "
+            f"rename the values in its 'labels' (values may share a name; '{BACKGROUND}' takes what is not wanted)"
         )
     if case.get("image") is None:
         raise ValueError(f"case '{case['case']}' in {dataset.path} has no 'image', which every run needs")

@@ -60,7 +60,7 @@ def check_no_leak(**parts: Iterable[Mapping[str, Any] | str]) -> None:
             if other != part:
                 raise ValueError(
                     f"leak: one patient on two sides of the split, '{spelling}' in {other} and '{name}' in {part}; "
-                    "keep a patient's cases on one side, and write the name one way in dataset.json and in the split file"
+                    "keep a patient's cases on one side, and write the name one way in dataset.json and split file"
                 )
             for image in [] if isinstance(case, str) else _images(case):
                 other, owner = images.setdefault(image, (part, name))

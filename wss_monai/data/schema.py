@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The file `dataset.json`: reading it, checking it, writing it. The format is told in docs/reference/dataset-json.md."""
+"""The file `dataset.json`: reading, checking, writing. docs/reference/dataset-json.md describes the format."""
 
 from __future__ import annotations
 
@@ -12,15 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = [
-    "BACKGROUND",
-    "UNLABELLED_NAME",
-    "Dataset",
-    "class_names_of",
-    "parse_dataset",
-    "read_dataset",
-    "write_dataset",
-]
+__all__ = ["Dataset", "class_names_of", "parse_dataset", "read_dataset", "write_dataset"]
 
 BACKGROUND = "background"
 """Name of class 0, always the meaning of the file value 0."""
@@ -104,7 +96,8 @@ def read_dataset(path: str | os.PathLike[str]) -> Dataset:
     if not file.is_file():
         missing = "no data set folder" if not file.parent.is_dir() else "no dataset.json in"
         raise FileNotFoundError(
-            f"{missing} '{file.parent}'. Generate one with `python -m wss_monai synthesize cardiac --out {file.parent}`, "
+            f"{missing} '{file.parent}'. Generate one with `python -m wss_monai synthesize cardiac --out "
+            f"{file.parent}`, "
             f"convert ACDC with `python -m wss_monai prepare acdc --source acdc.zip --out {file.parent}`, "
             "or describe your own data as docs/reference/dataset-json.md shows"
         )
@@ -213,6 +206,7 @@ def _case(
     if not _is_name(name):
         raise ValueError(f"{file}: {where} has no 'image', 'label' or 'case', so that it has no name; add an 'image'")
     where = f"case '{name}' ({where})"
+    name = str(name)
     if name in seen:
         raise ValueError(f"{file}: {where} has the same case id as {seen[name]}; give each case its own 'case'")
     seen[name] = where
@@ -303,9 +297,7 @@ def _value_map(values: Any, where: str) -> dict[int, str]:
         raise ValueError(f'{where} must be an object like {{"0": "background", "1": "LV"}}, got {values!r}')
     for value, name in values.items():
         if not re.fullmatch(r"-?\d+", str(value)) or not _is_name(name):
-            raise ValueError(
-                f'{where}: the file value comes first and the class name second, as in "1": "LV"; got {value!r}: {name!r}'
-            )
+            raise ValueError(f'{where} must map file values to class names, as in "1": "LV"; got {value!r}: {name!r}')
     return {int(value): name for value, name in values.items()}
 
 
@@ -314,7 +306,7 @@ def _name_from_files(case: Mapping[str, Any]) -> str | None:
     for key in ("image", "label"):
         value = case.get(key)
         first = value[0] if isinstance(value, list) and value else value
-        if _is_name(first):
+        if isinstance(first, str) and first.strip():
             return re.sub(r"\.(nii(\.gz)?|nrrd|mha|mhd)$", "", Path(first).name, flags=re.IGNORECASE)
     return None
 

@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +48,8 @@ def stratified(patients: Iterable[str], groups: Groups, n: int, R: np.random.Ran
     by_remainder = sorted(range(len(strata)), key=lambda i: (-round(float(shares[i] - counts[i]), 9), lot[i]))
     for i in by_remainder[: n - int(counts.sum())]:
         counts[i] += 1
-    drawn = [
-        stratum[j] for stratum, count in zip(strata, counts, strict=True) for j in R.permutation(len(stratum))[:count]
-    ]
-    return sorted(drawn)
+    shuffled = [[stratum[j] for j in R.permutation(len(stratum))] for stratum in strata]
+    return sorted(patient for ids, count in zip(shuffled, counts, strict=True) for patient in ids[:count])
 
 
 def kfold(patients: Iterable[str], groups: Groups, k: int, seed: int = 0) -> list[list[str]]:
@@ -110,7 +109,7 @@ def split_patients(
 
 
 def patient_count(size: float, total: int, name: str = "size") -> int:
-    """Turn a number (int) or a fraction (float in [0, 1)) of `total` patients into a number; fractions above 0 give >= 1.
+    """Turn a number (int), or a fraction of `total` (float in [0, 1); at least one where above 0), into a number.
 
     Raises:
         ValueError: `size` is neither.
@@ -227,7 +226,7 @@ def _disjoint(parts: Mapping[str, list[str]], path: Path) -> None:
 def _strata(patients: Iterable[str], groups: Groups) -> list[list[str]]:
     """Sort patients into lists, one a group, both in a fixed order."""
     ids = sorted(patients)
-    twice = sorted({a for a, b in zip(ids, ids[1:], strict=False) if a == b})
+    twice = sorted({a for a, b in pairwise(ids) if a == b})
     if twice:
         raise ValueError(f"patients {twice} come twice; name each patient once")
     strata: dict[str, list[str]] = {}
