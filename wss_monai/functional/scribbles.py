@@ -2,10 +2,10 @@
 """Scribbles made from dense labels: curves along the middle of an organ and just inside its border.
 
 Inside, a curve is the longest path through the skeleton of the class (a ring is opened at a random place), smoothed,
-prolonged where the class is too round to have a skeleton, shortened, and bent at random as far as the room around it
-allows. In a 2D label a curve lies in the image; in a 3D label it runs through the volume, except that a border curve
-lies in one plane, drawn among those across any axis with a chance in proportion to the squared area of the class there.
-Use ``weak_labels.slicewise`` for a curve in every slice.
+prolonged at its ends (the skeleton of a round organ is hardly more than a point), shortened, and bent at random as far
+as the room around it allows. In a 2D label a curve lies in the image; in a 3D label it runs through the volume, except
+that a border curve lies in one plane, drawn among those across any axis with a chance in proportion to the squared area
+of the class there. Use ``weak_labels.slicewise`` for a curve in every slice.
 
 ``label``, ``R``, ``classes``, ``background`` and ``per_component`` are described in ``weak_labels``; without
 ``per_component`` a class gets one curve, in its largest component. Every class that is present gets at least one voxel.
@@ -218,18 +218,23 @@ def _smooth(path: np.ndarray) -> np.ndarray:
 
 
 def _prolong(path: np.ndarray, depth: np.ndarray, R: np.random.RandomState) -> np.ndarray:
-    """Lengthen a path that is shorter than the largest inscribed diameter straight on at both ends."""
-    if _lengths(path).sum() >= 2 * depth.max():
+    """Lengthen the path straight on at both ends, unless it goes around a ring."""
+    room = depth.max()
+    if np.linalg.norm(path[-1] - path[0]) < 2 * room < _lengths(path).sum():
         return path
-    direction = path[-1] - path[0]
-    if np.linalg.norm(direction) < 1:
-        direction = R.randn(depth.ndim)
-    direction = STEP * direction / np.linalg.norm(direction)
-    for _ in range(2):
-        while _at(depth, path[-1:] + direction)[0] > MARGIN * depth.max():
-            path = np.concatenate([path, path[-1:] + direction])
-        path, direction = path[::-1], -direction
+    chance, reach = R.randn(depth.ndim), int(room / STEP) + 1
+    ahead = _direction(path[-1] - path[-reach:][0], chance)
+    for direction in (ahead, _direction(path[0] - path[:reach][-1], -ahead)):
+        while _at(depth, path[-1:] + STEP * direction)[0] > MARGIN * room:
+            path = np.concatenate([path, path[-1:] + STEP * direction])
+        path = path[::-1]
     return path
+
+
+def _direction(vector: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
+    if np.linalg.norm(vector) < 1:
+        vector = otherwise
+    return vector / np.linalg.norm(vector)
 
 
 def _part(path: np.ndarray, fraction: float, R: np.random.RandomState) -> np.ndarray:

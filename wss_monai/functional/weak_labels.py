@@ -243,7 +243,7 @@ def sparse_slices(
     label = checked_label(label)
     if label.ndim != 3:
         raise ValueError(f"sparse_slices needs a volume with three axes, got shape {label.shape}")
-    if (every is None) == (number is None) or min(every or 1, number or 1) < 1:
+    if (every is None) == (number is None) or any(n is not None and n < 1 for n in (every, number)):
         raise ValueError(f"give either every or number, 1 or more, got every={every} and number={number}")
     axis = axis_index(axis, label.ndim)
     kept = np.isin(label, chosen_classes(label, classes, background))
