@@ -16,8 +16,8 @@ from monai.data import MetaTensor
 from torch import Tensor
 
 from wss_monai.functional import UNLABELLED
-from wss_monai.functional.descriptors import Descriptor
 from wss_monai.metrics.measure import measure_prediction
+from wss_monai.transforms.bounds import Boundsd
 
 KEYS = ("weak", "dice")
 
@@ -32,7 +32,7 @@ class ValidationScore(Metric):
 
     Args:
         class_names: background first.
-        descriptors: key of the bounds -> descriptor (``WeightedSumLoss.descriptors()``).
+        bounds: the transforms that make the bounds, for their terms and descriptors.
         key: "weak" or "dice" (full supervision), the value that the metric returns.
         slice_axis: axis of bounds on slices.
 
@@ -43,14 +43,14 @@ class ValidationScore(Metric):
     def __init__(
         self,
         class_names: Sequence[str],
-        descriptors: Mapping[str, Descriptor] | None = None,
+        bounds: Sequence[Boundsd] = (),
         key: str = "weak",
         slice_axis: int | None = 2,
     ) -> None:
         if key not in KEYS:
             raise ValueError(f"key must be one of {KEYS}, got '{key}'.")
         self.class_names = list(class_names)
-        self.descriptors = dict(descriptors or {})
+        self.bounds = list(bounds)
         self.key = key
         self.slice_axis = slice_axis
         super().__init__(output_transform=lambda output: output)
@@ -74,10 +74,10 @@ class ValidationScore(Metric):
         self._partial_entropy(logits, batch)
         if "label" in batch:
             self._dice(hard, _plain(batch["label"])[:, 0].to(hard.device))
-        for key, descriptor in self.descriptors.items():
-            for prediction, bounds in zip(hard, batch[key], strict=True):
+        for made in self.bounds:
+            for prediction, bounds in zip(hard, batch[f"bounds_{made.term}"], strict=True):
                 measure, limits, _ = measure_prediction(
-                    prediction, _plain(bounds), descriptor, _spacing(batch["image"]), self.slice_axis
+                    prediction, _plain(bounds), made.descriptor, _spacing(batch["image"]), self.slice_axis
                 )
                 bounded = limits.isfinite().any(-1)
                 held = (measure >= limits[..., 0]) & (measure <= limits[..., 1])

@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from ignite.engine import Engine, Events
 from monai.data import MetaTensor
 from monai.transforms import SaveImage
 from torch import Tensor
 
 from wss_monai.functional import UNLABELLED
-from wss_monai.functional.descriptors import Descriptor
 from wss_monai.metrics import constraint_rows, summarize_constraints, summarize_volumes, volume_metrics
 from wss_monai.metrics.measure import measure_prediction
-from wss_monai.transforms.bounds import spacing_of
+from wss_monai.transforms.bounds import Boundsd, spacing_of
 
 PATHS = ("image", "weak_label", "label")
 
@@ -36,8 +36,7 @@ class VolumeScores:
         output_dir: the run's folder.
         cases: the case dictionaries of the data list, for their paths and names.
         class_names: background first.
-        descriptors: key of the bounds -> descriptor; all bounds of the batch that it names are scored.
-        origins: term -> where its bounds come from ("constant", "oracle", ...).
+        bounds: the transforms that made the bounds, for their terms, descriptors and origins.
         bounds_origin: origin of the bounds that the run was trained with, for the summary.
         seed: of the run, for the summary.
         slice_axis: axis of bounds on slices.
@@ -48,8 +47,7 @@ class VolumeScores:
         output_dir: str | os.PathLike[str],
         cases: Sequence[Mapping[str, Any]],
         class_names: Sequence[str],
-        descriptors: Mapping[str, Descriptor] | None = None,
-        origins: Mapping[str, str] | None = None,
+        bounds: Sequence[Boundsd] = (),
         bounds_origin: str = "none",
         seed: int = 0,
         slice_axis: int = 2,
@@ -57,8 +55,7 @@ class VolumeScores:
         self.folder = Path(output_dir)
         self.cases = {str(case["case"]): dict(case) for case in cases}
         self.class_names = list(class_names)
-        self.descriptors = dict(descriptors or {})
-        self.origins = dict(origins or {})
+        self.bounds = list(bounds)
         self.bounds_origin = bounds_origin
         self.seed = seed
         self.slice_axis = slice_axis
@@ -90,12 +87,11 @@ class VolumeScores:
         about = {key: case.get(key) or "" for key in ("case", "patient", "group", "phase")}
         rows = volume_metrics(hard, label if known else None, spacing, self.class_names)
         self.rows += [{**about, **row} for row in rows]
-        for key, descriptor in self.descriptors.items():
-            term = key.removeprefix("bounds_")
+        for made in self.bounds:
             measure, bounds, units = measure_prediction(
-                _plain(prediction)[0].cpu(), _plain(item[key]), descriptor, spacing, self.slice_axis
+                torch.from_numpy(hard), _plain(item[f"bounds_{made.term}"]), made.descriptor, spacing, self.slice_axis
             )
-            self.constraints += self._constraints(term, descriptor, measure, bounds, units, spacing, about)
+            self.constraints += self._constraints(made, measure, bounds, units, spacing, about)
         path = self.folder / "evaluation" / "predictions" / f"{name}.nii.gz"
         self.save(prediction, filename=str(path).removesuffix(".nii.gz"))
         record = {**about, "prediction": str(path.relative_to(self.folder)), "slice_axis": self.slice_axis}
@@ -105,16 +101,15 @@ class VolumeScores:
 
     def _constraints(
         self,
-        term: str,
-        descriptor: Descriptor,
+        made: Boundsd,
         measure: Tensor,
         bounds: Tensor,
         units: list[int | str],
         spacing: list[float],
         about: Mapping[str, str],
     ) -> list[dict[str, Any]]:
-        factor, unit = 1.0, descriptor.unit
-        if descriptor.name == "size":  # in mm2 (slices) or ml (volumes), which a reader can judge
+        factor, unit = 1.0, made.descriptor.unit
+        if made.descriptor.name == "size":  # in mm2 (slices) or ml (volumes), which a reader can judge
             whole = units == [""]
             plane = [s for axis, s in enumerate(spacing) if whole or axis != self.slice_axis]
             factor = float(np.prod(plane)) / (1000 if len(plane) == 3 else 1)
@@ -123,8 +118,8 @@ class VolumeScores:
             measure.numpy() * factor,
             bounds.numpy() * factor,
             units=units,
-            term=term,
-            origin=self.origins.get(term, self.bounds_origin),
+            term=made.term,
+            origin=made.origin,
             unit=unit,
             class_names=self.class_names,
             case=about["case"],

@@ -11,6 +11,8 @@ from wss_monai.transforms.bounds import (
     LabelBoundsd,
 )
 from wss_monai.transforms.load_case import LoadCased
+from wss_monai.transforms.tags import WeakTags, WeakTagsd
+from wss_monai.transforms.weak_labels import RandWeakLabel, RandWeakLabeld
 
 __all__ = [
     "BatchAugment",
@@ -21,4 +23,8 @@ __all__ = [
     "LabelBounds",
     "LabelBoundsd",
     "LoadCased",
+    "RandWeakLabel",
+    "RandWeakLabeld",
+    "WeakTags",
+    "WeakTagsd",
 ]

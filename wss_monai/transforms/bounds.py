@@ -217,63 +217,67 @@ class BoxBounds(Transform):
         return bounds if self.slice_axis is not None else bounds[0]
 
 
-class ConstantBoundsd(MapTransform):
-    """Dictionary version of ``ConstantBounds``: writes ``bounds_<term>``.
+class Boundsd(MapTransform):
+    """What the dictionary versions share: they write ``bounds_<term>``, and say what is bounded and by whom.
+
+    Attributes:
+        term: name of the constraint term.
+        descriptor: what is bounded.
+        origin: where the bounds come from ("constant", "tag", "oracle", "box").
+    """
+
+    def __init__(self, term: str, keys: str, tags_key: str | None, bounds: Any) -> None:
+        super().__init__(keys)
+        self.term = term
+        self.tags_key = tags_key
+        self.bounds = bounds
+        self.descriptor: Descriptor = bounds.descriptor
+        self.origin: str = bounds.origin
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Add the bounds to a copy of the data.
+
+        Raises:
+            ValueError: bounds that cannot hold; names the case.
+        """
+        source = data[self.first_key(dict(data))]
+        tags = (data[self.tags_key],) if self.tags_key and self.tags_key in data else ()
+        try:
+            return {**data, f"bounds_{self.term}": self.bounds(source, *tags)}
+        except ValueError as error:
+            raise ValueError(f"case '{data.get('case', '?')}': {error}") from error
+
+
+class ConstantBoundsd(Boundsd):
+    """Dictionary version of ``ConstantBounds``.
 
     Args:
         term: name of the constraint term.
         keys: the image whose grid counts.
-        tags_key: tags (slices: "slice_tags") where present in the data; None ignores them.
+        tags_key: tags (of slices "slice_tags", of volumes "tags") where the data has them; None ignores them.
         bounds: all arguments of ``ConstantBounds``.
     """
 
     def __init__(
         self, term: str = "size", keys: str = "image", tags_key: str | None = "slice_tags", **bounds: Any
     ) -> None:
-        super().__init__(keys)
-        self.term = term
-        self.tags_key = tags_key
-        self.bounds = ConstantBounds(**bounds)
-        self.origin = self.bounds.origin
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Add the bounds to a copy of the data."""
-        tags = data.get(self.tags_key) if self.tags_key else None
-        return {**data, f"bounds_{self.term}": self.bounds(data[self.first_key(dict(data))], tags)}
+        super().__init__(term, keys, tags_key, ConstantBounds(**bounds))
 
 
-class LabelBoundsd(MapTransform):
-    """Dictionary version of ``LabelBounds`` (oracle): writes ``bounds_<term>`` from the key "label"."""
-
-    origin = "oracle"
+class LabelBoundsd(Boundsd):
+    """Dictionary version of ``LabelBounds`` (oracle), from the key "label"."""
 
     def __init__(self, term: str = "size", keys: str = "label", **bounds: Any) -> None:
-        super().__init__(keys)
-        self.term = term
-        self.bounds = LabelBounds(**bounds)
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Add the bounds to a copy of the data."""
-        return {**data, f"bounds_{self.term}": self.bounds(data[self.first_key(dict(data))])}
+        super().__init__(term, keys, None, LabelBounds(**bounds))
 
 
-class BoxBoundsd(MapTransform):
-    """Dictionary version of ``BoxBounds``: writes ``bounds_<term>`` from the key "weak_label"."""
-
-    origin = "box"
+class BoxBoundsd(Boundsd):
+    """Dictionary version of ``BoxBounds``, from the key "weak_label"."""
 
     def __init__(
         self, term: str = "size", keys: str = "weak_label", tags_key: str | None = "slice_tags", **bounds: Any
     ) -> None:
-        super().__init__(keys)
-        self.term = term
-        self.tags_key = tags_key
-        self.bounds = BoxBounds(**bounds)
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Add the bounds to a copy of the data."""
-        tags = data.get(self.tags_key) if self.tags_key else None
-        return {**data, f"bounds_{self.term}": self.bounds(data[self.first_key(dict(data))], tags)}
+        super().__init__(term, keys, tags_key, BoxBounds(**bounds))
 
 
 def spacing_of(image: Tensor) -> list[float]:

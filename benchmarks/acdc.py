@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Real ACDC volumes: train on folds 2 to 5, test on fold 1 (last weights), several arms and seeds, on the CPU.
+
+    python benchmarks/acdc.py --data data/ACDC --split benchmarks/splits/acdc40.json
+
+The overlay cpu.yaml's network and budget. ``--tune`` trains on folds 3 to 5 and scores fold 2: what weights were
+chosen by.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from grid import run_grid, table
+
+CPU = ("cpu.yaml",)
+DICE_CE = {"partial_loss#_target_": "wss_monai.losses.PartialDiceCELoss"}
+ARMS: dict[str, tuple[tuple[str, ...], dict[str, object]]] = {
+    "full": (CPU, {"mode": "full"}),
+    "partial": (CPU, {"mode": "partial"}),
+    "partial_dice_ce": (CPU, {"mode": "partial", **DICE_CE}),
+    "quadratic": (CPU, {"mode": "quadratic"}),
+    "logbarrier": (CPU, {"mode": "logbarrier"}),
+    "logbarrier_tags": (CPU, {"mode": "logbarrier", "bounds_from": "tag"}),
+    "logbarrier_volume": ((*CPU, "volume_bounds.yaml"), {"mode": "logbarrier"}),
+    "logbarrier_oracle": (CPU, {"mode": "logbarrier", "bounds_from": "oracle"}),
+}
+TUNE: dict[str, tuple[tuple[str, ...], dict[str, object]]] = {
+    f"{mode}_w{weight}": (CPU, {"mode": mode, f"size_weight#{mode}": weight})
+    for mode, weights in {"quadratic": (0.1, 1.0), "logbarrier": (0.01, 0.1)}.items()
+    for weight in weights
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", default="data/ACDC")
+    parser.add_argument("--split", default="benchmarks/splits/acdc40.json")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--arms", nargs="+", default=None)
+    parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each")
+    parser.add_argument("--tune", action="store_true", help="train on folds 3 to 5, score fold 2")
+    parser.add_argument("--out", type=Path, default=None)
+    options = parser.parse_args()
+    arms = {**ARMS, **TUNE} if options.tune else ARMS
+    chosen = options.arms or list(TUNE if options.tune else ARMS)
+    common: dict[str, object] = {
+        "dataset_dir": Path(options.data).resolve(),
+        "split": Path(options.split).resolve(),
+        "fold": "fold1",
+        "validation": "fold2" if options.tune else 0,
+    }
+    if options.tune:
+        common["evaluate_on"] = "validation"
+    out = options.out or Path("runs") / ("acdc_tune" if options.tune else "acdc")
+    print(table(run_grid({name: arms[name] for name in chosen}, options.seeds, common, out, options.jobs)))
+
+
+if __name__ == "__main__":
+    main()

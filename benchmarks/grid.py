@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Train and evaluate a bundle once for each arm and seed, several at a time, and print one table."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIGS = ROOT / "bundles" / "acdc_logbarrier" / "configs"
+Overrides = Mapping[str, object]
+
+
+def command(run_id: str, overlays: Sequence[str], overrides: Overrides) -> list[str]:
+    """The bundle's command line."""
+    files = ["train.yaml", *overlays, *(["evaluate.yaml"] if run_id == "evaluating" else [])]
+    config = str([str(CONFIGS / file) for file in files])
+    flags = [str(part) for key, value in overrides.items() for part in (f"--{key}", value)]
+    return [sys.executable, "-m", "monai.bundle", "run", run_id, "--config_file", config, *flags]
+
+
+def run_one(name: str, overlays: Sequence[str], overrides: Overrides, threads: int) -> dict:
+    """Train and evaluate in the run's folder, unless its summary is there already; returns the summary."""
+    folder = Path(str(overrides["output_dir"]))
+    summary = folder / "metrics_summary.json"
+    if not summary.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "checkpoint.pt").unlink(missing_ok=True)
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
+        started = time.perf_counter()
+        for run_id in ("training", "evaluating"):
+            with (folder / f"{run_id}.log").open("w") as log:
+                done = subprocess.run(
+                    command(run_id, overlays, overrides), cwd=ROOT, env=environment, stdout=log, stderr=log
+                )
+            if done.returncode:
+                raise RuntimeError(f"{name}: {run_id} failed, see {folder / f'{run_id}.log'}")
+        print(f"{name}: {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
+    return json.loads(summary.read_text())
+
+
+def run_grid(
+    arms: Mapping[str, tuple[Sequence[str], Overrides]],
+    seeds: Sequence[int],
+    common: Overrides,
+    out: Path,
+    jobs: int = 2,
+    threads: int = 1,
+) -> dict[str, list[dict]]:
+    """Arm name -> summaries of its seeds; ``arms`` maps a name to (overlays, overrides)."""
+    tasks = {}
+    with ThreadPoolExecutor(jobs) as pool:
+        for seed in seeds:
+            for name, (overlays, overrides) in arms.items():
+                settings = {**common, **overrides, "seed": seed, "output_dir": (out / f"{name}_s{seed}").resolve()}
+                tasks[name, seed] = pool.submit(run_one, f"{name} seed {seed}", overlays, settings, threads)
+        results = {key: task.result() for key, task in tasks.items()}
+    return {name: [results[name, seed] for seed in seeds] for name in arms}
+
+
+def table(results: Mapping[str, Sequence[Mapping]]) -> str:
+    """Markdown: mean over seeds of volume Dice and HD95 by class, spread of the mean Dice over the seeds."""
+    first = next(iter(results.values()))[0]
+    classes = [name for name in first["dice"] if name != "mean"]
+    head = ["arm", "bounds", "Dice", "by seed", *classes, "HD95 mm", "volume error ml (abs)", "satisfied", "missed"]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for name, runs in results.items():
+        mean = statistics.fmean(run["dice"]["mean"] for run in runs)
+        seeds = " / ".join(f"{run['dice']['mean']:.3f}" for run in runs)
+        each = [f"{statistics.fmean(run['dice'][c] for run in runs):.3f}" for c in classes]
+        far = f"{statistics.fmean(run['hd95_mm']['mean'] for run in runs):.1f}"
+        volume = f"{statistics.fmean(run['volume_error_ml_abs']['mean'] for run in runs):.1f}"
+        held = [v["mean"] for run in runs for v in run["constraint_satisfaction"].values()]
+        satisfied = f"{statistics.fmean(held):.3f}" if held else ""
+        missed = f"{statistics.fmean(sum(run['n_missed'].values()) for run in runs):.1f}"
+        cells = [name, runs[0]["bounds_origin"], f"**{mean:.3f}**", seeds, *each, far, volume, satisfied, missed]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
