@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m wss_monai VERB ...`: generate or prepare data, make weak labels, write reports.
+
+Training, evaluation and inference are MONAI's: `python -m monai.bundle run --config_file bundles/...`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from wss_monai import __version__
+
+__all__ = ["VERBS", "main"]
+
+VERBS = ("synthesize", "prepare", "weaken", "report")
+"""Modules of wss_monai.commands, one a verb; each has `add_parser(subparsers)`, which sets `run`."""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Make the command line of all verbs; their modules import heavy packages only when they run."""
+    parser = argparse.ArgumentParser(
+        prog="wss_monai", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--version", action="version", version=f"wss_monai {__version__}")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    subparsers = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for verb in VERBS:
+        name = f"wss_monai.commands.{verb}"
+        try:
+            module = importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name != name:
+                raise
+            continue
+        module.add_parser(subparsers)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb.
+
+    Args:
+        argv: the arguments; None: those of the process. `--debug` may stand anywhere.
+
+    Returns:
+        The exit code: 0, what the verb returns, or 2 for an error of the user's, which is printed on one line.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in words
+    args = make_parser().parse_args([word for word in words if word != "--debug"])
+    try:
+        return int(args.run(args) or 0)
+    except (ValueError, OSError) as error:
+        if debug:
+            raise
+        print(f"wss_monai {args.verb}: error: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The official ACDC release (Bernard et al., IEEE TMI 2018, doi:10.1109/TMI.2018.2837502) as a data set of ours."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from wss_monai.data.acdc_volumes import copy_image, load_frame, load_scribble, save_index_map
+from wss_monai.data.archive import unpack
+from wss_monai.data.schema import write_dataset
+from wss_monai.functional import UNLABELLED
+
+__all__ = ["Preparation", "prepare_acdc"]
+
+LABELS = {"0": "background", "1": "RV", "2": "Myo", "3": "LV"}
+_SOURCE = re.compile(r"(^|/)(Info\.cfg|patient\d+_frame\d+(_gt)?\.nii(\.gz)?)$")
+_SCRIBBLE = re.compile(r"(^|/)(patient\d+_frame\d+)(_scribble)?\.nii(\.gz)?$")
+
+
+@dataclass
+class Preparation:
+    """What came of a conversion.
+
+    Attributes:
+        path: the new data set's folder.
+        training: number of training patients.
+        test: number of test patients.
+        cases: number of volumes.
+        scribbles: number of volumes with a scribble.
+        notes: (patient or case, what was skipped or changed, and why).
+    """
+
+    path: Path
+    training: int = 0
+    test: int = 0
+    cases: int = 0
+    scribbles: int = 0
+    notes: list[tuple[str, str]] = field(default_factory=list)
+
+
+def prepare_acdc(
+    source: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    patients: Sequence[str] | None = None,
+    scribbles: str | os.PathLike[str] | None = None,
+) -> Preparation:
+    """Convert the official release to a folder with `dataset.json`, images/, labels/ and, where given, scribbles/.
+
+    Every patient folder needs an `Info.cfg` and its ED and ES frames. A patient whose files are missing, unreadable
+    or contradict each other is skipped with a note, and so is one whose images are those of another patient. The
+    result appears under `out` complete or not at all.
+
+    Args:
+        source: the release: a folder, a zip or a tar archive, with any folders above training/ and testing/.
+        out: the folder to make.
+        patients: convert these only; each must be there and sound.
+        scribbles: folder or archive with patientXXX_frameYY[_scribble].nii.gz; values 0 to 3, and 4 or 255 for
+            unlabelled.
+
+    Returns:
+        Counts and notes.
+
+    Raises:
+        FileExistsError: `out` is there already and not empty.
+        FileNotFoundError: `source` or `scribbles` is missing.
+        ValueError: an archive is unsafe or damaged, no patient is left, or a patient asked for cannot be converted.
+    """
+    out = Path(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise FileExistsError(f"'{out}' exists already; remove it, or choose another --out")
+    for name, path in (("source", source), ("scribbles", scribbles)):
+        if path is not None and not Path(path).exists():
+            raise FileNotFoundError(
+                f"{name} '{path}' does not exist; give the ACDC release as its organisers distribute it "
+                "(data/README.md says how to get it), or the folder it was unpacked to"
+            )
+    with _temporary_sibling(out) as work:
+        folders = _patient_folders(_opened(source, work / "source", _SOURCE), Path(source))
+        drawn = {} if scribbles is None else _scribble_files(_opened(scribbles, work / "drawn", _SCRIBBLE), scribbles)
+        result = work / "result"
+        done = Preparation(out)
+        cases = _convert_all(folders, patients, drawn, result, done)
+        write_dataset(result, _description(cases, done))
+        os.replace(result, out)
+    return done
+
+
+def _convert_all(
+    folders: dict[str, Path], patients: Sequence[str] | None, drawn: dict[str, Path], result: Path, done: Preparation
+) -> dict[str, list[dict[str, Any]]]:
+    """Convert patient by patient; fill in the counts and notes of `done`."""
+    if patients is not None and (missing := sorted(set(patients) - set(folders))):
+        raise ValueError(f"patients {missing} are not in the source; it has {len(folders)}: {sorted(folders)[:3]} ...")
+    parts: dict[str, list[dict[str, Any]]] = {"training": [], "test": []}
+    owners: dict[str, str] = {}
+    for patient in sorted(folders if patients is None else set(patients)):
+        try:
+            cases = _convert(patient, folders[patient], drawn, result, owners, done.notes)
+        except ValueError as error:
+            if patients is not None:
+                raise ValueError(f"{patient}, who was asked for, cannot be converted: {error}") from error
+            done.notes.append((patient, f"skipped: {error}"))
+            continue
+        part = "test" if _is_test(folders[patient]) else "training"
+        parts[part] += cases
+        done.training += part == "training"
+        done.test += part == "test"
+    done.cases = sum(map(len, parts.values()))
+    done.scribbles = sum("weak_label" in case for cases in parts.values() for case in cases)
+    unused = len(drawn) - sum(case["case"] in drawn for cases in parts.values() for case in cases)
+    if unused and patients is None:
+        done.notes.append(("scribbles", f"{unused} of {len(drawn)} belong to no volume that was converted"))
+    if not done.cases:
+        raise ValueError("no patient could be converted: " + "; ".join(f"{who} {what}" for who, what in done.notes[:5]))
+    return parts
+
+
+def _convert(
+    patient: str,
+    folder: Path,
+    drawn: dict[str, Path],
+    result: Path,
+    owners: dict[str, str],
+    notes: list[tuple[str, str]],
+) -> list[dict[str, Any]]:
+    """Check all files of a patient, then write them; ValueError says why the patient cannot be converted."""
+    info = _info(folder / "Info.cfg")
+    frames = {f"{patient}_frame{info[phase]:02d}": phase for phase in ("ED", "ES")}
+    if len(frames) < 2:
+        raise ValueError(f"Info.cfg names frame {info['ED']} as ED and as ES")
+    loaded = {name: load_frame(folder, name, not _is_test(folder) and name not in drawn) for name in frames}
+    digests = {name: hashlib.sha256(array.tobytes()).hexdigest() for name, (_, array, _) in loaded.items()}
+    for name, digest in digests.items():
+        if digest in owners:
+            raise ValueError(f"{name} is the same image as {owners[digest]}; kept once, so that no split can leak it")
+    owners.update({digest: name for name, digest in digests.items()})
+    others = {_stem(path) for path in folder.glob("*_frame*.nii*")} - {n + s for n in frames for s in ("", "_gt")}
+    if others:
+        notes.append((patient, f"skipped {', '.join(sorted(others))}: neither ED nor ES in Info.cfg"))
+    cases = []
+    for name, phase in frames.items():
+        image, _, label = loaded[name]
+        case = {"case": name, "patient": patient, "group": info.get("Group"), "phase": phase}
+        case |= {key.lower(): info[key] for key in ("Height", "Weight", "NbFrame") if key in info}
+        case["image"] = copy_image(image, result / "images" / f"{name}.nii.gz")
+        if label is None:
+            notes.append((name, "has no mask (_gt); kept without 'label'"))
+        else:
+            case["label"] = save_index_map(label, image, result / "labels" / f"{name}.nii.gz")
+        if name in drawn:
+            try:
+                scribble = load_scribble(drawn[name], name, image, label, notes)
+            except ValueError as error:
+                notes.append((name, f"scribble skipped: {error}"))
+            else:
+                case["weak_label"] = save_index_map(scribble, image, result / "scribbles" / f"{name}.nii.gz")
+        cases.append(case)
+    return cases
+
+
+def _info(file: Path) -> dict[str, Any]:
+    """Read `Info.cfg`: ED and ES as integers, the rest where it is there."""
+    found = dict(re.findall(r"^\s*(\w+)\s*:\s*(\S.*?)\s*$", file.read_text(encoding="utf-8", errors="replace"), re.M))
+    kinds = {"ED": int, "ES": int, "NbFrame": int, "Height": float, "Weight": float, "Group": str}
+    try:
+        info = {key: kind(found[key]) for key, kind in kinds.items() if key in found}
+    except ValueError as error:
+        raise ValueError(f"Info.cfg is not readable: {error}") from error
+    if missing := {"ED", "ES"} - set(info):
+        raise ValueError(f"Info.cfg does not say {sorted(missing)}")
+    return info
+
+
+def _description(parts: dict[str, list[dict[str, Any]]], done: Preparation) -> dict[str, Any]:
+    weak = {"kind": "scribble", "values": {**LABELS, str(UNLABELLED): "unlabelled"}, "undrawn_means_absent": True}
+    return {
+        "name": "ACDC",
+        "description": "Short-axis cine MRI, end-diastolic and end-systolic volumes; made from the official release",
+        "reference": "O. Bernard et al., IEEE TMI 37(11):2514-2525, 2018, doi:10.1109/TMI.2018.2837502",
+        "modality": {"0": "MRI (cine bSSFP)"},
+        "labels": LABELS,
+        "slice_axis": 2,
+        **({"weak_label": weak} if done.scribbles else {}),
+        **parts,
+    }
+
+
+def _opened(source: str | os.PathLike[str], folder: Path, wanted: re.Pattern[str]) -> Path:
+    """Give a folder with the files of `source`, unpacked to `folder` where it is an archive."""
+    if Path(source).is_dir():
+        return Path(source)
+    unpack(source, folder, lambda name: wanted.search(name) is not None)
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def _patient_folders(root: Path, source: Path) -> dict[str, Path]:
+    folders: dict[str, Path] = {}
+    for file in sorted(root.rglob("Info.cfg")):
+        folder = file.parent
+        if not re.fullmatch(r"patient\d+", folder.name):
+            continue
+        if folder.name in folders:
+            raise ValueError(
+                f"'{source}' holds {folder.name} twice, in {folders[folder.name].parent} and {folder.parent}"
+            )
+        folders[folder.name] = folder
+    if not folders:
+        raise ValueError(
+            f"'{source}' does not look like the ACDC release: it has no folder patientXXX with an Info.cfg"
+        )
+    return folders
+
+
+def _scribble_files(root: Path, source: str | os.PathLike[str]) -> dict[str, Path]:
+    matches = ((_SCRIBBLE.search(path.as_posix()), path) for path in sorted(root.rglob("*.nii*")))
+    files = {match.group(2): path for match, path in matches if match}
+    if not files:
+        raise ValueError(f"scribbles '{source}' has no file named patientXXX_frameYY[_scribble].nii.gz")
+    return files
+
+
+def _is_test(folder: Path) -> bool:
+    return folder.parent.name.lower().startswith("test")
+
+
+def _stem(path: Path) -> str:
+    return path.name.removesuffix(".gz").removesuffix(".nii")
+
+
+@contextmanager
+def _temporary_sibling(out: Path) -> Iterator[Path]:
+    """Make a working folder beside `out`, on the same disk, and remove it at the end whatever happens."""
+    out.absolute().parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.absolute().parent))
+    try:
+        yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
