@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Figures of a report as SVG text: curves over epochs, scores of the cases, satisfaction of the constraints."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from .palette import STATE_STYLES, run_colour
+from .reading import Run
+
+__all__ = ["curves", "satisfaction", "scores"]
+
+STYLE: Any = {
+    "svg.fonttype": "none",
+    "text.parse_math": False,
+    "font.size": 9,
+    "axes.titlesize": 9.5,
+    "axes.titlelocation": "left",
+    "axes.titleweight": "semibold",
+    "axes.edgecolor": "#9CA3AF",
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#E5E7EB",
+    "grid.linewidth": 0.7,
+    "text.color": "#1F2937",
+    "axes.labelcolor": "#4B5563",
+    "xtick.color": "#4B5563",
+    "ytick.color": "#4B5563",
+}
+FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+
+
+def curves(runs: Sequence[Run]) -> list[tuple[str, str]]:
+    """Draw each column of metrics.csv over the epochs, all runs in one plot.
+
+    Returns:
+        (heading, SVG) of each group of columns that holds any numbers: losses, violations, validation, schedule.
+    """
+    columns = list(dict.fromkeys(column for run in runs for row in run.epochs for column in row))
+    groups: dict[str, list[str]] = {
+        "Loss": [c for c in columns if c == "loss"] + [c for c in columns if c.startswith("loss_")],
+        "Constraint violation in training": [c for c in columns if c.startswith("violation_")],
+        "Validation": [c for c in columns if c.startswith("val_")],
+        "Schedule": [c for c in ("lr", "t") if c in columns],
+    }
+    return [(heading, _curve_group(runs, found)) for heading, found in groups.items() if found]
+
+
+def scores(runs: Sequence[Run], metrics: Sequence[tuple[str, str]]) -> str:
+    """Draw each case's score as a dot, by class, beside the runs' means.
+
+    Args:
+        runs: evaluated runs.
+        metrics: columns of cases.csv and their headings.
+    """
+    names = list(dict.fromkeys(row["class"] for run in runs for row in run.cases))
+    with matplotlib.rc_context(STYLE):
+        figure, axes = _grid(len(metrics), len(names), 3.6, 2.3)
+        for i, (metric, heading) in enumerate(metrics):
+            top = max((row[metric] for run in runs for row in run.cases if metric in row), default=1.0)
+            for j, name in enumerate(names):
+                axis = axes[i][j]
+                axis.set_title(f"{heading}, {name}")
+                axis.set_xticks([])
+                axis.set_xlim(-0.6, len(runs) - 0.4)
+                axis.set_ylim(0, 1.02 if metric == "dice" else 1.05 * (top or 1))
+                axis.grid(axis="x", visible=False)
+                for r, run in enumerate(runs):
+                    _strip(axis, r, [row[metric] for row in run.cases if row["class"] == name and metric in row])
+        return _svg(figure)
+
+
+def satisfaction(runs: Sequence[Run]) -> list[tuple[str, str]]:
+    """Draw the measures of each constraint as dots against their bounds: runs down, classes across.
+
+    Returns:
+        (heading, SVG) of each term and component.
+    """
+    keys = list(dict.fromkeys((row["term"], row["component"], row["unit"]) for run in runs for row in run.constraints))
+    parts = {term: len({c for t, c, _ in keys if t == term}) for term, _, _ in keys}
+    figures = []
+    for term, component, unit in keys:
+        heading = f"{term} ({unit})" + (f", component {component}" if parts[term] > 1 else "")
+        held = [run for run in runs if any(row["term"] == term for row in run.constraints)]
+        rows = [
+            [row for row in run.constraints if (row["term"], row["component"], row["unit"]) == (term, component, unit)]
+            for run in held
+        ]
+        figures.append((heading, _satisfaction_grid(held, rows, unit)))
+    return figures
+
+
+def _curve_group(runs: Sequence[Run], columns: Sequence[str]) -> str:
+    with matplotlib.rc_context(STYLE):
+        across = min(3, len(columns))
+        figure, axes = _grid(math.ceil(len(columns) / across), across, 10.8 / 3, 2.2)
+        for axis, column in zip([a for line in axes for a in line], columns, strict=False):
+            drawn: list[float] = []
+            for i, run in enumerate(runs):
+                points = [(row["epoch"], row[column]) for row in run.epochs if column in row and "epoch" in row]
+                if points:
+                    x, y = np.array(points).T
+                    dots = "o" if len(x) <= 25 else ""
+                    axis.plot(x, y, color=run_colour(i), linewidth=1.5, marker=dots, markersize=3)
+                    drawn += y[np.isfinite(y)].tolist()
+            axis.set_title(column)
+            if drawn and min(drawn) > 0 and max(drawn) > 100 * min(drawn):
+                axis.set_yscale("log")
+        for axis in [a for line in axes for a in line][len(columns) :]:
+            axis.set_visible(False)
+        for axis in axes[-1]:
+            axis.set_xlabel("epoch")
+        return _svg(figure)
+
+
+def _strip(axis: Axes, place: int, values: Sequence[float]) -> None:
+    if not values:
+        return
+    spread = np.random.RandomState(place).uniform(-0.24, 0.24, len(values))
+    axis.scatter(place + spread, values, s=12, color=run_colour(place), alpha=0.55, linewidths=0)
+    axis.hlines(float(np.mean(values)), place - 0.34, place + 0.34, color=run_colour(place), linewidth=2.4)
+
+
+def _satisfaction_grid(runs: Sequence[Run], rows: Sequence[Sequence[dict[str, Any]]], unit: str) -> str:
+    names = list(dict.fromkeys(row["class"] for of_run in rows for row in of_run))
+    with matplotlib.rc_context(STYLE):
+        figure, axes = _grid(len(runs), len(names), 10.8 / max(len(names), 2), 1.9, share_columns=True)
+        for i, run in enumerate(runs):
+            for j, name in enumerate(names):
+                _measures(axes[i][j], [row for row in rows[i] if row["class"] == name])
+                axes[i][j].set_title(f"{run.name}: {name}")
+            axes[i][0].set_ylabel(unit)
+        for axis in axes[-1]:
+            axis.set_xlabel("cases or slices, by their bounds")
+        return _svg(figure)
+
+
+def _measures(axis: Axes, rows: Sequence[dict[str, Any]]) -> None:
+    """Draw dots over the band of their intervals, in the order of the intervals' middles."""
+    axis.set_xticks([])
+    axis.grid(axis="x", visible=False)
+    if not rows:
+        return
+    lower, upper = (np.array([row.get(side, np.nan) for row in rows]) for side in ("lower", "upper"))
+    measure = np.array([row["measure"] for row in rows])
+    order = np.lexsort((measure, np.nanmean([lower, upper], axis=0)))
+    lower, upper, measure = lower[order], upper[order], measure[order]
+    states = np.array([row["state"] for row in rows])[order]
+    place = np.arange(len(rows))
+    for state, (colour, marker) in STATE_STYLES.items():
+        hit = states == state
+        axis.scatter(place[hit], measure[hit], s=16, color=colour, marker=marker, linewidths=0, zorder=3)
+    finite = np.concatenate([measure, lower[np.isfinite(lower)], upper[np.isfinite(upper)]])
+    low, high = min(axis.get_ylim()[0], finite.min()), max(axis.get_ylim()[1], finite.max())
+    far = 10 * (high - low + 1)
+    edges = np.concatenate([place - 0.5, [len(rows) - 0.5]])
+    floor, ceiling = np.nan_to_num(lower, nan=low - far), np.nan_to_num(upper, nan=high + far)
+    axis.stairs(ceiling, edges, baseline=floor, fill=True, color="#DCE6EE", zorder=1, linewidth=0)
+    axis.set_ylim(low - 0.04 * (high - low), high + 0.04 * (high - low))
+    axis.set_xlim(-0.5, len(rows) - 0.5)
+
+
+def _grid(
+    down: int, across: int, width: float, height: float, share_columns: bool = False
+) -> tuple[Figure, list[list[Axes]]]:
+    figure = Figure(figsize=(width * across, height * down), layout="constrained")
+    axes = figure.subplots(down, across, squeeze=False, sharey="col" if share_columns else False)
+    return figure, [list(line) for line in axes]
+
+
+def _svg(figure: Figure) -> str:
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    text = re.sub(r"'DejaVu Sans', [^;\"]*?sans-serif", FONTS, buffer.getvalue())
+    return text[text.index("<svg") :]

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Read the files of a scored case and draw them side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from PIL import Image
+
+from wss_monai.functional import UNLABELLED
+
+from .cases import case_panel, shown_slices
+from .reading import Run, find_file
+
+__all__ = ["run_panel"]
+
+
+def run_panel(runs: Sequence[Run], entries: Sequence[dict[str, Any]]) -> Image.Image:
+    """Draw one case: image, weak label, the prediction of each run, reference.
+
+    Args:
+        runs: evaluated runs.
+        entries: the entry of the case in each run's cases.json.
+
+    Raises:
+        FileNotFoundError: if a file of the case is missing.
+        ValueError: if a map's shape or values do not fit.
+    """
+    entry, names = entries[0], runs[0].class_names
+    scan: Any = nib.load(find_file(runs[0], entry["image"]))
+    image = np.asarray(scan.dataobj, dtype=np.float32)
+    while image.ndim > 3:
+        image = image[..., 0]
+    maps: dict[str, np.ndarray] = {}
+    if entry.get("weak_label"):
+        maps["weak label"] = _read_map(find_file(runs[0], entry["weak_label"]), entry.get("weak_values"), image.shape)
+    for run, of_run in zip(runs, entries, strict=True):
+        maps[run.name] = _read_map(find_file(run, of_run["prediction"]), None, image.shape)
+    if entry.get("label"):
+        maps["reference"] = _read_map(find_file(runs[0], entry["label"]), entry.get("label_values"), image.shape)
+    axis = int(entry.get("slice_axis", 2))
+    trusted = [maps[key] for key in ("reference", "weak label") if key in maps] + list(maps.values())
+    spacing = [float(s) for s in scan.header.get_zooms()[: image.ndim]]
+    tile = int(np.clip(2400 / (len(maps) + 1), 240, 420))
+    slices = [0] if image.ndim == 2 else shown_slices(trusted, axis)
+    axis = axis if image.ndim > 2 else 2
+    return case_panel(image, maps, spacing, names, affine=scan.affine, slice_axis=axis, slices=slices, tile=tile)
+
+
+def _read_map(path: Path, values: dict[str, int] | None, shape: tuple[int, ...]) -> np.ndarray:
+    """Read a label map as class indices; ``values`` translates the file's values."""
+    file: Any = nib.load(path)
+    stored = np.asarray(file.dataobj)
+    if stored.squeeze().shape != tuple(n for n in shape if n > 1):
+        raise ValueError(f"{path} has shape {stored.shape} and its image {shape}.")
+    stored = stored.reshape(shape)
+    stored = np.rint(stored).astype(int)
+    if not values:
+        return stored.astype(np.uint8)
+    table = {int(float(value)): int(index) for value, index in values.items()}
+    unknown = [int(v) for v in np.unique(stored) if int(v) not in table and v not in (0, UNLABELLED)]
+    if unknown:
+        raise ValueError(f"{path} holds the values {unknown}, which cases.json does not translate: {table}.")
+    indices = stored.copy()
+    for value, index in table.items():
+        indices[stored == value] = index
+    return indices.astype(np.uint8)

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Read run folders (``output_dir`` of a bundle run) for the report."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Run", "find_file", "not_finite", "read_run", "read_runs"]
+
+TEXT_COLUMNS = {"case", "patient", "group", "phase", "class", "term", "origin", "slice", "component", "unit", "state"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run folder holds.
+
+    Attributes:
+        folder: the run folder.
+        name: what the report calls the run; unique among the runs read together.
+        info: run.json.
+        epochs: metrics.csv, one dictionary an epoch, empty cells left out.
+        summary: metrics_summary.json; None where evaluation has not run.
+        cases: rows of evaluation/cases.csv.
+        constraints: rows of evaluation/constraints.csv.
+        files: evaluation/cases.json.
+    """
+
+    folder: Path
+    name: str
+    info: dict[str, Any]
+    epochs: list[dict[str, Any]] = field(default_factory=list)
+    summary: dict[str, Any] | None = None
+    cases: list[dict[str, Any]] = field(default_factory=list)
+    constraints: list[dict[str, Any]] = field(default_factory=list)
+    files: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of all classes, background first."""
+        return [str(name) for name in self.info["class_names"]]
+
+    @property
+    def case_ids(self) -> set[str]:
+        """Identifiers of the scored cases."""
+        return {str(entry["case"]) for entry in self.files}
+
+    @property
+    def bounds_origin(self) -> str:
+        """Where the bounds of this run come from, in words; empty where it has none."""
+        origin = self.info.get("bounds_origin") or (self.summary or {}).get("bounds_origin") or ""
+        if isinstance(origin, dict):
+            origin = ", ".join(f"{term}: {what}" for term, what in origin.items())
+        return "" if str(origin).lower() == "none" else str(origin)
+
+    @property
+    def is_oracle(self) -> bool:
+        """Whether the bounds of the training were read off the dense label."""
+        return "oracle" in self.bounds_origin.lower()
+
+    @property
+    def has_dense_labels(self) -> bool:
+        """Whether any scored case has a dense reference."""
+        return bool(self.summary and self.summary.get("dice"))
+
+    def last(self, column: str) -> float | None:
+        """Give the last value of a column of metrics.csv."""
+        values = [row[column] for row in self.epochs if column in row]
+        return values[-1] if values else None
+
+
+def read_runs(folders: Sequence[Path]) -> list[Run]:
+    """Read several runs that can stand side by side.
+
+    Raises:
+        FileNotFoundError: if a folder or a file that must be there is missing.
+        ValueError: if a file cannot be read, or the runs have different classes or were scored on different cases.
+    """
+    if not folders:
+        raise ValueError("runs is empty: name at least one run folder.")
+    twice = sorted({str(f) for f in folders if [Path(g).resolve() for g in folders].count(Path(f).resolve()) > 1})
+    if twice:
+        raise ValueError(f"runs names the same folder more than once: {', '.join(twice)}.")
+    runs = [read_run(folder) for folder in folders]
+    first = runs[0]
+    for run in runs[1:]:
+        if run.class_names != first.class_names:
+            raise ValueError(
+                f"the runs {first.folder} and {run.folder} have different classes, {first.class_names} and "
+                f"{run.class_names}: make one report for each."
+            )
+    _same_cases([run for run in runs if run.summary is not None])
+    names = _names(runs)
+    return [Run(**{**vars(run), "name": name}) for run, name in zip(runs, names, strict=True)]
+
+
+def read_run(folder: Path | str) -> Run:
+    """Read one run folder. ``evaluation/`` may be absent, and so may metrics.csv where evaluation is there.
+
+    Raises:
+        FileNotFoundError: if the folder or a file that must be there is missing.
+        ValueError: if a file cannot be read.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"run folder {folder} does not exist: give the output_dir of a run.")
+    info = _read_json(folder / "run.json", "it is written when a run starts; give the output_dir of a run")
+    if not info.get("class_names"):
+        raise ValueError(f"{folder / 'run.json'} has no class_names.")
+    evaluation, curves = folder / "evaluation", folder / "metrics.csv"
+    epochs = _read_csv(curves) if curves.is_file() else []
+    if not evaluation.is_dir():
+        if not epochs:
+            raise FileNotFoundError(f"{folder} holds neither {curves.name} nor evaluation/: there is nothing to show.")
+        return Run(folder, folder.name, info, epochs)
+    again = "run the evaluation of this run again"
+    constraints = evaluation / "constraints.csv"
+    return Run(
+        folder,
+        folder.name,
+        info,
+        epochs,
+        _read_json(folder / "metrics_summary.json", again),
+        _read_csv(evaluation / "cases.csv"),
+        _read_csv(constraints) if constraints.is_file() else [],
+        _read_json(evaluation / "cases.json", again),
+    )
+
+
+def find_file(run: Run, path: str | Sequence[str]) -> Path:
+    """Find a file named in cases.json: absolute, relative to the run folder, or to the current folder.
+
+    Raises:
+        FileNotFoundError: if it is in none of these places.
+    """
+    name = Path(path if isinstance(path, str) else path[0])
+    for place in (run.folder / name, run.folder / "evaluation" / name, name):
+        if place.is_file():
+            return place
+    raise FileNotFoundError(f"{name}, named in {run.folder / 'evaluation' / 'cases.json'}, is not there.")
+
+
+def _same_cases(runs: Sequence[Run]) -> None:
+    for run in runs[1:]:
+        missing, extra = runs[0].case_ids - run.case_ids, run.case_ids - runs[0].case_ids
+        if missing or extra:
+            only = [
+                f"only in {of.folder}: {', '.join(sorted(cases)[:5])}{' ...' if len(cases) > 5 else ''}"
+                for of, cases in ((runs[0], missing), (run, extra))
+                if cases
+            ]
+            raise ValueError(
+                f"the runs {runs[0].folder} and {run.folder} were scored on different cases ({'; '.join(only)}): "
+                "score both on the same cases, or make one report for each."
+            )
+
+
+def _names(runs: Sequence[Run]) -> list[str]:
+    modes = [str(run.info.get("mode") or run.folder.name) for run in runs]
+    names = modes
+    if len(set(modes)) < len(modes):
+        names = [f"{mode}, seed {run.info.get('seed', '?')}" for mode, run in zip(modes, runs, strict=True)]
+    if len(set(names)) < len(names):
+        names = [f"{name} ({run.folder.name})" for name, run in zip(names, runs, strict=True)]
+    if len(set(names)) < len(names):
+        names = [f"{name} ({run.folder})" for name, run in zip(modes, runs, strict=True)]
+    return names
+
+
+def _read_json(path: Path, advice: str) -> Any:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: {advice}.")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not valid JSON ({error}).") from error
+
+
+def _read_csv(path: Path) -> list[dict[str, Any]]:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: run the evaluation of this run again.")
+    with path.open(newline="", encoding="utf-8") as file:
+        return [_numbers(row, path, line) for line, row in enumerate(csv.DictReader(file), start=2)]
+
+
+def _numbers(row: dict[str, str], path: Path, line: int) -> dict[str, Any]:
+    """Turn the cells of number columns into numbers and leave empty cells out."""
+    values: dict[str, Any] = {}
+    for column, cell in row.items():
+        if cell is None or cell == "" or column is None:
+            continue
+        try:
+            values[column] = cell if column in TEXT_COLUMNS else float(cell)
+        except ValueError:
+            raise ValueError(f"{path}, line {line}, column {column}: {cell!r} is not a number.") from None
+    return values
+
+
+def not_finite(run: Run) -> int:
+    """Count the epochs whose loss is NaN or infinite."""
+    return sum(not math.isfinite(row.get("loss", 0.0)) for row in run.epochs)

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The numbers of a report, laid out as tables of text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .ranking import severity, worst_violations
+from .reading import Run
+
+__all__ = ["Cell", "Column", "case_table", "duration", "number", "results", "satisfaction_table", "violation_table"]
+
+
+@dataclass
+class Cell:
+    """One cell: its text, a second, smaller text, and whether it is the best of its column."""
+
+    text: str = "–"
+    small: str = ""
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of the table of runs.
+
+    Attributes:
+        group: heading above the column's own; neighbours with the same one share it.
+        name: the column's own heading.
+        value: gives the number of a run, or None.
+        text: writes the number.
+        better: +1 where more is better, -1 where less is, 0 where no run is marked.
+        small: gives a second text of a run.
+    """
+
+    group: str
+    name: str
+    value: Callable[[Run], float | None]
+    text: Callable[[float], str]
+    better: int = 0
+    small: Callable[[Run], str] = lambda run: ""
+
+    def cells(self, runs: Sequence[Run]) -> list[Cell]:
+        """Write the column; the best is marked where two runs or more have numbers that differ."""
+        values = [self.value(run) for run in runs]
+        known = [v for v in values if v is not None]
+        best = max(known, key=lambda v: self.better * v, default=None)
+        marked = self.better != 0 and len(set(known)) > 1
+        return [
+            Cell() if v is None else Cell(self.text(v), self.small(run), marked and v == best)
+            for v, run in zip(values, runs, strict=True)
+        ]
+
+
+def number(value: float, signed: bool = False) -> str:
+    """Write a number with about three digits that count."""
+    size = abs(value)
+    digits = 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 or size == 0 else 3
+    text = f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}"
+    return text.replace("-", "−")
+
+
+def duration(seconds: float) -> str:
+    """Write a time span."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def results(runs: Sequence[Run]) -> dict[str, Any]:
+    """Lay out the table of runs: grouped headings and a row of cells for each run."""
+    columns = [*_dense_columns(runs), *_volume_columns(runs), *_constraint_columns(runs)]
+    columns.append(
+        Column("Training", "time", lambda run: run.last("seconds"), duration, small=lambda run: _epochs_of(run))
+    )
+    groups: list[tuple[str, int]] = []
+    for column in columns:
+        span = groups.pop()[1] + 1 if groups and groups[-1][0] == column.group else 1
+        groups.append((column.group, span))
+    firsts = [i for i, column in enumerate(columns) if i == 0 or columns[i - 1].group != column.group]
+    table = [column.cells(runs) for column in columns]
+    rows = [list(cells) for cells in zip(*table, strict=True)]
+    return {"groups": groups, "firsts": firsts, "columns": [column.name for column in columns], "rows": rows}
+
+
+def satisfaction_table(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Give the fraction inside the bounds: a row for each term and class, a cell for each run."""
+    tables = [_satisfaction(run) for run in runs]
+    keys = list(dict.fromkeys((term, name) for table in tables for term, of in table.items() for name in of))
+    rows = []
+    for term, name in sorted(keys, key=lambda key: ([k[0] for k in keys].index(key[0]), key[1] == "mean")):
+        origins = sorted({str(r.get("origin", "")) for run in runs for r in run.constraints if r["term"] == term})
+        cells = [_percent(table[term][name]) if name in table.get(term, {}) else "–" for table in tables]
+        rows.append({"term": term, "class": name, "origins": [o for o in origins if o and o != "none"], "cells": cells})
+    return rows
+
+
+def violation_table(runs: Sequence[Run], number_of_rows: int) -> list[dict[str, Any]]:
+    """Give the worst violations of all runs, worst first, as text; slices are counted from 1."""
+    rows = []
+    for run, row in worst_violations(runs, number_of_rows):
+        place = str(row.get("slice", ""))
+        rows.append(
+            {
+                **{key: row.get(key, "") for key in ("case", "term", "class", "unit", "component")},
+                "run": run.name,
+                "slice": str(int(place) + 1) if place.isdigit() else place or "whole",
+                "measure": number(row["measure"]),
+                "lower": number(row["lower"]) if "lower" in row else "",
+                "upper": number(row["upper"]) if "upper" in row else "",
+                "violation": number(row["violation"]),
+                "severity": f"{severity(row):.2f}",
+            }
+        )
+    return rows
+
+
+def case_table(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Give each case's mean Dice over the classes (None where it has no dense label), a cell for each run."""
+    rows = []
+    for entry in runs[0].files:
+        case = str(entry["case"])
+        found = next((row for row in runs[0].cases if row["case"] == case), {})
+        dice = [[r["dice"] for r in run.cases if r["case"] == case and "dice" in r] for run in runs]
+        outside = [sum(r["state"] == "violated" for r in run.constraints if r["case"] == case) for run in runs]
+        rows.append(
+            {
+                "case": case,
+                "patient": entry.get("patient", ""),
+                "about": " ".join(str(found[key]) for key in ("group", "phase") if found.get(key)),
+                "dice": [f"{np.mean(values):.3f}" if values else "–" for values in dice],
+                "violated": outside,
+            }
+        )
+    return rows
+
+
+def _dense_columns(runs: Sequence[Run]) -> list[Column]:
+    if not any(run.has_dense_labels for run in runs):
+        return []
+    names = runs[0].class_names[1:]
+    columns = [Column("Dice", name, _of("dice", name), lambda v: f"{v:.3f}", +1) for name in ["mean", *names]]
+    columns.append(Column("Surface distance, mm", "HD95", _of("hd95_mm"), number, -1))
+    columns.append(Column("Surface distance, mm", "ASD", _of("asd_mm"), number, -1))
+    columns.append(Column("Volume error, ml", "abs. (signed)", _of("volume_error_ml_abs"), number, -1, small=_signed))
+    columns.append(Column("Missed", "n", _missed, lambda v: f"{v:.0f}", -1))
+    return columns
+
+
+def _volume_columns(runs: Sequence[Run]) -> list[Column]:
+    """Without any dense label the predicted volumes are all that can be said of volume."""
+    if any(run.has_dense_labels for run in runs) or not any(run.cases for run in runs):
+        return []
+    names = list(dict.fromkeys(row["class"] for run in runs for row in run.cases))
+    return [Column("Mean predicted volume, ml", name, _mean_volume(name), number) for name in names]
+
+
+def _constraint_columns(runs: Sequence[Run]) -> list[Column]:
+    terms = dict.fromkeys(term for run in runs for term in _satisfaction(run))
+
+    def fraction(term: str) -> Callable[[Run], float | None]:
+        return lambda run: _satisfaction(run).get(term, {}).get("mean")
+
+    return [Column("Inside the bounds", term, fraction(term), _percent) for term in terms]
+
+
+def _satisfaction(run: Run) -> dict[str, dict[str, float]]:
+    return (run.summary or {}).get("constraint_satisfaction") or {}
+
+
+def _of(metric: str, name: str = "mean") -> Callable[[Run], float | None]:
+    return lambda run: ((run.summary or {}).get(metric) or {}).get(name)
+
+
+def _mean_volume(name: str) -> Callable[[Run], float | None]:
+    def mean(run: Run) -> float | None:
+        values = [row["volume_ml"] for row in run.cases if row["class"] == name and "volume_ml" in row]
+        return float(np.mean(values)) if values else None
+
+    return mean
+
+
+def _signed(run: Run) -> str:
+    value = _of("volume_error_ml")(run)
+    return "" if value is None else f"({number(value, signed=True)})"
+
+
+def _missed(run: Run) -> float | None:
+    missed = (run.summary or {}).get("n_missed")
+    return None if missed is None else float(sum(missed.values()))
+
+
+def _epochs_of(run: Run) -> str:
+    epoch, planned = run.last("epoch"), run.info.get("max_epochs")
+    if epoch is None or planned is None or epoch == planned:
+        return ""
+    return f"({epoch:.0f} of {planned} epochs)"
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.0f} %"
