@@ -202,7 +202,13 @@ def _case(
     """Check one case; fill in `case`."""
     if not isinstance(case, dict):
         raise ValueError(f"{file}: {where} must be an object, got {type(case).__name__}")
-    name = case.get("case") or _name_from_files(case)
+    name = case.get("case")
+    if name is not None and not (_is_name(name) and re.fullmatch(r"[^/\\.][^/\\]*", name)):
+        raise ValueError(
+            f"{file}: {where}: 'case' must be a text without slashes and without a leading dot, because results are "
+            f"named after it; got {name!r}"
+        )
+    name = name or _name_from_files(case)
     if not _is_name(name):
         raise ValueError(f"{file}: {where} has no 'image', 'label' or 'case', so that it has no name; add an 'image'")
     where = f"case '{name}' ({where})"

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rooms of the package: what may import what, read off the source, imports inside functions included."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "wss_monai"
+MIDDLE = {"data", "transforms", "losses", "networks", "metrics"}
+UPPER = {"engines", "handlers", "estimation", "report"}
+MAY_IMPORT = {
+    "functional": set(),
+    **{room: {"functional"} for room in MIDDLE},
+    **{room: {"functional"} | MIDDLE for room in UPPER},
+    "commands": {"functional"} | MIDDLE | UPPER,
+    "__main__": {"functional", "commands"} | MIDDLE | UPPER,
+    "__init__": set(),
+}
+MAX_LINES = 350
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def room_of(file: Path) -> str:
+    return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported_rooms(source: str, package: str) -> set[str]:
+    """Rooms that a module imports; `package` is the dotted package it lies in, for relative imports."""
+    names = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parents = package.split(".")
+                base = ".".join([*parents[: len(parents) - node.level + 1], *([base] if base else [])])
+            names += [f"{base}.{alias.name}" for alias in node.names]
+    ours = [name.split(".") for name in names]
+    return {parts[1] for parts in ours if parts[0] == "wss_monai" and len(parts) > 1 and parts[1] != "__version__"}
+
+
+def package_of(file: Path) -> str:
+    return ".".join(["wss_monai", *file.relative_to(PACKAGE).parent.parts])
+
+
+@pytest.mark.parametrize(
+    ("source", "rooms"),
+    [
+        ("import torch, wss_monai.losses.partial as p", {"losses"}),
+        ("from wss_monai.functional import UNLABELLED", {"functional"}),
+        ("from wss_monai import metrics, __version__", {"metrics"}),
+        ("def f():\n    from wss_monai.report.html import page", {"report"}),
+        ("from .schema import Dataset", {"data"}),
+        ("from ..functional import x\nfrom .. import handlers", {"functional", "handlers"}),
+        ("import wss_monai_other.data", set()),
+    ],
+)
+def test_the_reader_of_imports(source, rooms):
+    assert imported_rooms(source, "wss_monai.data") == rooms
+
+
+def test_there_is_something_to_read():
+    assert len(FILES) > 10
+    assert {room_of(file) for file in FILES} <= set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_no_room_reaches_into_a_room_above_or_beside_it(file):
+    room = room_of(file)
+    reached = imported_rooms(file.read_text(encoding="utf-8"), package_of(file)) - {room}
+    forbidden = reached - MAY_IMPORT[room]
+    assert not forbidden, f"{room} must not import {sorted(forbidden)}; it may import {sorted(MAY_IMPORT[room])}"
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_files_are_short_and_check_input_by_exceptions(file):
+    source = file.read_text(encoding="utf-8")
+    asserts = [node.lineno for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Assert)]
+    assert not asserts, f"assert in line {asserts}: python -O strips it; raise ValueError with a message"
+    assert source.count("\n") <= MAX_LINES, "one concept a file: split it"

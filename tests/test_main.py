@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import types
+
+import pytest
+
+from wss_monai import __main__ as command_line
+from wss_monai import __version__
+
+
+@pytest.fixture
+def verb(monkeypatch):
+    """Put a verb `toy` in place of the others; what it does is set by the test."""
+
+    def place(deed):
+        module = types.ModuleType("wss_monai.commands.toy")
+
+        def add_parser(subparsers: argparse._SubParsersAction) -> None:
+            parser = subparsers.add_parser("toy")
+            parser.add_argument("--n", type=int, default=0)
+            parser.set_defaults(run=deed)
+
+        module.add_parser = add_parser
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        monkeypatch.setattr(command_line, "VERBS", ("toy",))
+
+    return place
+
+
+@pytest.mark.parametrize(("answer", "code"), [(None, 0), (0, 0), (3, 3)])
+def test_the_exit_code_is_that_of_the_verb(verb, answer, code):
+    seen = []
+
+    def run(args):
+        seen.append(args.n)
+        return answer
+
+    verb(run)
+    assert command_line.main(["toy", "--n", "7"]) == code
+    assert seen == [7]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ValueError("n=0 is too few"), FileNotFoundError("no file 'x'"), FileExistsError("'x' exists"), OSError("full")],
+)
+def test_errors_of_the_user_are_one_line_and_code_2(verb, capsys, error):
+    def run(args):
+        raise error
+
+    verb(run)
+    assert command_line.main(["toy"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == f"wss_monai toy: error: {error}\n"
+
+
+@pytest.mark.parametrize("words", [["--debug", "toy"], ["toy", "--debug"]])
+def test_debug_shows_the_traceback(verb, words):
+    def run(args):
+        raise ValueError("n=0 is too few")
+
+    verb(run)
+    with pytest.raises(ValueError, match="n=0 is too few"):
+        command_line.main(words)
+
+
+def test_errors_of_ours_are_not_hidden(verb):
+    def run(args):
+        raise KeyError("a mistake of the program")
+
+    verb(run)
+    with pytest.raises(KeyError):
+        command_line.main(["toy"])
+
+
+def test_a_verb_that_breaks_while_it_is_imported_is_not_skipped(monkeypatch):
+    def broken(name):
+        raise ModuleNotFoundError("No module named 'nibabel'", name="nibabel")
+
+    monkeypatch.setattr(command_line.importlib, "import_module", broken)
+    with pytest.raises(ModuleNotFoundError, match="nibabel"):
+        command_line.main(["prepare"])
+
+
+@pytest.mark.parametrize(("words", "code"), [([], 2), (["nonsense"], 2), (["--help"], 0), (["--version"], 0)])
+def test_usage(words, code, capsys):
+    with pytest.raises(SystemExit) as leave:
+        command_line.main(words)
+    assert leave.value.code == code
+    assert "wss_monai" in "".join(capsys.readouterr())
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit):
+        command_line.main(["--version"])
+    assert capsys.readouterr().out == f"wss_monai {__version__}\n"
+
+
+def test_as_a_process_without_heavy_imports():
+    """Help comes at once: neither torch nor MONAI is imported for it."""
+    code = """
+import sys
+from wss_monai.__main__ import main
+try:
+    main(["--help"])
+except SystemExit as leave:
+    sys.exit(leave.code or ", ".join({"torch", "monai"} & set(sys.modules)) or 0)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "prepare" in done.stdout
+
+
+def test_prepare_without_a_source_is_an_error_of_the_user():
+    words = [
+        sys.executable,
+        "-m",
+        "wss_monai",
+        "prepare",
+        "acdc",
+        "--source",
+        "nowhere.zip",
+        "--out",
+        "/tmp/never-made",
+    ]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("wss_monai prepare: error: source 'nowhere.zip' does not exist")
+    assert "Traceback" not in done.stderr
