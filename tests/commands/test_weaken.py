@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+from PIL import Image
+
+from wss_monai.__main__ import main
+from wss_monai.commands.weaken import NAMES, parse_options
+from wss_monai.data.datalist import load_cases
+from wss_monai.data.schema import read_dataset
+from wss_monai.functional.weak_labels import present_classes
+from wss_monai.transforms.weak_labels import STRATEGIES, WeakLabeld
+
+ANGLE = np.deg2rad(20)
+OBLIQUE = np.array(
+    [
+        [1.5 * np.cos(ANGLE), -1.5 * np.sin(ANGLE), 0, -20],
+        [1.5 * np.sin(ANGLE), 1.5 * np.cos(ANGLE), 0, 35],
+        [0, 0, 8, 7],
+        [0, 0, 0, 1],
+    ]
+)
+
+
+def dense(shift):
+    """File values 0, 5 (core) and 9 (rim)."""
+    label = np.zeros((24, 20, 5), np.int16)
+    label[4 + shift : 16 + shift, 4:16, 1:4] = 9
+    label[7 + shift : 13 + shift, 7:13, 1:4] = 5
+    return label
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Two oblique volumes with dense labels, and a third with a weak label alone."""
+    folder = tmp_path / "data"
+    cases = []
+    for i in range(3):
+        case = {"patient": f"p{i}", "case": f"c{i}", "image": f"images/c{i}.nii.gz", "centre": "A"}
+        image = np.random.RandomState(i).rand(24, 20, 5).astype(np.float32)
+        kind = "label" if i < 2 else "weak_label"
+        case[kind] = f"{kind}s/c{i}.nii.gz"
+        for file, volume in ((case["image"], image), (case[kind], dense(i))):
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            nib.save(nib.Nifti1Image(volume, OBLIQUE), folder / file)
+        cases.append(case)
+    content = {
+        "name": "oblique",
+        "labels": {"0": "background", "5": "core", "9": "rim"},
+        "slice_axis": 2,
+        "licence": "none",
+        "weak_label": {"kind": "scribble", "values": {"0": "unlabelled", "5": "core", "9": "rim"}},
+        "training": cases[:1] + cases[2:],
+        "test": cases[1:2],
+    }
+    (folder / "dataset.json").write_text(json.dumps(content))
+    return folder
+
+
+def weaken(data, out, *words, strategy="points"):
+    return main(["weaken", "--data", str(data), "--out", str(out), "--strategy", strategy, *words])
+
+
+def read(out, case="c0"):
+    return np.asarray(nib.load(out / "weak_labels" / f"{case}.nii.gz").dataobj)
+
+
+def indices(shift=0):
+    return np.select([dense(shift) == 5, dense(shift) == 9], [1, 2], 0).astype(np.uint8)
+
+
+def test_end_to_end(data, tmp_path, capsys):
+    out, picture = tmp_path / "weak", tmp_path / "look" / "weak.png"
+    assert weaken(data, out, "--background", "--option", "radius=1", "--preview", str(picture)) == 0
+    for case, shift in (("c0", 0), ("c1", 1)):
+        image = nib.load(out / "weak_labels" / f"{case}.nii.gz")
+        weak = read(out, case)
+        assert image.get_data_dtype() == np.uint8 and np.allclose(image.affine, OBLIQUE, atol=1e-6)
+        assert weak.shape == (24, 20, 5)
+        assert np.array_equal(weak[weak != 255], indices(shift)[weak != 255])
+        assert np.array_equal(present_classes(weak, 3, 2), present_classes(indices(shift), 3, 2))
+        assert all((weak == k).sum() == 9 * slices for k, slices in ((0, 5), (1, 3), (2, 3)))
+    printed = capsys.readouterr().out
+    rows = [line.split() for line in printed.splitlines()]
+    assert ["core", "216", "54", "25.00"] in rows and ["rim", "648", "54", "8.33"] in rows
+    assert "1 cases without a dense label lost the weak label they had" in printed
+    assert "2 weak labels; undrawn means absent: true" in printed
+    panel = Image.open(picture)
+    assert panel.size[0] > panel.size[1] / 2 > 100
+
+
+def test_the_new_data_set_can_be_trained_on(data, tmp_path):
+    out = tmp_path / "deep" / "weak"
+    weaken(data, out, "--seed", "3", "--option", "number=2", "--option", "per_component=true")
+    new, old = read_dataset(out), read_dataset(data)
+    section = new.raw["weak_label"]
+    assert section["kind"] == "points" and new.undrawn_means_absent
+    assert section["made_with"] == {
+        "strategy": "points",
+        "seed": 3,
+        "slice_axis": 2,
+        "options": {"number": 2, "per_component": True},
+    }
+    assert new.weak_values == {0: "background", 1: "core", 2: "rim", 255: "unlabelled"}
+    assert new.raw["licence"] == "none" and new.training[0]["centre"] == "A"
+    assert new.training[0]["image"] == "../../data/images/c0.nii.gz"
+    assert new.file_of(new.test[0], "label") == old.file_of(old.test[0], "label")
+    assert "weak_label" not in new.training[1] and "label" not in new.training[1]
+    case = load_cases(out, validation=0).training[0]
+    assert case["weak_values"] == {0: 0, 1: 1, 2: 2, 255: 255}
+    assert case["weak_label"] == str((out / "weak_labels" / "c0.nii.gz").resolve())
+
+
+def test_the_file_holds_what_the_transform_would_draw(data, tmp_path):
+    weaken(data, tmp_path / "weak", "--seed", "5", strategy="scribble_interior")
+    simulate = WeakLabeld(strategy="scribble_interior", slice_axis=2, seed=5)
+    for case, shift in (("c0", 0), ("c1", 1)):
+        expected = simulate({"case": case, "label": indices(shift)[None]})["weak_label"][0]
+        assert np.array_equal(read(tmp_path / "weak", case), expected)
+    weaken(data, tmp_path / "again", "--seed", "5", strategy="scribble_interior")
+    weaken(data, tmp_path / "other", "--seed", "6", strategy="scribble_interior")
+    assert np.array_equal(read(tmp_path / "again"), read(tmp_path / "weak"))
+    assert not np.array_equal(read(tmp_path / "other"), read(tmp_path / "weak"))
+
+
+@pytest.mark.parametrize(
+    ("strategy", "words", "absent"),
+    [
+        ("erosion", [], True),
+        ("erosion", ["--slice-axis", "none"], False),
+        ("erosion", ["--slice-axis", "0"], False),
+        ("erosion", ["--option", "classes=[1]"], False),
+        ("box", [], False),
+        ("sparse_slices", ["--option", "number=1"], False),
+    ],
+)
+def test_undrawn_means_absent_only_where_every_class_is_drawn_in_every_slice(data, tmp_path, strategy, words, absent):
+    weaken(data, tmp_path / "weak", *words, strategy=strategy)
+    assert read_dataset(tmp_path / "weak").undrawn_means_absent is absent
+    shown, drawn = (present_classes(volume, 3, 2)[:, 1:] for volume in (indices(), read(tmp_path / "weak")))
+    assert not absent or np.array_equal(shown, drawn)
+
+
+def test_slice_axis_none_draws_in_3d(data, tmp_path):
+    weaken(data, tmp_path / "weak", "--slice-axis", "none")
+    assert [(read(tmp_path / "weak") == k).sum() for k in (0, 1, 2)] == [0, 1, 1]
+
+
+def test_every_strategy_is_listed_in_the_help():
+    assert NAMES.split(", ") == list(STRATEGIES)
+
+
+def test_options_are_json():
+    words = ["radius=2", "length=[0.3, 0.6]", "background=true", "classes = [1,2]"]
+    assert parse_options(words) == {"radius": 2, "length": [0.3, 0.6], "background": True, "classes": [1, 2]}
+    for word in ("radius", "radius=two", "=3x"):
+        with pytest.raises(ValueError, match=f"--option must be KEY=VALUE .* got '{word}'"):
+            parse_options([word])
+
+
+@pytest.mark.parametrize(
+    ("words", "strategy", "message"),
+    [
+        ([], "point", "strategy must be one of random_blob"),
+        (["--option", "radios=1"], "points", "has no option radios; it has classes"),
+        (["--option", "number=0"], "points", "case 'c0', "),
+    ],
+)
+def test_errors_are_one_line_and_leave_no_data_set(data, tmp_path, capsys, words, strategy, message):
+    assert weaken(data, tmp_path / "weak", *words, strategy=strategy) == 2
+    errors = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
+    assert len(errors) == 1 and message in errors[0]
+    assert not (tmp_path / "weak" / "dataset.json").exists()
+
+
+def test_a_data_set_is_never_overwritten(data, capsys):
+    before = (data / "dataset.json").read_text()
+    assert weaken(data, data) == 2
+    assert "holds a dataset.json already" in capsys.readouterr().err
+    assert (data / "dataset.json").read_text() == before
+
+
+def test_a_value_that_is_no_class_is_refused(data, tmp_path, capsys):
+    nib.save(nib.Nifti1Image(dense(0) + 1, OBLIQUE), data / "labels" / "c0.nii.gz")
+    assert weaken(data, tmp_path / "weak") == 2
+    assert "case 'c0': " in (error := capsys.readouterr().err) and "holds the value 1, which 'labels'" in error
+
+
+def test_a_data_set_without_dense_labels_is_refused(data, tmp_path, capsys):
+    content = json.loads((data / "dataset.json").read_text())
+    content["training"], content["test"] = content["training"][1:], []
+    (data / "dataset.json").write_text(json.dumps(content))
+    assert weaken(data, tmp_path / "weak") == 2
+    assert "no case has a dense 'label'" in capsys.readouterr().err

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m wss_monai weaken`: write weak labels made from a data set's dense ones, to look at and to reuse."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from wss_monai.data.schema import Dataset
+
+__all__ = ["add_parser", "run"]
+
+NAMES = "random_blob, centroid_blob, erosion, box, scribble, scribble_interior, scribble_border, points, sparse_slices"
+HIDING = ("box", "sparse_slices")
+"""Strategies that may leave out a class that a slice shows: a box covers another, a slice is not annotated."""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the verb `weaken`."""
+    parser = subparsers.add_parser("weaken", help="write weak labels made from dense ones", description=__doc__)
+    parser.add_argument("--data", required=True, metavar="FOLDER", help="data set with a dataset.json and dense labels")
+    parser.add_argument("--strategy", required=True, metavar="NAME", help=f"one of {NAMES}")
+    parser.add_argument("--out", required=True, metavar="FOLDER", help="where the weak labels and a dataset.json go")
+    parser.add_argument("--seed", type=int, default=0, help="of the draw; each case has its own (default 0)")
+    parser.add_argument(
+        "--slice-axis",
+        choices=("0", "1", "2", "none"),
+        help="draw in every slice along this axis of the stored volume, or 'none': in 3D (default: the data set's)",
+    )
+    parser.add_argument("--background", action="store_true", help="draw background as a class as well")
+    parser.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="an option of the strategy, such as radius=2, length=[0.3,0.6] or per_component=true; repeat for more. "
+        "An unknown one is answered with the list",
+    )
+    parser.add_argument("--preview", metavar="PNG", help="draw a few slices of one case: image, dense and weak label")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the weak labels, then the dataset.json that describes them, and print what was labelled.
+
+    Raises:
+        FileNotFoundError: there is no such data set.
+        ValueError: strategy, option, folder or a label do not fit.
+    """
+    from tqdm import tqdm
+
+    from wss_monai.data.schema import read_dataset, write_dataset
+    from wss_monai.transforms.weak_labels import RandWeakLabel, case_seed
+
+    dataset, out = read_dataset(args.data), Path(args.out)
+    if (out / "dataset.json").exists():
+        raise ValueError(f"--out: '{out}' holds a dataset.json already; remove it or choose another folder")
+    cases = [case for case in dataset.training + dataset.test if case.get("label") is not None]
+    if not cases:
+        raise ValueError(f"{dataset.path}: no case has a dense 'label' to make a weak one from")
+    axis = (
+        dataset.slice_axis if args.slice_axis is None else None if args.slice_axis == "none" else int(args.slice_axis)
+    )
+    options = parse_options(args.option) | ({"background": True} if args.background else {})
+    transform = RandWeakLabel(args.strategy, axis, **options)
+
+    counts = np.zeros((2, len(dataset.class_names)), dtype=np.int64)
+    for case in tqdm(cases, desc="weaken", unit="case"):
+        dense, like = _load_dense(dataset, case)
+        try:
+            weak = np.asarray(transform.paint(dense[None], np.random.RandomState(case_seed(args.seed, case["case"]))))[
+                0
+            ]
+        except ValueError as error:
+            raise ValueError(f"case '{case['case']}', {dataset.file_of(case, 'label')}: {error}") from error
+        _save(weak, like, out / _target(case))
+        counts += [[np.count_nonzero(volume == k) for k in range(len(dataset.class_names))] for volume in (dense, weak)]
+    section = {
+        "kind": args.strategy,
+        "values": {**{str(k): name for k, name in enumerate(dataset.class_names)}, "255": "unlabelled"},
+        "undrawn_means_absent": axis == dataset.slice_axis and args.strategy not in HIDING and "classes" not in options,
+        "made_with": {"strategy": args.strategy, "seed": args.seed, "slice_axis": axis, "options": options},
+    }
+    path = write_dataset(out, _description(dataset, section, out))
+    _print_counts(dataset.class_names, counts)
+    dropped = sum(c.get("weak_label") is not None and c.get("label") is None for c in dataset.training + dataset.test)
+    if dropped:
+        print(f"{dropped} cases without a dense label lost the weak label they had, whose values mean something else")
+    print(f"{path}: {len(cases)} weak labels; undrawn means absent: {str(section['undrawn_means_absent']).lower()}")
+    if args.preview:
+        _preview(dataset, cases, out, Path(args.preview))
+    return 0
+
+
+def parse_options(words: Sequence[str]) -> dict[str, Any]:
+    """Read `KEY=VALUE` words; values are JSON (2, 0.5, true, [1, 2]).
+
+    Raises:
+        ValueError: a word has no `=`, or its value is no JSON.
+    """
+    options: dict[str, Any] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        try:
+            options[key.strip()] = json.loads(value)
+        except ValueError as error:
+            raise ValueError(
+                f"--option must be KEY=VALUE with a value such as 2, 0.5, true or [1,2]; got '{word}'"
+            ) from (error if equals else None)
+    return options
+
+
+def _target(case: Mapping[str, Any]) -> str:
+    return f"weak_labels/{case['case']}.nii.gz"
+
+
+def _load_dense(dataset: Dataset, case: Mapping[str, Any]) -> tuple[np.ndarray, Any]:
+    """Load a dense label as class indices, (X, Y[, Z]) uint8, and the image it came in."""
+    import nibabel as nib
+
+    file = str(dataset.file_of(case, "label"))
+    like: Any = nib.load(file)
+    stored = np.asanyarray(like.dataobj)
+    dense = np.zeros(stored.shape, np.uint8)
+    known = dataset.labels_of(case)
+    for value in np.unique(stored).tolist():
+        if value not in known:
+            raise ValueError(f"case '{case['case']}': {file} holds the value {value}, which 'labels' {known} lacks")
+        dense[stored == value] = dataset.class_names.index(known[value])
+    return dense, like
+
+
+def _save(weak: np.ndarray, like: Any, target: Path) -> None:
+    import nibabel as nib
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    header = nib.Nifti1Header.from_header(like.header)
+    header.set_data_dtype(np.uint8)
+    nib.save(nib.Nifti1Image(weak, like.affine, header), target)
+
+
+def _description(dataset: Dataset, section: dict[str, Any], out: Path) -> dict[str, Any]:
+    """Return the content of the new dataset.json: the old one, its paths seen from the new folder."""
+    parts: dict[str, list[dict[str, Any]]] = {}
+    for part, cases in (("training", dataset.training), ("test", dataset.test)):
+        parts[part] = []
+        for case in cases:
+            moved = {**case, **{key: _relative(dataset.file_of(case, key), out) for key in ("image", "label")}}
+            moved["weak_label"] = None if case.get("label") is None else _target(case)
+            parts[part].append({key: value for key, value in moved.items() if value is not None})
+    return {**dataset.raw, "weak_label": section, **{part: parts[part] for part in parts if part in dataset.raw}}
+
+
+def _relative(path: str | list[str] | None, out: Path) -> str | list[str] | None:
+    """Give a path relative to the folder, or as it is where there is no such path (another drive)."""
+    if path is None or isinstance(path, list):
+        return path and [str(_relative(item, out)) for item in path]
+    try:
+        return Path(os.path.relpath(Path(path).resolve(), out.resolve())).as_posix()
+    except ValueError:
+        return path
+
+
+def _print_counts(names: Sequence[str], counts: np.ndarray) -> None:
+    width = max(map(len, (*names, "class")))
+    print(f"{'class':<{width}} {'dense voxels':>13} {'labelled':>10} {'%':>7}")
+    for name, dense, weak in zip(names, *counts.tolist(), strict=True):
+        print(f"{name:<{width}} {dense:>13} {weak:>10} {100 * weak / dense if dense else 0:>7.2f}")
+
+
+def _preview(dataset: Dataset, cases: Sequence[Mapping[str, Any]], out: Path, target: Path) -> None:
+    """Draw a few slices of the first case, one with an image if there is any."""
+    import nibabel as nib
+
+    from wss_monai.report.cases import case_panel, shown_slices
+
+    case = next((case for case in cases if case.get("image") is not None), cases[0])
+    dense, like = _load_dense(dataset, case)
+    weak_image: Any = nib.load(out / _target(case))
+    source = dataset.file_of(case, "image")
+    picture: Any = like if source is None else nib.load(source[0] if isinstance(source, list) else source)
+    slices = shown_slices([dense], dataset.slice_axis) if dense.ndim == 3 else None
+    panel = case_panel(
+        np.asarray(picture.dataobj),
+        {"dense label": dense, "weak label": np.asarray(weak_image.dataobj)},
+        like.header.get_zooms()[: dense.ndim],
+        dataset.class_names,
+        affine=like.affine,
+        slice_axis=dataset.slice_axis,
+        slices=slices,
+    )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    panel.save(target)
+    print(f"{target}: case {case['case']}")
