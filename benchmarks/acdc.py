@@ -28,7 +28,7 @@ ARMS: dict[str, tuple[tuple[str, ...], dict[str, object]]] = {
 }
 TUNE: dict[str, tuple[tuple[str, ...], dict[str, object]]] = {
     f"{mode}_w{weight}": (CPU, {"mode": mode, f"size_weight#{mode}": weight})
-    for mode, weights in {"quadratic": (0.1, 1.0), "logbarrier": (0.01, 0.1)}.items()
+    for mode, weights in {"quadratic": (0.1, 0.3, 1.0), "logbarrier": (0.001, 0.003, 0.01, 0.03, 0.1)}.items()
     for weight in weights
 }
 

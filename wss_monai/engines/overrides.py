@@ -12,9 +12,9 @@ import inspect
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from monai.bundle import ConfigParser
+from monai.bundle import ComponentLocator, ConfigComponent, ConfigParser
 from monai.utils import optional_import
 
 RUN_ARGUMENTS = ("run_id", "config_file", "meta_file", "logging_file", "init_id", "final_id", "tracking", "args_file")
@@ -135,12 +135,16 @@ def _refuse(path: tuple[str, ...], holder: Any, siblings: Mapping[str, Any]) -> 
 
 def _arguments(target: str) -> set[str] | None:
     """Names of the arguments that a dotted target takes; None where it cannot be told or it takes any."""
-    module, _, name = target.rpartition(".")
-    found, there = optional_import(module, name=name) if module else (None, False)
+    try:
+        name = ConfigComponent(config={"_target_": target}, locator=ComponentLocator()).resolve_module_name()
+        module, _, attribute = str(name).rpartition(".")
+        found, there = optional_import(module, name=attribute)
+    except (ImportError, ValueError):
+        return None
     if not there:
         return None
     try:
-        parameters = inspect.signature(found).parameters
+        parameters = inspect.signature(cast(Any, found)).parameters
     except (TypeError, ValueError):
         return None
     if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):

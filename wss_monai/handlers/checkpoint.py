@@ -47,7 +47,7 @@ class TrainingCheckpoint:
     ) -> None:
         self.folder = Path(output_dir)
         self.objects = dict(objects)
-        self.evaluator = evaluator
+        self.evaluator: Any = evaluator
         self.resume = resume
         self.interval = max(1, interval)
 
@@ -77,11 +77,11 @@ class TrainingCheckpoint:
 
     def save(self, engine: Engine) -> None:
         """Write the files of the epoch that ended."""
-        state = engine.state
+        state: Any = engine.state
         last = state.epoch == state.max_epochs
         if _rank() or not (last or state.epoch % self.interval == 0):
             return
-        content = {
+        content: dict[str, Any] = {
             "format": FORMAT,
             "epoch": state.epoch,
             "iteration": state.iteration,
@@ -115,7 +115,7 @@ class TrainingCheckpoint:
             self.evaluator.state.best_metric = content["best"]["metric"]
             self.evaluator.state.best_metric_epoch = content["best"]["epoch"]
         engine.state.epoch = content["epoch"]
-        engine.state.iteration = content["epoch"] * engine.state.epoch_length
+        engine.state.iteration = content["epoch"] * (engine.state.epoch_length or 0)
         _set_random_state(content["random"])
         logger.info("continuing %s after epoch %d", self.path, content["epoch"])
 

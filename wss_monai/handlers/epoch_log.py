@@ -75,7 +75,8 @@ class EpochLog:
             self.writer = SummaryWriter(str(self.folder / "tensorboard"), purge_step=engine.state.epoch + 1)
 
     def _add(self, engine: Engine) -> None:
-        values = {"loss": engine.state.output["loss"]}
+        output: Any = engine.state.output
+        values: dict[str, Tensor] = {"loss": output["loss"]}
         values |= {f"loss_{name}": value for name, value in self.loss.parts.items()}
         values |= {f"violation_{name}": value for name, value in self.loss.violations.items()}
         for name, value in values.items():
@@ -83,7 +84,7 @@ class EpochLog:
             self.sums[name] = self.sums[name] + value if name in self.sums else value.clone()
 
     def _write(self, engine: Engine) -> None:
-        state = engine.state
+        state: Any = engine.state
         row: dict[str, Any] = {
             "epoch": state.epoch,
             "iteration": state.iteration,

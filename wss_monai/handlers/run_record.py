@@ -50,13 +50,14 @@ class RunRecord:
     def __call__(self, engine: Engine) -> None:
         """Write the file."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        device = engine.state.device
+        state: Any = engine.state
+        device = state.device
         cuda = device is not None and device.type == "cuda"
         record = {
             **self.settings,
             "class_names": self.class_names,
-            "max_epochs": engine.state.max_epochs,
-            "iterations_per_epoch": engine.state.epoch_length,
+            "max_epochs": state.max_epochs,
+            "iterations_per_epoch": state.epoch_length,
             "parameters": sum(p.numel() for p in self.network.parameters()),
             "device": torch.cuda.get_device_name(device) if cuda else f"CPU, {torch.get_num_threads()} thread(s)",
             "machine": platform.machine(),

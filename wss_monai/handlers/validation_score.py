@@ -64,7 +64,8 @@ class ValidationScore(Metric):
 
     def iteration_completed(self, engine: Engine) -> None:
         """Take the volumes of the evaluator's last iteration, which need batch and output."""
-        self.update((engine.state.output["pred"], engine.state.batch))
+        state: Any = engine.state
+        self.update((state.output["pred"], state.batch))
 
     def update(self, output: tuple[Tensor, Mapping[str, Any]]) -> None:
         """Add volumes: logits (B, K, *spatial) and the batch with ``weak_label``, ``label`` and bounds."""
@@ -101,9 +102,7 @@ class ValidationScore(Metric):
 
     def values(self) -> dict[str, float]:
         """All values by name: ``partial_ce``, ``constraint_satisfaction``, ``dice``, ``dice_<class>``."""
-        entropy, inside, dice = (
-            idist.all_reduce(v) if idist.get_world_size() > 1 else v for v in (self.entropy, self.inside, self.dice)
-        )
+        entropy, inside, dice = (_summed(v) for v in (self.entropy, self.inside, self.dice))
         out = {"partial_ce": float(entropy[0] / entropy[1].clamp(min=1))}
         if inside[1]:
             out["constraint_satisfaction"] = float(inside[0] / inside[1])
@@ -124,6 +123,14 @@ class ValidationScore(Metric):
         """Write the key value under its name and the others beside it."""
         super().completed(engine, name)
         engine.state.metrics.update(self.values())
+
+
+def _summed(values: Tensor) -> Tensor:
+    """Sum over the processes."""
+    if idist.get_world_size() == 1:
+        return values
+    device = idist.device()
+    return torch.as_tensor(idist.all_reduce(values.to(device))).cpu()
 
 
 def _plain(tensor: Tensor) -> Tensor:

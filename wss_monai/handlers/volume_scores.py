@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
 from monai.data import MetaTensor
-from monai.transforms import SaveImage
 from torch import Tensor
 
 from wss_monai.functional import UNLABELLED
@@ -72,10 +72,10 @@ class VolumeScores:
     def _start(self, engine: Engine) -> None:
         self.rows, self.constraints, self.written = [], [], []
         (self.folder / "evaluation" / "predictions").mkdir(parents=True, exist_ok=True)
-        self.save = SaveImage(output_dtype=np.uint8, resample=False, print_log=False, squeeze_end_dims=False)
 
     def _add(self, engine: Engine) -> None:
-        for item, output in zip(engine.state.batch, engine.state.output, strict=True):
+        state: Any = engine.state
+        for item, output in zip(state.batch, state.output, strict=True):
             self._score(self.cases[str(item["case"])], item, output["pred"])
 
     def _score(self, case: Mapping[str, Any], item: Mapping[str, Any], prediction: Tensor) -> None:
@@ -93,7 +93,8 @@ class VolumeScores:
             )
             self.constraints += self._constraints(made, measure, bounds, units, spacing, about)
         path = self.folder / "evaluation" / "predictions" / f"{name}.nii.gz"
-        self.save(prediction, filename=str(path).removesuffix(".nii.gz"))
+        affine = prediction.affine if isinstance(prediction, MetaTensor) else np.eye(4)
+        nib.save(nib.Nifti1Image(hard, np.asarray(affine, dtype=np.float64)), path)
         record = {**about, "prediction": str(path.relative_to(self.folder)), "slice_axis": self.slice_axis}
         record |= {key: case.get(key) for key in PATHS}
         record |= {key: case.get(key) for key in ("label_values", "weak_values")}

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A tiny data set and the settings that make a bundle train on it in seconds."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from monai.bundle import ConfigWorkflow
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIGS = ROOT / "bundles" / "acdc_logbarrier" / "configs"
+TINY = {
+    "pixdim": [2.0, 2.0, -1.0],
+    "crop": [32, 32, -1],
+    "window": [32, 32],
+    "network_def#channels": [4, 8],
+    "network_def#strides": [2],
+    "network_def#num_res_units": 0,
+    "batch_size": 4,
+    "train#trainer#max_epochs": 2,
+    "val_interval": 1,
+    "validation": 1,
+    "device": "$torch.device('cpu')",
+    "size_bounds": {"RV": [10, 2000], "Myo": [10, 2000], "LV": [10, 2000]},
+}
+
+
+def make_dataset(folder: Path, patients: int = 4, dense: bool = True, slices: int = 4) -> Path:
+    """Three nested or neighbouring discs on noisy volumes with an oblique, anisotropic affine, drawn by scribbles."""
+    R = np.random.RandomState(0)
+    for kind in ("images", "labels", "scribbles"):
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+    affine = np.diag([2.0, 2.0, 8.0, 1.0]) @ np.array([[0.8, -0.6, 0, 0], [0.6, 0.8, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    affine[:3, :3] = affine[:3, :3] @ np.diag(np.array([2, 2, 8]) / np.linalg.norm(affine[:3, :3], axis=0))
+    cases = []
+    for number in range(patients):
+        shape = (36, 34, slices)
+        x, y, _ = np.meshgrid(*[np.arange(n) for n in shape], indexing="ij")
+        r = np.hypot(x - 18 - R.randint(-2, 3), y - 16 - R.randint(-2, 3))
+        label = np.zeros(shape, np.uint8)
+        label[(r < 12) & (x < 16)] = 1
+        label[r < 8] = 2
+        label[r < 5] = 3
+        label[..., 0][label[..., 0] == 1] = 0
+        image = np.array([0.2, 0.7, 0.4, 0.9])[label] * 200 + R.randn(*shape) * 10
+        weak = np.full(shape, 255, np.uint8)
+        drawn = R.rand(*shape) < 0.1
+        weak[drawn] = label[drawn]
+        case = f"p{number}_ED"
+        entry = {"case": case, "patient": f"p{number}", "phase": "ED", "group": "AB"[number % 2]}
+        maps = {"images": image.astype(np.int16), "scribbles": weak, **({"labels": label} if dense else {})}
+        for kind, array in maps.items():
+            nib.save(nib.Nifti1Image(array, affine), folder / kind / f"{case}.nii.gz")
+        entry |= {"image": f"images/{case}.nii.gz", "weak_label": f"scribbles/{case}.nii.gz"}
+        if dense:
+            entry["label"] = f"labels/{case}.nii.gz"
+        cases.append(entry)
+    content = {
+        "name": "discs",
+        "labels": {"0": "background", "1": "RV", "2": "Myo", "3": "LV"},
+        "modality": {"0": "MRI"},
+        "slice_axis": 2,
+        "weak_label": {
+            "kind": "scribble",
+            "values": {"0": "background", "1": "RV", "2": "Myo", "3": "LV", "255": "unlabelled"},
+            "undrawn_means_absent": True,
+        },
+        "training": cases[1:],
+        "test": cases[:1],
+    }
+    (folder / "dataset.json").write_text(json.dumps(content))
+    return folder
+
+
+def workflow(*files: str, folder: Path, out: Path, kind: str = "train", **overrides) -> ConfigWorkflow:
+    """A bundle's workflow on the tiny data, not yet initialised; ids are written with ``#``."""
+    settings = {**TINY, "dataset_dir": str(folder), "output_dir": str(out), **overrides}
+    return ConfigWorkflow(
+        config_file=[str(CONFIGS / file) for file in files],
+        meta_file=str(CONFIGS / "metadata.json"),
+        logging_file=False,
+        workflow_type=kind,
+        **settings,
+    )
+
+
+def command_line(*arguments: str, cwd: Path = ROOT, **overrides) -> subprocess.CompletedProcess:
+    """``python -m monai.bundle`` with overrides, as a user types it."""
+    flags = [str(part) for key, value in overrides.items() for part in (f"--{key}", value)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    return subprocess.run(
+        [sys.executable, "-m", "monai.bundle", *arguments, *flags],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
