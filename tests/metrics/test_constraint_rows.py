@@ -34,6 +34,8 @@ def rows_of(values, limits, units=("",), **changes):
         (100, 98, INF, 0, "active"),
         (1, -INF, 0, 1, "violated"),
         (-99, -100, 50, 0, "active"),
+        (120, 114, 126, 0, "slack"),  # a coordinate: 5 % of the width of 12, not of 126
+        (125.5, 114, 126, 0, "active"),
     ],
 )
 def test_state_and_violation(value, lower, upper, violation, state):

@@ -13,7 +13,8 @@ import numpy as np
 __all__ = ["ACTIVE_MARGIN", "constraint_rows", "summarize_constraints"]
 
 ACTIVE_MARGIN = 0.05
-"""A satisfied measure closer to a bound than this fraction of the bound's own value is called active."""
+"""A satisfied measure is active when it is nearer to a bound than this fraction of the bound's own value, or of the
+interval's width where that is less (the value of a coordinate says nothing)."""
 
 
 def constraint_rows(
@@ -47,8 +48,8 @@ def constraint_rows(
     Returns:
         One row for each (unit, class, component) with a finite bound: ``case, patient, term, origin, class, slice,
         component, unit, measure, lower, upper, violation, state``; an unbounded side is None. ``violation`` is
-        max(measure - upper, lower - measure, 0) in the unit; ``state`` is "violated", "active" (inside, within 5 % of
-        a bound's value from it) or "slack".
+        max(measure - upper, lower - measure, 0) in the unit; ``state`` is "violated", "active" (inside, no
+        further from a bound than 5 % of its value or of the interval's width) or "slack".
 
     Raises:
         ValueError: if shapes do not fit, a lower bound exceeds its upper one, or a bounded measure is not finite.
@@ -110,7 +111,8 @@ def summarize_constraints(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[s
 
 
 def _inside_state(value: float, lower: float, upper: float) -> str:
-    near = (abs(value - side) <= ACTIVE_MARGIN * abs(side) for side in (lower, upper) if math.isfinite(side))
+    sides = [side for side in (lower, upper) if math.isfinite(side)]
+    near = (abs(value - side) <= ACTIVE_MARGIN * min(abs(side), upper - lower) for side in sides)
     return "active" if any(near) else "slack"
 
 

@@ -207,7 +207,7 @@ def _overlay(picture: np.ndarray, plane: np.ndarray, tile: int) -> Image.Image:
         colour = np.array(class_colour(int(k)) if k else DRAWN_BACKGROUND, dtype=np.float32)
         mask = plane == k
         if partial:
-            mask = binary_dilation(mask, iterations=max(1, tile // 110)) & (mask | (plane == UNLABELLED))
+            mask = binary_dilation(mask, iterations=max(1, tile // 140)) & (mask | (plane == UNLABELLED))
             alpha = 0.9 if k else 0.6
             blend[mask] = (1 - alpha) * blend[mask] + alpha * colour
         else:
@@ -218,7 +218,7 @@ def _overlay(picture: np.ndarray, plane: np.ndarray, tile: int) -> Image.Image:
 
 
 def _mark(picture: Image.Image, text: str, edges: tuple[str, str], tile: int) -> None:
-    draw, font, (width, height) = ImageDraw.Draw(picture), _font(max(11, tile // 22)), picture.size
+    draw, font, (width, height) = ImageDraw.Draw(picture), _font(min(20, max(9, tile // 11))), picture.size
     corner, left, top = (width - 6, height - 5), (5, height / 2), (width / 2, 5)
     places = [(corner, text, "rs"), (left, edges[0], "lm"), (top, edges[1], "mt")]
     for place, letters, anchor in places:
@@ -227,7 +227,7 @@ def _mark(picture: Image.Image, text: str, edges: tuple[str, str], tile: int) ->
 
 def _compose(titles: Sequence[str], table: Sequence[Sequence[Image.Image]], tile: int) -> Image.Image:
     width, height = table[0][0].size
-    font = _font(max(11, tile // 19))
+    font = _font(min(23, max(10, tile // 9)))
     head = round(font.size * 1.9)
     sheet = Image.new("RGB", (len(titles) * (width + GAP) - GAP, head + len(table) * (height + GAP) - GAP), color=PAPER)
     draw = ImageDraw.Draw(sheet)

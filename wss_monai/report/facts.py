@@ -19,7 +19,7 @@ def facts(runs: Sequence[Run]) -> list[tuple[str, str]]:
         ("Patients", _shared(runs, _patients)),
         ("Compared", ", ".join(run.name for run in runs) if len(runs) > 1 else ""),
         ("Budget", _shared(runs, _budget)),
-        ("Training time", _shared(runs, _time)),
+        ("Training time", _times(runs)),
         ("Hardware", _shared(runs, lambda run: str(run.info.get("device") or ""))),
     ]
     return [(name, text) for name, text in rows if text]
@@ -104,9 +104,10 @@ def _budget(run: Run) -> str:
     return ", ".join(parts + ([f"{iterations:,.0f} iterations".replace(",", " ")] if iterations else []))
 
 
-def _time(run: Run) -> str:
-    seconds = run.last("seconds")
-    return "" if seconds is None else duration(seconds)
+def _times(runs: Sequence[Run]) -> str:
+    seconds = [s for run in runs if (s := run.last("seconds")) is not None]
+    ends = list(dict.fromkeys(duration(s) for s in (min(seconds), max(seconds)))) if seconds else []
+    return " to ".join(ends) + (" a run" if len(runs) > 1 and ends else "")
 
 
 def _parameters(value: Any) -> str | None:

@@ -13,6 +13,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from .palette import STATE_STYLES, run_colour
 from .reading import Run
@@ -25,7 +26,7 @@ STYLE: Any = {
     "font.size": 9,
     "axes.titlesize": 9.5,
     "axes.titlelocation": "left",
-    "axes.titleweight": "semibold",
+    "axes.titleweight": "bold",
     "axes.edgecolor": "#9CA3AF",
     "axes.linewidth": 0.8,
     "axes.spines.top": False,
@@ -39,6 +40,7 @@ STYLE: Any = {
     "xtick.color": "#4B5563",
     "ytick.color": "#4B5563",
 }
+WIDTH = 11.7
 FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
 
@@ -67,7 +69,7 @@ def scores(runs: Sequence[Run], metrics: Sequence[tuple[str, str]]) -> str:
     """
     names = list(dict.fromkeys(row["class"] for run in runs for row in run.cases))
     with matplotlib.rc_context(STYLE):
-        figure, axes = _grid(len(metrics), len(names), 3.6, 2.3)
+        figure, axes = _grid(len(metrics), len(names), WIDTH / max(len(names), 3), 2.3)
         for i, (metric, heading) in enumerate(metrics):
             top = max((row[metric] for run in runs for row in run.cases if metric in row), default=1.0)
             for j, name in enumerate(names):
@@ -92,7 +94,7 @@ def satisfaction(runs: Sequence[Run]) -> list[tuple[str, str]]:
     parts = {term: len({c for t, c, _ in keys if t == term}) for term, _, _ in keys}
     figures = []
     for term, component, unit in keys:
-        heading = f"{term} ({unit})" + (f", component {component}" if parts[term] > 1 else "")
+        heading = f"{term} ({unit})" + (f", component {int(component) + 1} of {parts[term]}" if parts[term] > 1 else "")
         held = [run for run in runs if any(row["term"] == term for row in run.constraints)]
         rows = [
             [row for row in run.constraints if (row["term"], row["component"], row["unit"]) == (term, component, unit)]
@@ -104,8 +106,7 @@ def satisfaction(runs: Sequence[Run]) -> list[tuple[str, str]]:
 
 def _curve_group(runs: Sequence[Run], columns: Sequence[str]) -> str:
     with matplotlib.rc_context(STYLE):
-        across = min(3, len(columns))
-        figure, axes = _grid(math.ceil(len(columns) / across), across, 10.8 / 3, 2.2)
+        figure, axes = _grid(math.ceil(len(columns) / 3), 3, WIDTH / 3, 2.2)
         for axis, column in zip([a for line in axes for a in line], columns, strict=False):
             drawn: list[float] = []
             for i, run in enumerate(runs):
@@ -118,6 +119,8 @@ def _curve_group(runs: Sequence[Run], columns: Sequence[str]) -> str:
             axis.set_title(column)
             if drawn and min(drawn) > 0 and max(drawn) > 100 * min(drawn):
                 axis.set_yscale("log")
+                axis.yaxis.set_major_formatter("{x:g}")
+                axis.yaxis.set_minor_formatter(NullFormatter())
         for axis in [a for line in axes for a in line][len(columns) :]:
             axis.set_visible(False)
         for axis in axes[-1]:
@@ -136,48 +139,50 @@ def _strip(axis: Axes, place: int, values: Sequence[float]) -> None:
 def _satisfaction_grid(runs: Sequence[Run], rows: Sequence[Sequence[dict[str, Any]]], unit: str) -> str:
     names = list(dict.fromkeys(row["class"] for of_run in rows for row in of_run))
     with matplotlib.rc_context(STYLE):
-        figure, axes = _grid(len(runs), len(names), 10.8 / max(len(names), 2), 1.9, share_columns=True)
-        for i, run in enumerate(runs):
-            for j, name in enumerate(names):
-                _measures(axes[i][j], [row for row in rows[i] if row["class"] == name])
+        figure, axes = _grid(len(runs), len(names), WIDTH / max(len(names), 3), 1.7)
+        for j, name in enumerate(names):
+            column = [[row for row in of_run if row["class"] == name] for of_run in rows]
+            limits = _limits([row for of_run in column for row in of_run])
+            for i, run in enumerate(runs):
                 axes[i][j].set_title(f"{run.name}: {name}")
-            axes[i][0].set_ylabel(unit)
+                _measures(axes[i][j], column[i], *limits)
+        for line in axes:
+            line[0].set_ylabel(unit)
         for axis in axes[-1]:
             axis.set_xlabel("cases or slices, by their bounds")
         return _svg(figure)
 
 
-def _measures(axis: Axes, rows: Sequence[dict[str, Any]]) -> None:
+def _limits(rows: Sequence[dict[str, Any]]) -> tuple[float, float]:
+    """Give the y range that holds all measures and finite bounds; not below 0 where none is negative."""
+    values = [row[key] for row in rows for key in ("measure", "lower", "upper") if key in row]
+    low, high = min(values), max(values)
+    pad = 0.06 * (high - low) or 1.0
+    return (low - pad if low < 0 or low > pad else -0.5 * pad), high + pad
+
+
+def _measures(axis: Axes, rows: Sequence[dict[str, Any]], low: float, high: float) -> None:
     """Draw dots over the band of their intervals, in the order of the intervals' middles."""
     axis.set_xticks([])
+    axis.set_ylim(low, high)
     axis.grid(axis="x", visible=False)
     if not rows:
         return
     lower, upper = (np.array([row.get(side, np.nan) for row in rows]) for side in ("lower", "upper"))
-    measure = np.array([row["measure"] for row in rows])
+    measure, states = np.array([row["measure"] for row in rows]), np.array([row["state"] for row in rows])
     order = np.lexsort((measure, np.nanmean([lower, upper], axis=0)))
-    lower, upper, measure = lower[order], upper[order], measure[order]
-    states = np.array([row["state"] for row in rows])[order]
-    place = np.arange(len(rows))
-    for state, (colour, marker) in STATE_STYLES.items():
-        hit = states == state
-        axis.scatter(place[hit], measure[hit], s=16, color=colour, marker=marker, linewidths=0, zorder=3)
-    finite = np.concatenate([measure, lower[np.isfinite(lower)], upper[np.isfinite(upper)]])
-    low, high = min(axis.get_ylim()[0], finite.min()), max(axis.get_ylim()[1], finite.max())
-    far = 10 * (high - low + 1)
-    edges = np.concatenate([place - 0.5, [len(rows) - 0.5]])
-    floor, ceiling = np.nan_to_num(lower, nan=low - far), np.nan_to_num(upper, nan=high + far)
+    floor, ceiling = np.nan_to_num(lower, nan=low)[order], np.nan_to_num(upper, nan=high)[order]
+    edges = np.arange(len(rows) + 1) - 0.5
     axis.stairs(ceiling, edges, baseline=floor, fill=True, color="#DCE6EE", zorder=1, linewidth=0)
-    axis.set_ylim(low - 0.04 * (high - low), high + 0.04 * (high - low))
+    for state, (colour, marker) in STATE_STYLES.items():
+        place = np.flatnonzero(states[order] == state)
+        axis.scatter(place, measure[order][place], s=16, color=colour, marker=marker, linewidths=0, zorder=3)
     axis.set_xlim(-0.5, len(rows) - 0.5)
 
 
-def _grid(
-    down: int, across: int, width: float, height: float, share_columns: bool = False
-) -> tuple[Figure, list[list[Axes]]]:
+def _grid(down: int, across: int, width: float, height: float) -> tuple[Figure, list[list[Axes]]]:
     figure = Figure(figsize=(width * across, height * down), layout="constrained")
-    axes = figure.subplots(down, across, squeeze=False, sharey="col" if share_columns else False)
-    return figure, [list(line) for line in axes]
+    return figure, [list(line) for line in figure.subplots(down, across, squeeze=False)]
 
 
 def _svg(figure: Figure) -> str:

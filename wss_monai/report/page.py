@@ -108,10 +108,12 @@ def _case(runs: Sequence[Run], rank: str, case: str, score: float | None) -> dic
             for run, found in zip(runs, rows, strict=True)
         ],
         "panel": "",
+        "width": 0,
         "missing": "",
     }
     try:
-        content["panel"] = _as_png(run_panel(runs, entries))
+        panel = run_panel(runs, entries)
+        content |= {"panel": _as_png(panel), "width": round(panel.width / 1.5)}
     except FileNotFoundError as error:
         content["missing"] = str(error)
     return content

@@ -11,26 +11,40 @@ import numpy as np
 
 from .reading import Run
 
-__all__ = ["chosen_cases", "severity", "worst_violations"]
+__all__ = ["chosen_cases", "severities", "worst_violations"]
+
+SMALLEST = 0.25
 
 
-def severity(row: Mapping[str, Any]) -> float:
-    """Give the size of a violation without unit, so that terms can be compared.
+def severities(rows: Sequence[Mapping[str, Any]]) -> list[float]:
+    """Give the size of each violation without unit, so that terms can be compared.
 
-    It is ``violation_scaled`` where the row has it, else the violation over the width of the interval, else over the
-    value of its only bound, else (that bound is 0) the violation itself.
+    It is ``violation_scaled`` where a row has it. Else the violation is divided by the width of its interval, or by its
+    only bound where one side is open; by a quarter of what is typical (the median) for its term and class where that is
+    more, since a bound of 0 or of a few voxels is no measure.
+
+    Args:
+        rows: rows of evaluation/constraints.csv, of all runs to compare.
     """
-    if "violation_scaled" in row:
-        return float(row["violation_scaled"])
-    sides = [float(row[side]) for side in ("lower", "upper") if row.get(side) is not None]
-    against = sides[1] - sides[0] if len(sides) == 2 else abs(sides[0]) if sides else 0.0
-    return float(row["violation"]) / (against or 1.0)
+    own = [_own_scale(row) for row in rows]
+    of_class: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for row, scale in zip(rows, own, strict=True):
+        of_class[row["term"], row["class"]].append(scale or float(row["violation"]))
+    typical = {key: float(np.median([v for v in values if v > 0] or [1.0])) for key, values in of_class.items()}
+    return [
+        float(row["violation_scaled"])
+        if "violation_scaled" in row
+        else float(row["violation"]) / max(scale, SMALLEST * typical[row["term"], row["class"]])
+        for row, scale in zip(rows, own, strict=True)
+    ]
 
 
-def worst_violations(runs: Sequence[Run], number: int) -> list[tuple[Run, dict[str, Any]]]:
-    """Give the most severe violations of all runs, worst first, each with its run."""
-    found = [(run, row) for run in runs for row in run.constraints if row["state"] == "violated"]
-    return sorted(found, key=lambda pair: -severity(pair[1]))[:number]
+def worst_violations(runs: Sequence[Run], number: int) -> list[tuple[Run, dict[str, Any], float]]:
+    """Give the most severe violations of all runs, worst first, each with its run and its severity."""
+    pairs = [(run, row) for run in runs for row in run.constraints]
+    scored = zip(pairs, severities([row for _, row in pairs]), strict=True)
+    found = [(run, row, size) for (run, row), size in scored if row["state"] == "violated"]
+    return sorted(found, key=lambda entry: -entry[2])[:number]
 
 
 def chosen_cases(runs: Sequence[Run], number: int) -> tuple[str, list[tuple[str, str, float | None]]]:
@@ -42,7 +56,8 @@ def chosen_cases(runs: Sequence[Run], number: int) -> tuple[str, list[tuple[str,
 
     Returns:
         By what the cases are ranked ("dice", "violation" or "", where there is neither), and the cases as
-        (rank in words, case, its score), best first. The score is a mean over classes and runs.
+        (rank in words, case, its score), best first. The score is the mean Dice over classes and runs, or the mean
+        severity over all constraints of the case.
     """
     by, scores = _case_scores(runs)
     if not scores:
@@ -55,16 +70,19 @@ def chosen_cases(runs: Sequence[Run], number: int) -> tuple[str, list[tuple[str,
 
 def _case_scores(runs: Sequence[Run]) -> tuple[str, dict[str, float]]:
     dice: dict[str, list[float]] = defaultdict(list)
-    total: dict[str, float] = {}
-    for run in runs:
-        for row in run.cases:
-            if "dice" in row:
-                dice[row["case"]].append(row["dice"])
-        for row in run.constraints:
-            total[row["case"]] = total.get(row["case"], 0.0) + severity(row) / len(runs)
-    if dice:
-        return "dice", {case: float(np.mean(values)) for case, values in dice.items()}
-    return "violation", total
+    violation: dict[str, list[float]] = defaultdict(list)
+    rows = [row for run in runs for row in run.constraints]
+    for row in [row for run in runs for row in run.cases if "dice" in row]:
+        dice[row["case"]].append(row["dice"])
+    for row, size in zip(rows, severities(rows), strict=True):
+        violation[row["case"]].append(size)
+    by, found = ("dice", dice) if dice else ("violation", violation)
+    return by, {case: float(np.mean(values)) for case, values in found.items()}
+
+
+def _own_scale(row: Mapping[str, Any]) -> float:
+    sides = [float(row[side]) for side in ("lower", "upper") if row.get(side) is not None]
+    return sides[1] - sides[0] if len(sides) == 2 else abs(sides[0]) if sides else 0.0
 
 
 def _rank(i: int, n: int) -> str:

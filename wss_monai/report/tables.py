@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from .ranking import severity, worst_violations
+from .ranking import worst_violations
 from .reading import Run
 
 __all__ = ["Cell", "Column", "case_table", "duration", "number", "results", "satisfaction_table", "violation_table"]
@@ -59,7 +60,7 @@ class Column:
 def number(value: float, signed: bool = False) -> str:
     """Write a number with about three digits that count."""
     size = abs(value)
-    digits = 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 or size == 0 else 3
+    digits = 0 if size >= 100 or size == 0 else 1 if size >= 10 else 2 if size >= 1 else 3
     text = f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}"
     return text.replace("-", "−")
 
@@ -103,20 +104,22 @@ def satisfaction_table(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 
 def violation_table(runs: Sequence[Run], number_of_rows: int) -> list[dict[str, Any]]:
-    """Give the worst violations of all runs, worst first, as text; slices are counted from 1."""
+    """Give the worst violations of all runs, worst first, as text; slices and components are counted from 1."""
+    parts = Counter(term for term, _ in {(row["term"], row["component"]) for run in runs for row in run.constraints})
     rows = []
-    for run, row in worst_violations(runs, number_of_rows):
+    for run, row, severity in worst_violations(runs, number_of_rows):
         place = str(row.get("slice", ""))
         rows.append(
             {
-                **{key: row.get(key, "") for key in ("case", "term", "class", "unit", "component")},
+                **{key: row.get(key, "") for key in ("case", "term", "class", "unit")},
                 "run": run.name,
                 "slice": str(int(place) + 1) if place.isdigit() else place or "whole",
+                "component": str(int(row["component"]) + 1) if parts[row["term"]] > 1 else "",
                 "measure": number(row["measure"]),
                 "lower": number(row["lower"]) if "lower" in row else "",
                 "upper": number(row["upper"]) if "upper" in row else "",
                 "violation": number(row["violation"]),
-                "severity": f"{severity(row):.2f}",
+                "severity": f"{severity:.2f}",
             }
         )
     return rows
