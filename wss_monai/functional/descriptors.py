@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 EPS = 1e-10
@@ -163,8 +164,9 @@ class Spread:
 class Length:
     """Length of the soft boundary, the total variation sum |grad p| (M = 1); in 3D the surface area.
 
-    In mm (3D: mm2) with ``spacing``, else in voxels. Forward differences: a diagonal edge measures up to a factor
-    sqrt(D) of its own length, and an edge of the frame is no boundary.
+    In mm (3D: mm2) with ``spacing``, else in voxels. The gradient is taken in the middle of each cell of 2^D voxel
+    centres, so that mirrored and turned masks measure the same; a hard edge measures up to about 8 % more than
+    its own length, depending on its direction. An edge of the frame is no boundary.
     """
 
     name: ClassVar[str] = "length"
@@ -271,13 +273,25 @@ def _steps(probs: Tensor, spacing: Tensor | None, name: str) -> Tensor:
 
 def _length(probs: Tensor, steps: Tensor) -> Tensor:
     """Total variation (B, K) for voxels of that size."""
-    square = torch.zeros_like(probs)
-    for axis in range(2, probs.dim()):
-        last = probs.narrow(axis, probs.shape[axis] - 1, 1)
-        gradient = torch.diff(probs, dim=axis, append=last) / _as_image(steps[:, axis - 2 : axis - 1], probs)
-        square = square + gradient**2
-    smooth = (square + 1e-12).sqrt() - 1e-6
-    return smooth.flatten(2).sum(-1) * steps.prod(-1, keepdim=True)
+    dimensions = probs.dim() - 2
+    padded = F.pad(probs, [1] * (2 * dimensions), mode="replicate")
+    square = torch.zeros((), dtype=probs.dtype, device=probs.device)
+    for axis in range(dimensions):
+        gradient = torch.diff(padded, dim=axis + 2)
+        for other in range(dimensions):
+            if other != axis:
+                gradient = _midpoints(gradient, other + 2)
+        square = square + (gradient / _as_image(steps[:, axis : axis + 1], probs)) ** 2
+    total = (square + 1e-12).sqrt() - 1e-6
+    for _ in range(dimensions):  # the outermost cells reach half a voxel beyond the frame's voxels: count them half
+        total = total.sum(2) - (total.select(2, 0) + total.select(2, -1)) / 2
+    return total.clamp(min=0) * steps.prod(-1, keepdim=True)
+
+
+def _midpoints(values: Tensor, axis: int) -> Tensor:
+    """Means of neighbours along an axis."""
+    count = values.shape[axis] - 1
+    return (values.narrow(axis, 0, count) + values.narrow(axis, 1, count)) / 2
 
 
 def _own_bound(bounds: Tensor) -> Tensor:
