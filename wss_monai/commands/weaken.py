@@ -14,6 +14,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from wss_monai.data.schema import Dataset
+    from wss_monai.transforms.weak_labels import RandWeakLabel
 
 __all__ = ["add_parser", "run"]
 
@@ -65,23 +66,13 @@ def run(args: argparse.Namespace) -> int:
     cases = [case for case in dataset.training + dataset.test if case.get("label") is not None]
     if not cases:
         raise ValueError(f"{dataset.path}: no case has a dense 'label' to make a weak one from")
-    axis = (
-        dataset.slice_axis if args.slice_axis is None else None if args.slice_axis == "none" else int(args.slice_axis)
-    )
+    axis = _slice_axis(args.slice_axis, dataset)
     options = parse_options(args.option) | ({"background": True} if args.background else {})
     transform = RandWeakLabel(args.strategy, axis, **options)
 
     counts = np.zeros((2, len(dataset.class_names)), dtype=np.int64)
     for case in tqdm(cases, desc="weaken", unit="case"):
-        dense, like = _load_dense(dataset, case)
-        try:
-            weak = np.asarray(transform.paint(dense[None], np.random.RandomState(case_seed(args.seed, case["case"]))))[
-                0
-            ]
-        except ValueError as error:
-            raise ValueError(f"case '{case['case']}', {dataset.file_of(case, 'label')}: {error}") from error
-        _save(weak, like, out / _target(case))
-        counts += [[np.count_nonzero(volume == k) for k in range(len(dataset.class_names))] for volume in (dense, weak)]
+        counts += _weaken_case(dataset, case, transform, case_seed(args.seed, case["case"]), out)
     section = {
         "kind": args.strategy,
         "values": {**{str(k): name for k, name in enumerate(dataset.class_names)}, "255": "unlabelled"},
@@ -115,6 +106,25 @@ def parse_options(words: Sequence[str]) -> dict[str, Any]:
                 f"--option must be KEY=VALUE with a value such as 2, 0.5, true or [1,2]; got '{word}'"
             ) from (error if equals else None)
     return options
+
+
+def _slice_axis(word: str | None, dataset: Dataset) -> int | None:
+    if word is None:
+        return dataset.slice_axis
+    return None if word == "none" else int(word)
+
+
+def _weaken_case(
+    dataset: Dataset, case: Mapping[str, Any], transform: RandWeakLabel, seed: int, out: Path
+) -> list[list[int]]:
+    """Write the weak label of a case; return the voxels of each class in the dense and in the weak label."""
+    dense, like = _load_dense(dataset, case)
+    try:
+        weak = np.asarray(transform.paint(dense[None], np.random.RandomState(seed)))[0]
+    except ValueError as error:
+        raise ValueError(f"case '{case['case']}', {dataset.file_of(case, 'label')}: {error}") from error
+    _save(weak, like, out / _target(case))
+    return [[np.count_nonzero(volume == k) for k in range(len(dataset.class_names))] for volume in (dense, weak)]
 
 
 def _target(case: Mapping[str, Any]) -> str:
