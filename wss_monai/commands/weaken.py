@@ -116,15 +116,16 @@ def _slice_axis(word: str | None, dataset: Dataset) -> int | None:
 
 def _weaken_case(
     dataset: Dataset, case: Mapping[str, Any], transform: RandWeakLabel, seed: int, out: Path
-) -> list[list[int]]:
-    """Write the weak label of a case; return the voxels of each class in the dense and in the weak label."""
+) -> np.ndarray:
+    """Write the weak label of a case; return the voxels of each class in the dense and the weak label, shape (2, K)."""
     dense, like = _load_dense(dataset, case)
     try:
         weak = np.asarray(transform.paint(dense[None], np.random.RandomState(seed)))[0]
     except ValueError as error:
         raise ValueError(f"case '{case['case']}', {dataset.file_of(case, 'label')}: {error}") from error
     _save(weak, like, out / _target(case))
-    return [[np.count_nonzero(volume == k) for k in range(len(dataset.class_names))] for volume in (dense, weak)]
+    classes = np.arange(len(dataset.class_names))[:, None]
+    return np.stack([(volume.ravel() == classes).sum(axis=1) for volume in (dense, weak)])
 
 
 def _target(case: Mapping[str, Any]) -> str:
