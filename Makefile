@@ -6,7 +6,10 @@ STAMP := $(VENV)/.installed
 # OpenMP threads that spin on shared cores make small operations many times slower.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help demo test lint bench bench-phantom clean
+.PHONY: help demo test lint bench bench-phantom clean data/ACDC
+
+CONFIGS := bundles/acdc_logbarrier/configs
+DEMO := --dataset_dir data/PHANTOM --train\#trainer\#max_epochs 12
 
 help:
 	@echo "make demo           train, evaluate and report on generated cardiac volumes (about 10 minutes on 2 cores)"
@@ -28,6 +31,35 @@ lint: $(STAMP)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+
+# Two modes on generated hearts, side by side.
+demo: $(STAMP) data/PHANTOM
+	@for mode in partial logbarrier; do \
+		out=runs/demo/$$mode; rm -rf $$out; \
+		echo "== train $$mode"; \
+		$(PY) -W ignore -m monai.bundle run training --config_file "['$(CONFIGS)/train.yaml','$(CONFIGS)/cpu.yaml']" \
+			--mode $$mode --output_dir $$out $(DEMO) || exit 1; \
+		echo "== evaluate and predict $$mode on unseen patients"; \
+		$(PY) -W ignore -m monai.bundle run evaluating \
+			--config_file "['$(CONFIGS)/train.yaml','$(CONFIGS)/cpu.yaml','$(CONFIGS)/evaluate.yaml']" \
+			--mode $$mode --output_dir $$out $(DEMO) || exit 1; \
+	done
+	$(PY) -m wss_monai report html --runs runs/demo/partial runs/demo/logbarrier --out runs/demo/report.html
+	@echo "Open runs/demo/report.html"
+
+bench: $(STAMP)
+	$(PY) benchmarks/speed.py
+
+bench-phantom: $(STAMP) data/PHANTOM
+	$(PY) benchmarks/phantom.py
+
+data/PHANTOM: | $(STAMP)
+	$(PY) -m wss_monai synthesize cardiac --out $@ --patients 24 --seed 0
+
+# make data/ACDC SOURCE=acdc.zip [SCRIBBLES=folder]
+data/ACDC: $(STAMP)
+	@test -n "$(SOURCE)" || { echo "give the official release: make data/ACDC SOURCE=acdc.zip [SCRIBBLES=folder]"; exit 2; }
+	$(PY) -m wss_monai prepare acdc --source "$(SOURCE)" --out $@ $(if $(SCRIBBLES),--scribbles "$(SCRIBBLES)")
 
 clean:
 	rm -rf runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

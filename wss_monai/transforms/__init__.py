@@ -12,7 +12,7 @@ from wss_monai.transforms.bounds import (
 )
 from wss_monai.transforms.load_case import LoadCased
 from wss_monai.transforms.tags import WeakTags, WeakTagsd
-from wss_monai.transforms.weak_labels import RandWeakLabel, RandWeakLabeld
+from wss_monai.transforms.weak_labels import RandWeakLabel, RandWeakLabeld, WeakLabeld
 
 __all__ = [
     "BatchAugment",
@@ -25,6 +25,7 @@ __all__ = [
     "LoadCased",
     "RandWeakLabel",
     "RandWeakLabeld",
+    "WeakLabeld",
     "WeakTags",
     "WeakTagsd",
 ]
