@@ -43,7 +43,7 @@ class LogBarrierExtension(nn.Module):
             it during training (``set_t``); the loss itself never does.
 
     Raises:
-        ValueError: when ``t`` is not a positive finite number.
+        ValueError: when ``t`` is not a number between 1e-15 and 1e15.
     """
 
     strict_interior = True
@@ -54,8 +54,8 @@ class LogBarrierExtension(nn.Module):
 
     def set_t(self, t: float) -> None:
         """Set the sharpness."""
-        if not (math.isfinite(t) and t > 0):
-            raise ValueError(f"t must be a positive number, got {t}.")
+        if not 1e-15 <= t <= 1e15:  # beyond, 1/t^2 is no number of float32
+            raise ValueError(f"t must be a positive number between 1e-15 and 1e15, got {t}.")
         self.t = float(t)
 
     def forward(self, z: Tensor) -> Tensor:
