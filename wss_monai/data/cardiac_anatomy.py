@@ -2,7 +2,7 @@
 """The two ventricles of a synthetic heart: sizes drawn per patient, surfaces as signed distances.
 
 The heart lives in its own frame, in mm: the long axis of the left ventricle is ``z`` (base of the end-diastolic
-ventricle at 0, apex at ``length``), ``x`` and ``y`` span the short-axis plane (x to the right of the image, y downwards)
+ventricle at 0, apex at ``length``), ``x`` and ``y`` span the short-axis plane (rightwards and downwards in the image)
 with the left ventricle at the origin and the right ventricle at its left. The left ventricle is a bullet of revolution
 with a few harmonics, the right ventricle a crescent on the septal side, given in polar coordinates around the left one.
 Radii, wall and crescent are solved so that the volumes are the ones drawn.
@@ -55,7 +55,8 @@ class Ventricles:
     rv_length: float
     papillary: tuple[tuple[float, float, float], ...]
 
-    def _bullet(self, z: np.ndarray, end: float) -> np.ndarray:
+    def bullet(self, z: np.ndarray, end: float) -> np.ndarray:
+        """Radius at depth ``z`` as a fraction of the one at the base, for a bullet that closes at depth ``end``."""
         t = np.clip((z - self.base) / (end - self.base), 0, 1)
         return (1 - t ** self.taper[0]) ** self.taper[1]
 
@@ -70,14 +71,15 @@ class Ventricles:
 
     def epi_radius(self, theta: np.ndarray, z: np.ndarray) -> np.ndarray:
         """Radius of the epicardium (mm) at angles ``theta`` and depths ``z``."""
-        return (self.radius + self.wall) * self._bullet(z, self.length + self.apex_wall) * self.outline(theta)
+        return (self.radius + self.wall) * self.bullet(z, self.length + self.apex_wall) * self.outline(theta)
 
     def _rv_depth(self, theta: np.ndarray, z: np.ndarray) -> np.ndarray:
         """Thickness of the right ventricle beyond the epicardium as a fraction of ``rv_depth``; 0 outside its span."""
         t = np.clip((z - self.rv_base) / (self.rv_length - self.rv_base), 0, 1)
         u = np.clip(_wrap(theta - self.septum) / (self.rv_span * (1 - 0.45 * t**2)), -1, 1)
-        u = u + self.rv_skew * (1 - u**2)
-        return np.cos(np.pi / 2 * np.clip(u, -1, 1)) ** 0.75 * (1 - t**2.5) ** 0.6
+        u = np.clip(u + self.rv_skew * (1 - u**2), -1, 1)
+        uneven = 1 + 0.1 * np.cos(3 * (theta - self.septum - 8 * self.rv_skew))
+        return np.cos(np.pi / 2 * u).clip(min=0) ** 0.55 * (1 - t**1.8) ** 0.75 * uneven
 
     def distances(self, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> dict[str, np.ndarray]:
         """Distances (mm, along the ray from the centre, negative inside) to the cavities and the epicardium.
@@ -95,9 +97,9 @@ class Ventricles:
         epi_radius = self.epi_radius(theta, z)
         radius = np.hypot(x, y)
         epi = np.where((z >= self.base) & (z < self.length + self.apex_wall), radius - epi_radius, far)
-        bullet = self._bullet(z, self.length)
+        bullet = self.bullet(z, self.length)
         shift = self.asymmetry * self.wall * bullet
-        x, y = x + shift * np.cos(self.septum), y + shift * np.sin(self.septum)
+        x, y = x + shift * float(np.cos(self.septum)), y + shift * float(np.sin(self.septum))
         theta_endo = np.arctan2(y, x)
         lv = np.hypot(x, y) - self.radius * bullet * self.outline(theta_endo)
         lv = np.where((z >= self.base) & (z < self.length), lv, far)
@@ -123,7 +125,7 @@ class Ventricles:
 
 
 def _wrap(angle: np.ndarray) -> np.ndarray:
-    return (angle + np.pi) % (2 * np.pi) - np.pi
+    return angle - 2 * np.pi * np.rint(angle / (2 * np.pi))
 
 
 def _solve(shape: Ventricles, lv_ml: float, myo_ml: float, rv_ml: float) -> Ventricles:
@@ -160,12 +162,12 @@ def sample_ventricles(R: np.random.RandomState, group: str) -> dict[str, Ventric
     if group not in _RANGES:
         raise ValueError(f"group must be one of {', '.join(GROUPS)}, got {group!r}")
     lv, ef, myo, rv, rv_ef = (R.uniform(*bounds) for bounds in _RANGES[group])
-    length = 76 * (lv / 130) ** 0.3 * R.uniform(0.93, 1.07)
+    length = min(76 * (lv / 130) ** 0.3 * R.uniform(0.93, 1.07), 98.0)
     septum = np.pi + R.uniform(-0.55, 0.45)
     harmonics = tuple((order, R.uniform(0, size), R.uniform(-np.pi, np.pi)) for order, size in ((2, 0.07), (3, 0.03)))
     flat = R.uniform(0.1, 0.2) if group == "RV" else R.uniform(0, 0.08)
     papillary = tuple(
-        (septum + np.pi + side * R.uniform(0.8, 1.35), R.uniform(0.6, 0.76), R.uniform(0.15, 0.22)) for side in (-1, 1)
+        (septum + np.pi + side * R.uniform(0.6, 1.45), R.uniform(0.66, 0.86), R.uniform(0.13, 0.23)) for side in (-1, 1)
     )
     end_diastole = Ventricles(
         base=0.0,
@@ -179,17 +181,17 @@ def sample_ventricles(R: np.random.RandomState, group: str) -> dict[str, Ventric
         flat=float(flat),
         asymmetry=float(R.uniform(0.2, 0.42) if group == "HCM" else R.uniform(-0.12, 0.12)),
         rv_depth=0.0,
-        rv_span=float(np.clip(0.95 + 0.45 * rv / lv, 1.15, 1.75) * R.uniform(0.93, 1.07)),
+        rv_span=float(np.clip(1.15 + 0.4 * rv / lv, 1.3, 1.85) * R.uniform(0.93, 1.07)),
         rv_skew=float(R.uniform(-0.28, 0.28)),
-        rv_base=float(R.uniform(-1, 5)),
-        rv_length=float(length * R.uniform(0.72, 0.88)),
+        rv_base=float(R.uniform(-1, 3)),
+        rv_length=float(length * R.uniform(0.82, 0.97)),
         papillary=papillary,
     )
-    descent = 4 + 15 * ef * R.uniform(0.8, 1.2)
+    descent = 3 + 13 * ef * R.uniform(0.8, 1.2)
     end_systole = replace(
         end_diastole,
         base=float(descent),
-        rv_base=float(end_diastole.rv_base + descent * R.uniform(1.0, 1.3)),
+        rv_base=float(end_diastole.rv_base + descent * R.uniform(0.95, 1.2)),
         rv_span=end_diastole.rv_span * float(R.uniform(0.9, 1.0)),
         apex_wall=end_diastole.apex_wall * 1.15,
         flat=flat * float(R.uniform(1.0, 1.3)),
