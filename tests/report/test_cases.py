@@ -75,7 +75,7 @@ def test_a_point_is_thickened_and_a_mask_is_not():
     weak, dense = np.full((60, 60), 255, np.uint8), np.zeros((60, 60), np.uint8)
     weak[30, 30] = 2
     dense[30, 30] = 2
-    panel = np.asarray(case_panel(image, {"weak": weak, "dense": dense}, (1, 1), NAMES, tile=300, crop=False))
+    panel = np.asarray(case_panel(image, {"weak": weak, "dense": dense}, (1, 1), NAMES, tile=300, around=[]))
     left = panel[:, 310:610].astype(int)
     right = panel[:, 620:].astype(int)
     near = [(np.abs(half - class_colour(2)).max(-1) < 40).sum() for half in (left, right)]
@@ -103,6 +103,19 @@ def test_crop_shows_all_predictions():
     orange = (np.abs(two[:, 420:].astype(int) - class_colour(2)).max(-1) < 60).sum()
     assert blue[0] > 3 * blue[1]
     assert orange > 0
+
+
+def test_crop_around_a_map_says_what_it_leaves_out():
+    image = np.zeros((100, 100), dtype=np.float32)
+    reference, far = np.zeros((2, 100, 100), np.uint8)
+    reference[40:50, 40:50], far[40:50, 40:50], far[98, 2] = 1, 1, 2
+    options = {"spacing": (1, 1), "class_names": NAMES, "tile": TILE}
+    cropped = case_panel(image, {"x": far, "reference": reference}, around=["reference"], **options)
+    pictures = np.asarray(cropped)[50:].astype(int)
+    white = [(pictures[:, start : start + TILE] > 200).all(-1).sum() for start in (TILE + GAP, 2 * (TILE + GAP))]
+    assert white[0] > 50 and white[1] == 0  # "1 % outside" on the prediction only
+    with pytest.raises(ValueError, match="around names .*nobody"):
+        case_panel(image, {"x": far}, around=["nobody"], **options)
 
 
 def test_slices_run_from_one_end_of_the_organ_to_the_other():

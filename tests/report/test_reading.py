@@ -87,7 +87,7 @@ def test_the_same_folder_twice_is_refused(make_run):
     [
         ([{"mode": "full"}, {"mode": "partial"}], ["full", "partial"]),
         ([{"seed": 0}, {"seed": 1}], ["partial, seed 0", "partial, seed 1"]),
-        ([{"seed": 0}, {"seed": 0}], ["partial, seed 0 (run0)", "partial, seed 0 (run1)"]),
+        ([{"seed": 0}, {"seed": 0}], ["run0", "run1"]),
     ],
 )
 def test_names_tell_runs_apart(make_run, settings, names):

@@ -31,18 +31,19 @@ def measure_prediction(
         ValueError: bounds that do not fit the map.
     """
     steps = torch.tensor([float(s) for s in spacing])
+    units: list[int | str] = [""]
     if bounds.dim() == 3:
-        maps, steps, units, limits = prediction.unsqueeze(0), steps.unsqueeze(0), [""], bounds.unsqueeze(0)
+        maps, steps, limits = prediction.unsqueeze(0), steps.unsqueeze(0), bounds.unsqueeze(0)
     elif slice_axis is None or bounds.shape[0] != prediction.shape[slice_axis]:
         raise ValueError(f"bounds {tuple(bounds.shape)} do not fit {tuple(prediction.shape)} along axis {slice_axis}.")
     else:
         maps, limits = prediction.movedim(slice_axis, 0), bounds
         kept = [axis for axis in range(prediction.dim()) if axis != slice_axis]
-        steps, units = steps[kept].repeat(len(maps), 1), list(range(len(maps)))
+        steps, units = steps[kept].repeat(len(maps), 1), [*range(len(maps))]
     one_hot = torch.stack([maps == k for k in range(limits.shape[1])], 1).float()
     measure = descriptor(one_hot, spacing=steps.to(one_hot.device))
     if not descriptor.nonnegative:
         nothing = (one_hot.flatten(2).sum(-1) == 0)[..., None, None]
         free = torch.tensor([-torch.inf, torch.inf], device=limits.device)
         limits = torch.where(nothing.to(limits.device), free, limits)
-    return measure.cpu(), limits.cpu(), list(units)
+    return measure.cpu(), limits.cpu(), units

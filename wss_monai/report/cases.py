@@ -107,7 +107,7 @@ def case_panel(
     slice_axis: int = 2,
     slices: Sequence[int] | None = None,
     tile: int = 320,
-    crop: bool = True,
+    around: Sequence[str] | None = None,
 ) -> Image.Image:
     """Draw one row a slice: the image, then the image under each label map, in true proportions.
 
@@ -123,17 +123,21 @@ def case_panel(
         slice_axis: array axis across the slices of a volume.
         slices: slice indices; by default up to three of the last map's labelled slices.
         tile: width or height, whichever is longer, of one picture in pixels.
-        crop: show the labelled region with a margin rather than the whole slice.
+        around: titles of the maps whose labelled region is shown, with a margin; all maps by default; the whole slice
+            where it is empty or they hold no foreground. Each picture says how much of its map's slice it leaves out.
 
     Raises:
         ValueError: if shapes or spacing do not fit, or a map holds an index that is no class.
     """
     image, maps, size = _as_volumes(image, maps, spacing, class_names)
+    if missing := sorted(set(around or ()) - set(maps)):
+        raise ValueError(f"around names {missing}, which are no titles of the maps {list(maps)}.")
     view = display_view(affine, slice_axis)
     volumes = list(maps.values())
     chosen = list(slices) if slices is not None else shown_slices(volumes[::-1] or [image * 0], slice_axis)
     low, high = _window(image, chosen, slice_axis)
-    rows, columns = _crop_box(volumes, view, size, image.shape) if crop else (slice(None), slice(None))
+    centre = volumes if around is None else [maps[title] for title in around]
+    rows, columns = _crop_box(centre, view, size, image.shape)
     height_mm = len(range(*rows.indices(image.shape[view.row_axis]))) * size[view.row_axis]
     width_mm = len(range(*columns.indices(image.shape[view.column_axis]))) * size[view.column_axis]
     scale = tile / max(height_mm, width_mm)
@@ -146,8 +150,10 @@ def case_panel(
         picture = np.repeat(picture[..., None], 3, axis=-1)
         tiles = [Image.fromarray(picture)]
         for volume in volumes:
-            plane = Image.fromarray(np.ascontiguousarray(view.slice_of(volume, index)[rows, columns]))
+            whole = view.slice_of(volume, index)
+            plane = Image.fromarray(np.ascontiguousarray(whole[rows, columns]))
             tiles.append(_overlay(picture, np.asarray(plane.resize(shape, Image.Resampling.NEAREST)), tile))
+            _mark(tiles[-1], _outside(whole, whole[rows, columns]), ("", ""), tile)
         _mark(tiles[0], f"{index + 1} / {image.shape[slice_axis]}", view.edges, tile)
         table.append(tiles)
     return _compose(["image", *maps], table, tile)
@@ -195,6 +201,12 @@ def _crop_box(
         half, middle = 0.85 * longer / mm, (start + end + 1) / 2
         box.append(slice(max(0, round(middle - half)), min(n, round(middle + half) + 1)))
     return box[0], box[1]
+
+
+def _outside(whole: np.ndarray, shown: np.ndarray) -> str:
+    """Say which part of a slice's foreground is not shown."""
+    here, there = (int(((plane > 0) & (plane != UNLABELLED)).sum()) for plane in (shown, whole))
+    return f"{max(1, round(100 * (there - here) / there))} % outside" if there > here else ""
 
 
 def _overlay(picture: np.ndarray, plane: np.ndarray, tile: int) -> Image.Image:

@@ -13,7 +13,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from .palette import STATE_STYLES, run_colour
 from .reading import Run
@@ -117,6 +117,7 @@ def _curve_group(runs: Sequence[Run], columns: Sequence[str]) -> str:
                     axis.plot(x, y, color=run_colour(i), linewidth=1.5, marker=dots, markersize=3)
                     drawn += y[np.isfinite(y)].tolist()
             axis.set_title(column)
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
             if drawn and min(drawn) > 0 and max(drawn) > 100 * min(drawn):
                 axis.set_yscale("log")
                 axis.yaxis.set_major_formatter("{x:g}")
@@ -170,7 +171,8 @@ def _measures(axis: Axes, rows: Sequence[dict[str, Any]], low: float, high: floa
         return
     lower, upper = (np.array([row.get(side, np.nan) for row in rows]) for side in ("lower", "upper"))
     measure, states = np.array([row["measure"] for row in rows]), np.array([row["state"] for row in rows])
-    order = np.lexsort((measure, np.nanmean([lower, upper], axis=0)))
+    middle = np.nanmean([lower, upper], axis=0) / (high - low)
+    order = np.lexsort((measure, middle.round(3)))  # bounds that differ by rounding alone are one
     floor, ceiling = np.nan_to_num(lower, nan=low)[order], np.nan_to_num(upper, nan=high)[order]
     edges = np.arange(len(rows) + 1) - 0.5
     axis.stairs(ceiling, edges, baseline=floor, fill=True, color="#DCE6EE", zorder=1, linewidth=0)

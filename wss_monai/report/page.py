@@ -90,7 +90,7 @@ def _content(runs: list[Run], title: str | None, number: int) -> dict[str, Any]:
 
 def _title(runs: Sequence[Run]) -> str:
     data = next((str(run.info["dataset"]) for run in runs if run.info.get("dataset")), "")
-    names = ", ".join(run.name for run in runs)
+    names = ", ".join(run.name for run in runs) if len(runs) <= 4 else f"{len(runs)} runs"
     return f"{data}: {names}" if data else names
 
 

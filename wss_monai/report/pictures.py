@@ -43,12 +43,24 @@ def run_panel(runs: Sequence[Run], entries: Sequence[dict[str, Any]]) -> Image.I
     if entry.get("label"):
         maps["reference"] = _read_map(find_file(runs[0], entry["label"]), entry.get("label_values"), image.shape)
     axis = int(entry.get("slice_axis", 2))
-    trusted = [maps[key] for key in ("reference", "weak label") if key in maps] + list(maps.values())
+    trusted = [
+        key for key in ("reference", "weak label") if key in maps and np.isin(maps[key], range(1, len(names))).any()
+    ]
     spacing = [float(s) for s in scan.header.get_zooms()[: image.ndim]]
     tile = int(np.clip(2400 / (len(maps) + 1), 240, 420))
-    slices = [0] if image.ndim == 2 else shown_slices(trusted, axis)
+    slices = [0] if image.ndim == 2 else shown_slices([maps[key] for key in (*trusted, *maps)], axis)
     axis = axis if image.ndim > 2 else 2
-    return case_panel(image, maps, spacing, names, affine=scan.affine, slice_axis=axis, slices=slices, tile=tile)
+    return case_panel(
+        image,
+        maps,
+        spacing,
+        names,
+        affine=scan.affine,
+        slice_axis=axis,
+        slices=slices,
+        tile=tile,
+        around=trusted[:1] or None,
+    )
 
 
 def _read_map(path: Path, values: dict[str, int] | None, shape: tuple[int, ...]) -> np.ndarray:

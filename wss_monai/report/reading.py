@@ -161,15 +161,13 @@ def _same_cases(runs: Sequence[Run]) -> None:
 
 
 def _names(runs: Sequence[Run]) -> list[str]:
+    """Name the runs as shortly as tells them apart: by mode, by mode and seed, by folder, by path."""
     modes = [str(run.info.get("mode") or run.folder.name) for run in runs]
-    names = modes
-    if len(set(modes)) < len(modes):
-        names = [f"{mode}, seed {run.info.get('seed', '?')}" for mode, run in zip(modes, runs, strict=True)]
-    if len(set(names)) < len(names):
-        names = [f"{name} ({run.folder.name})" for name, run in zip(names, runs, strict=True)]
-    if len(set(names)) < len(names):
-        names = [f"{name} ({run.folder})" for name, run in zip(modes, runs, strict=True)]
-    return names
+    seeded = [f"{mode}, seed {run.info.get('seed', '?')}" for mode, run in zip(modes, runs, strict=True)]
+    for names in (modes, seeded, [run.folder.name for run in runs]):
+        if len(set(names)) == len(names):
+            return names
+    return [str(run.folder) for run in runs]
 
 
 def _read_json(path: Path, advice: str) -> Any:
