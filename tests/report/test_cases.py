@@ -114,7 +114,7 @@ def test_crop_around_a_map_says_what_it_leaves_out():
     pictures = np.asarray(cropped)[50:].astype(int)
     white = [(pictures[:, start : start + TILE] > 200).all(-1).sum() for start in (TILE + GAP, 2 * (TILE + GAP))]
     assert white[0] > 50 and white[1] == 0  # "1 % outside" on the prediction only
-    with pytest.raises(ValueError, match="around names .*nobody"):
+    with pytest.raises(ValueError, match=r"around names .*nobody"):
         case_panel(image, {"x": far}, around=["nobody"], **options)
 
 
