@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -54,8 +55,8 @@ class ConstraintLoss(nn.Module):
         scale: float | str | None = None,
     ) -> None:
         super().__init__()
-        if isinstance(scale, str) and scale != "domain":
-            raise ValueError(f"scale must be a number, 'domain' or None, got {scale!r}.")
+        if scale is not None and scale != "domain" and (isinstance(scale, str) or not scale > 0):
+            raise ValueError(f"scale must be a positive number, 'domain' or None, got {scale!r}.")
         self.descriptor = descriptor
         self.penalty = penalty
         self.classes = None if classes is None else [_class_index(c, class_names) for c in classes]
@@ -85,12 +86,15 @@ class ConstraintLoss(nn.Module):
                 the same bounds, which are about the whole group.
             group_weight: (B,) how many slices a slice stands for; 1 where None.
         """
+        self._check_shape(logits, bounds)
         if probs is None:
             probs = torch.softmax(logits if logits.dtype == torch.float64 else logits.float(), 1)
+        elif probs.dtype not in (torch.float32, torch.float64):
+            probs = probs.float()
         bounds = bounds.to(probs)
-        self._check(logits, bounds)
         if self.classes is not None:
             probs, bounds = probs[:, self.classes], bounds[:, self.classes]
+        self._check_room(bounds)
         measure = self.descriptor(probs, spacing=spacing, region=region)
         if measure.shape != bounds.shape[:-1]:
             raise ValueError(
@@ -110,26 +114,31 @@ class ConstraintLoss(nn.Module):
         self.violation = torch.where(known, z.detach().relu(), 0.0).sum() / sides.sum().clamp(min=1)
         return (cost / sides.clamp(min=1)).mean()
 
-    def _check(self, logits: Tensor, bounds: Tensor) -> None:
+    def _check_shape(self, logits: Tensor, bounds: Tensor) -> None:
         if bounds.dim() != 4 or bounds.shape[-1] != 2 or bounds.shape[:2] != logits.shape[:2]:
             raise ValueError(
                 f"bounds must be (B, K, M, 2) for logits (B, K, *spatial) {tuple(logits.shape)}, "
                 f"got {tuple(bounds.shape)}."
             )
+        if self.classes and max(self.classes) >= logits.shape[1]:
+            raise ValueError(f"classes {self.classes} go beyond the {logits.shape[1]} classes of the logits.")
+
+    def _check_room(self, bounds: Tensor) -> None:
         room = bounds[..., 1] - bounds[..., 0]
         wrong = ~(room > 0) if getattr(self.penalty, "strict_interior", False) else ~(room >= 0)
         if bool(wrong.any()):
             sample, index, component = (int(i) for i in wrong.nonzero()[0])
             raise ValueError(
                 f"bounds of '{self.descriptor.name}' leave no room: lower and upper are "
-                f"{bounds[sample, index, component].tolist()} for sample {sample} of the batch, class {index}; "
-                "widen the interval (a log-barrier needs lower < upper)."
+                f"{bounds[sample, index, component].tolist()} for sample {sample} of the batch, class "
+                f"{self.classes[index] if self.classes else index}; widen the interval (a log-barrier needs lower < "
+                "upper)."
             )
 
     def _scale(self, bounds: Tensor, shape: tuple[int, ...]) -> Tensor:
         if self.scale is None:
             return self.descriptor.scale(bounds, shape)
-        return torch.full_like(bounds, float(torch.Size(shape).numel()) if self.scale == "domain" else self.scale)
+        return torch.full_like(bounds, math.prod(shape) if isinstance(self.scale, str) else self.scale)
 
     def _sum_groups(
         self, measure: Tensor, bounds: Tensor, shape: tuple[int, ...], group: Tensor, weight: Tensor | None
@@ -153,10 +162,12 @@ class ConstraintLoss(nn.Module):
 
 
 def _class_index(item: int | str, names: Sequence[str] | None) -> int:
-    if isinstance(item, int) and (names is None or 0 <= item < len(names)):
+    if isinstance(item, int):
+        if item < 0 or (names is not None and item >= len(names)):
+            raise ValueError(f"class {item} is not an index of the classes{f' {list(names)}' if names else ''}.")
         return item
     if names is None:
         raise ValueError(f"class {item!r} is a name: give class_names too.")
     if item not in names:
         raise ValueError(f"class {item!r} is not one of {list(names)}.")
-    return list(names).index(item)  # type: ignore[arg-type]
+    return list(names).index(item)

@@ -89,6 +89,8 @@ class PartialDiceLoss(nn.Module):
         """
         if probs is None:
             probs = torch.softmax(logits if logits.dtype == torch.float64 else logits.float(), 1)
+        elif probs.dtype not in (torch.float32, torch.float64):
+            probs = probs.float()
         index = as_index_map(target, logits.shape, self.ignore_index, self.classes)
         known = index != self.ignore_index
         truth = F.one_hot(torch.where(known, index, 0), logits.shape[1]).movedim(-1, 1).to(probs) * known.unsqueeze(1)

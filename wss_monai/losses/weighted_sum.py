@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import torch
@@ -37,7 +39,7 @@ class WeightedSumLoss(nn.Module):
         if not terms:
             raise ValueError("terms is empty: give at least one name: [loss, weight].")
         for name, term in terms.items():
-            if len(term) != 2 or not isinstance(term[0], nn.Module) or not float(term[1]) >= 0:
+            if len(term) != 2 or not isinstance(term[0], nn.Module) or not _is_weight(term[1]):
                 raise ValueError(f"term '{name}' must be [loss module, weight >= 0], got {term!r}.")
         self.terms = nn.ModuleDict({name: loss for name, (loss, _) in terms.items()})
         self.weights = {name: float(weight) for name, (_, weight) in terms.items()}
@@ -56,23 +58,23 @@ class WeightedSumLoss(nn.Module):
             for name, loss in self.terms.items():
                 value = self._value(name, loss, wide, probs, target)
                 self.parts[name] = value.detach()
-                if hasattr(loss, "violation"):
-                    self.violations[name] = loss.violation
+                violation = getattr(loss, "violation", None)
+                if isinstance(violation, Tensor):
+                    self.violations[name] = violation
                 total = total + self.weights[name] * value
         return total
 
     def _value(
         self, name: str, loss: nn.Module, logits: Tensor, probs: Tensor | None, target: Mapping[str, Tensor]
     ) -> Tensor:
-        if not hasattr(loss, "target_keys"):
-            return loss(logits, target[self.label_key]).mean()
+        ours = hasattr(loss, "target_keys")
         arguments = {}
-        for argument, key, optional in _keys(name, loss):
+        for argument, key, optional in _keys(name, loss) if ours else [("target", self.label_key, False)]:
             if key in target:
                 arguments[argument] = target[key]
             elif not optional:
                 raise KeyError(f"term '{name}' needs target['{key}']; the target holds {sorted(target)}.")
-        return loss(logits, **arguments, probs=probs)
+        return loss(logits, **arguments, probs=probs) if ours else loss(logits, *arguments.values()).mean()
 
     def target_keys(self) -> set[str]:
         """All target keys that the terms want, those that may be missing included."""
@@ -87,14 +89,20 @@ class WeightedSumLoss(nn.Module):
 
     def set_t(self, t: float) -> None:
         """Set the sharpness of every log-barrier among the terms."""
-        for module in self.modules():
-            if module is not self and hasattr(module, "set_t"):
-                module.set_t(t)
+        for barrier in self._barriers():
+            barrier.set_t(t)
 
     @property
     def t(self) -> float | None:
         """Sharpness of the log-barriers among the terms; None where there is none."""
-        return next((module.t for module in self.modules() if module is not self and hasattr(module, "set_t")), None)
+        return next((barrier.t for barrier in self._barriers()), None)
+
+    def _barriers(self) -> list[Any]:
+        return [module for module in self.modules() if module is not self and hasattr(module, "set_t")]
+
+
+def _is_weight(value: Any) -> bool:
+    return isinstance(value, Real) and 0 <= float(value) < math.inf
 
 
 def _keys(name: str, loss: nn.Module) -> Iterator[tuple[str, str, bool]]:
