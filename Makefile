@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # OpenMP threads that spin on shared cores make small operations many times slower.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help demo test lint bench bench-phantom clean data/ACDC
+.PHONY: help demo test lint bench bench-phantom clean data/ACDC docs/images/demo.png
 
 CONFIGS := bundles/acdc_logbarrier/configs
 DEMO := --dataset_dir data/PHANTOM --train\#trainer\#max_epochs 12
@@ -46,6 +46,9 @@ demo: $(STAMP) data/PHANTOM
 	done
 	$(PY) -m wss_monai report html --runs runs/demo/partial runs/demo/logbarrier --out runs/demo/report.html
 	@echo "Open runs/demo/report.html"
+
+docs/images/demo.png: $(STAMP)
+	$(PY) benchmarks/picture.py --out $@
 
 bench: $(STAMP)
 	$(PY) benchmarks/speed.py
