@@ -26,9 +26,10 @@ def resolve(name: str, value: str, choices: Any) -> str:
     Raises:
         ValueError: no such choice; names the choices and the nearest one.
     """
-    key = ALIASES.get(value, value) if value not in choices else value
+    value = str(value)
+    key = value if value in choices else ALIASES.get(value, value)
     if key not in choices:
-        nearest = difflib.get_close_matches(str(value), list(choices), n=1, cutoff=0.4)
+        nearest = difflib.get_close_matches(value, list(choices), n=1, cutoff=0.4)
         hint = f"; did you mean '{nearest[0]}'?" if nearest else ""
         raise ValueError(f"{name} must be one of {list(choices)}, got '{value}'{hint}")
     return key

@@ -1,23 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
 """Refuse misspelt overrides of a bundle's configuration, from the command line and from ``ConfigWorkflow`` alike.
 
-MONAI adds an unknown top-level id silently. The first item of a bundle's ``initialize`` calls ``check_overrides``,
-which compares the configuration in use with the ids that the bundle's own configuration files define.
+MONAI adds an unknown id silently. The first item of a bundle's ``initialize`` calls ``check_overrides``, which compares
+the configuration in use with the bundle's own files. An id that they do not have is an addition of the user when
+something refers to it (``@id``) or a component takes it as an argument; otherwise it would have no effect, and is
+refused.
 """
 
 from __future__ import annotations
 
 import difflib
 import inspect
+import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from monai.bundle import ComponentLocator, ConfigComponent, ConfigParser
-from monai.utils import optional_import
+from monai.bundle import ComponentLocator, ConfigComponent, ConfigParser, ConfigWorkflow
+from monai.bundle.properties import TrainProperties
+from monai.utils import BundlePropertyConfig, optional_import
 
-RUN_ARGUMENTS = ("run_id", "config_file", "meta_file", "logging_file", "init_id", "final_id", "tracking", "args_file")
+BASE = "train"
+"""Stem of the file that overlays change; only its ids may stand unused."""
+
+REFERENCE = re.compile(r"[@%]((?:\w|#|::)+)")
+SUFFIXES = (".yaml", ".yml", ".json")
 
 
 def check_overrides(folder: str, also: Sequence[str] = ()) -> None:
@@ -28,22 +36,24 @@ def check_overrides(folder: str, also: Sequence[str] = ()) -> None:
         also: further ids that a user's own overlay may add.
 
     Raises:
-        ValueError: an id that no file of the bundle defines, or an argument that a component does not take; names
-            the nearest one.
+        ValueError: an id that no file of the bundle defines and that nothing uses, or an argument that a component does
+            not take; names the nearest one.
     """
     show_root_cause()
-    parser, overlays = _running()
-    if parser is None:
+    parser, overlays, run_ids = _running()
+    if parser is None or not isinstance(parser.config, Mapping):
         return
-    files = sorted(p for p in Path(folder).iterdir() if p.suffix in (".yaml", ".yml") or p.name == "train.json")
-    files += [p for p in overlays if p.is_file() and p.suffix in (".yaml", ".yml", ".json")]
-    known: dict[str, Any] = {}
-    for file in files:
-        _merge(known, ConfigParser.load_config_file(file))
-    for path, value, reference in _unknown(parser.config, known, ()):
-        if not path or path[0] in also or path[0] == "_meta_":
-            continue
-        _refuse(path, value, reference)
+    base, known = _known(Path(folder), overlays)
+    for name in {*also, *run_ids, ConfigParser.meta_key}:
+        base[name] = known[name] = None
+    used = set(_references(parser.config))
+    for key, value in parser.config.items():
+        idle = key not in base and not _read((key,), used)
+        if idle and key not in known:
+            _refuse((), key, base)
+        if idle and not _as_in_file(value, known[key]):
+            raise ValueError(f"setting '--{key}' has no effect here: it belongs to another configuration file.")
+    _check(parser.config, known, (), used | set(_references(known)))
 
 
 def show_root_cause() -> None:
@@ -64,22 +74,40 @@ def show_root_cause() -> None:
     sys.excepthook = hook
 
 
-def _running() -> tuple[ConfigParser | None, list[Path]]:
-    """The parser that is evaluating this call, and the configuration files that the command line named."""
+def _running() -> tuple[ConfigParser | None, list[Path], list[str]]:
+    """The parser that is evaluating this call, the files that the command line named, and what is to be run."""
     parser: ConfigParser | None = None
     overlays: list[Path] = []
+    run_ids: list[str] = []
     frame = inspect.currentframe()
     while frame is not None:
         found = frame.f_locals.get("self")
         if isinstance(found, ConfigParser):
             parser = found
-        config_file = frame.f_locals.get("config_file_") or frame.f_locals.get("config_file")
+        elif isinstance(found, ConfigWorkflow):
+            run_ids += [str(found.init_id), str(found.run_id), str(found.final_id)]
+        config_file = frame.f_locals.get("config_file")
         if isinstance(config_file, (str, Path)):
             overlays.append(Path(config_file))
         elif isinstance(config_file, (list, tuple)):
             overlays += [Path(str(file)) for file in config_file]
         frame = frame.f_back
-    return parser, overlays
+    return parser, [file for file in overlays if file.suffix in SUFFIXES and file.is_file()], run_ids
+
+
+def _known(folder: Path, overlays: Sequence[Path]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Ids of the base file with those of a user's own overlays, and ids of all files that change the base file."""
+    base: dict[str, Any] = {}
+    known: dict[str, Any] = {}
+    own = {file.resolve() for file in folder.iterdir() if file.suffix in SUFFIXES and file.stem != "metadata"}
+    for file in [*sorted(own), *(file.resolve() for file in overlays)]:
+        if file in own and file.stem.startswith("inference"):
+            continue  # a workflow of its own
+        content = ConfigParser.load_config_file(file)
+        _merge(known, content)
+        if file.stem == BASE or file not in own:
+            _merge(base, content)
+    return base, known
 
 
 def _merge(known: dict[str, Any], more: Mapping[str, Any]) -> None:
@@ -101,40 +129,72 @@ def _merge(known: dict[str, Any], more: Mapping[str, Any]) -> None:
                 node[last] = value
 
 
-def _unknown(
-    config: Any, known: Any, path: tuple[str, ...]
-) -> Iterator[tuple[tuple[str, ...], Any, Mapping[str, Any]]]:
-    """Ids of ``config`` that ``known`` lacks: path, the component that holds it, and the known siblings."""
+def _references(config: Any) -> Iterator[str]:
+    """Ids that the texts of a configuration refer to."""
+    if isinstance(config, Mapping):
+        for value in config.values():
+            yield from _references(value)
+    elif isinstance(config, (list, tuple)):
+        for value in config:
+            yield from _references(value)
+    elif isinstance(config, str):
+        for match in REFERENCE.findall(config):
+            yield match.replace("::", "#").strip("#")
+
+
+def _read(path: Sequence[str], used: set[str]) -> bool:
+    """Whether something refers to an id or to a part of it."""
+    text = "#".join(path)
+    return text in used or any(reference.startswith(f"{text}#") for reference in used)
+
+
+def _as_in_file(value: Any, written: Any) -> bool:
+    """Whether a value is as a file has it (macros have been replaced meanwhile)."""
+    plain = isinstance(written, Mapping) or value == written
+    return plain or (isinstance(written, str) and written.startswith("%"))
+
+
+def _check(config: Any, known: Any, path: tuple[str, ...], used: set[str], inside: bool = False) -> None:
+    """Refuse unknown ids below ``path``: arguments that a component does not take, and ids that nothing reads.
+
+    ``inside`` a component, and where the configuration refers to a dictionary as a whole, its keys are data (names of
+    classes, terms, choices) and any may be right.
+    """
     if not isinstance(config, Mapping) or not isinstance(known, Mapping):
         return
-    same_target = config.get("_target_") == known.get("_target_")
+    target = config.get("_target_")
+    component = isinstance(target, str)
+    accepted = _arguments(str(target)) if component else set()
+    names = {str(key) for key in known} if target == known.get("_target_") else set()
+    free = accepted is None or (not component and (inside or not path or "#".join(path) in used))
     for key, value in config.items():
-        if key not in known:
-            if (not path or same_target) and not str(key).startswith("_"):
-                yield (*path, str(key)), config, known
-        else:
-            yield from _unknown(value, known[key], (*path, str(key)))
+        name = str(key)
+        right = free or name.startswith("_") or name in names or name in (accepted or ())
+        if not right and not _read((*path, name), used):
+            _refuse(path, name, accepted or names)
+        if key in known:
+            _check(value, known[key], (*path, name), used, inside or component)
 
 
-def _refuse(path: tuple[str, ...], holder: Any, siblings: Mapping[str, Any]) -> None:
-    """Raise, unless the component that holds the id takes an argument of that name."""
-    key = path[-1]
-    names = [str(name) for name in siblings if not str(name).startswith("_")]
-    target = holder.get("_target_") if len(path) > 1 else None
-    if len(path) > 1 and target is None:
-        return  # a free dictionary (settings of a user, a mapping of class names): any key may be right
-    if isinstance(target, str) and not target.startswith("$"):
-        accepted = _arguments(target)
-        if accepted is None or key in accepted:
-            return
-        names = sorted({*names, *accepted})
+def _refuse(path: tuple[str, ...], key: str, siblings: Iterable[str]) -> None:
+    """Raise, with the nearest of the ids that stand at this place."""
+    names = sorted(str(name) for name in siblings if not str(name).startswith("_"))
     nearest = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
-    hint = f"; did you mean '--{'#'.join((*path[:-1], nearest[0]))}'?" if nearest else ""
-    raise ValueError(f"unknown setting '--{'#'.join(path)}'{hint} Known here: {', '.join(names[:40])}.")
+    found = ["#".join((*path, name)) for name in nearest] or _elsewhere(key)
+    hint = f"; did you mean '--{found[0]}'?" if found else "."
+    raise ValueError(f"unknown setting '--{'#'.join((*path, key))}'{hint} Known here: {', '.join(names[:40])}.")
+
+
+def _elsewhere(key: str) -> list[str]:
+    """Ids of MONAI's bundle properties that end with ``key``."""
+    ids = [str(value[BundlePropertyConfig.ID]).replace("::", "#") for value in TrainProperties.values()]
+    return [name for name in ids if name.split("#")[-1] == key]
 
 
 def _arguments(target: str) -> set[str] | None:
-    """Names of the arguments that a dotted target takes; None where it cannot be told or it takes any."""
+    """Names of the arguments that a target takes; None where it cannot be told or it takes any."""
+    if target.startswith("$"):
+        return None
     try:
         name = ConfigComponent(config={"_target_": target}, locator=ComponentLocator()).resolve_module_name()
         module, _, attribute = str(name).rpartition(".")

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from ignite.engine import Engine, Events
+from torch import Tensor
 
 FORMAT = 1
 logger = logging.getLogger(__name__)
@@ -73,13 +73,18 @@ class TrainingCheckpoint:
                     f"{self.folder} holds a run that stopped after epoch {state['epoch']} of {state['max_epochs']}: "
                     "continue it with --resume true, choose another --output_dir, or remove the folder."
                 )
-        self.folder.mkdir(parents=True, exist_ok=True)
+        if _rank() == 0:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / "model_best.pt").unlink(missing_ok=True)  # of a finished run that this one replaces
 
     def save(self, engine: Engine) -> None:
         """Write the files of the epoch that ended."""
         state: Any = engine.state
-        last = state.epoch == state.max_epochs
-        if _rank() or not (last or state.epoch % self.interval == 0):
+        if _rank():
+            return
+        if self.evaluator is not None and self.evaluator.state.best_metric_epoch == state.epoch:
+            save_atomically(self._weights(), self.folder / "model_best.pt")
+        if state.epoch < state.max_epochs and state.epoch % self.interval:
             return
         content: dict[str, Any] = {
             "format": FORMAT,
@@ -90,11 +95,13 @@ class TrainingCheckpoint:
             "random": _random_state(),
             "best": self._best(),
         }
-        network = content["objects"]["network"]
-        if self.evaluator is not None and self.evaluator.state.best_metric_epoch == state.epoch:
-            save_atomically(network, self.folder / "model_best.pt")
         save_atomically(content, self.path)
-        save_atomically(network, self.folder / "model.pt")
+        save_atomically(self._weights(), self.folder / "model.pt")
+
+    def _weights(self) -> dict[str, Any]:
+        """The network's weights on the CPU, so that a machine without a GPU reads them."""
+        state = self.objects["network"].state_dict()
+        return {name: value.cpu() if isinstance(value, Tensor) else value for name, value in state.items()}
 
     def _best(self) -> dict[str, float]:
         if self.evaluator is None:
@@ -110,14 +117,29 @@ class TrainingCheckpoint:
             try:
                 value.load_state_dict(content["objects"][name])
             except (RuntimeError, ValueError, KeyError) as error:
-                raise ValueError(f"{self.path} does not fit the '{name}' of this configuration: {error}") from error
+                raise ValueError(
+                    f"{self.path} does not fit the '{name}' of this configuration: {str(error)[:300]}"
+                ) from error
         if self.evaluator is not None and content["best"]:
             self.evaluator.state.best_metric = content["best"]["metric"]
             self.evaluator.state.best_metric_epoch = content["best"]["epoch"]
         engine.state.epoch = content["epoch"]
         engine.state.iteration = content["epoch"] * (engine.state.epoch_length or 0)
         _set_random_state(content["random"])
-        logger.info("continuing %s after epoch %d", self.path, content["epoch"])
+        self._tell_length(content, engine.state.max_epochs or 0)
+
+    def _tell_length(self, content: Mapping[str, Any], max_epochs: int) -> None:
+        done, planned = content["epoch"], content["max_epochs"]
+        if done >= max_epochs:
+            logger.warning("%s has finished its %d epochs: there is nothing to continue.", self.path, done)
+        elif planned != max_epochs:
+            logger.warning(
+                "%s was planned for %d epochs and is continued to %d: t and the learning rate follow the run's length, "
+                "so the result differs from that of an uninterrupted run.",
+                self.path, planned, max_epochs,
+            )  # fmt: skip
+        else:
+            logger.info("continuing %s after epoch %d", self.path, done)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -132,7 +154,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise ValueError(f"cannot read the checkpoint {path}: {error}") from error
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ValueError(
+            f"cannot read the checkpoint {path} ({reason}); choose another --output_dir, or remove the file."
+        ) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ValueError(f"{path} is not a training checkpoint of this package (format {FORMAT}).")
     return content
@@ -140,15 +165,15 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 def save_atomically(content: Any, path: Path) -> None:
     """Write to a temporary file beside ``path``, then put it in its place: a failure leaves the former file whole."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.part")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("wb") as file:
             torch.save(content, file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 

@@ -18,12 +18,15 @@ from tqdm import tqdm
 
 from wss_monai.losses import WeightedSumLoss
 
+SHORT = {"val_constraint_satisfaction": "satisfied"}
+"""Names of columns in the console, where they differ from those of the file."""
+
 
 class EpochLog:
     """Mean losses and violations of the epoch, learning rate, t, seconds, and the evaluator's metrics.
 
     Sums stay on the device, so that no iteration waits for it. A resumed run keeps the rows of the epochs before.
-    Process 0 alone writes.
+    With several processes the losses and violations are means over all of them; process 0 alone writes.
 
     Args:
         output_dir: the run's folder.
@@ -51,12 +54,12 @@ class EpochLog:
         self.sums: dict[str, Tensor] = {}
         self.started = 0.0
         self.seconds_before = 0.0
+        self.header: list[str] = []
 
     def attach(self, engine: Engine) -> None:
         """Follow ``engine``; attach after the handlers of validation and checkpoint."""
-        if dist.is_available() and dist.is_initialized() and dist.get_rank() > 0:
-            return
-        engine.add_event_handler(Events.STARTED, self._start)
+        if _rank() == 0:
+            engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.EPOCH_STARTED, lambda _: self.sums.clear())
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._write)
@@ -83,16 +86,28 @@ class EpochLog:
             value = value.detach()
             self.sums[name] = self.sums[name] + value if name in self.sums else value.clone()
 
+    def _means(self, iterations: int) -> dict[str, float]:
+        """Means of the epoch, over all processes: every process has to call it."""
+        names = sorted(self.sums)
+        total = torch.stack([self.sums[name].float() for name in names])
+        if _processes() > 1:
+            dist.all_reduce(total)
+        means = dict(zip(names, (total / (iterations * _processes())).tolist(), strict=True))
+        return {name: means[name] for name in self.sums}
+
     def _write(self, engine: Engine) -> None:
         state: Any = engine.state
+        means = self._means(state.epoch_length)
+        if _rank():
+            return
         row: dict[str, Any] = {
             "epoch": state.epoch,
             "iteration": state.iteration,
             "seconds": round(self.seconds_before + time.perf_counter() - self.started, 2),
             "lr": self.optimizer.param_groups[0]["lr"],
             "t": "" if self.loss.t is None else self.loss.t,
+            **means,
         }
-        row |= {name: float(total) / state.epoch_length for name, total in self.sums.items()}
         if self.evaluator is not None and self.evaluator.state.epoch == state.epoch:
             row |= {f"val_{name}": value for name, value in self.evaluator.state.metrics.items()}
         self.rows.append(row)
@@ -102,7 +117,7 @@ class EpochLog:
                 if name not in ("epoch", "iteration") and isinstance(value, (int, float)):
                     self.writer.add_scalar(name.replace("_", "/", 1), value, state.epoch)
             self.writer.flush()
-        tqdm.write(self._line(row, state.max_epochs, header=len(self.rows) == 1 or state.epoch % 20 == 1))
+        tqdm.write(self._line(row, state.max_epochs))
 
     def _save(self) -> None:
         columns = list(dict.fromkeys(name for row in self.rows for name in row))
@@ -113,16 +128,29 @@ class EpochLog:
             writer.writerows(self.rows)
         os.replace(temporary, self.folder / "metrics.csv")
 
-    def _line(self, row: dict[str, Any], max_epochs: int, header: bool) -> str:
-        shown = {"epoch": f"{row['epoch']}/{max_epochs}", "seconds": f"{float(row['seconds']):.0f}"}
+    def _line(self, row: dict[str, Any], max_epochs: int) -> str:
+        """The row as text, under the names of its columns wherever they are new or 20 epochs old."""
+        shown = {"epoch": f"{row['epoch']}/{max_epochs}", "seconds": f"{row['seconds']:.{int(row['seconds'] < 100)}f}"}
         for name, value in row.items():
             if name not in (*shown, "iteration") and isinstance(value, float) and not name.startswith("val_dice_"):
-                shown[name.removeprefix("val_") if name.startswith("val_") else name] = f"{value:.4g}"
-        widths = {name: max(len(name), 9) for name in shown}
-        line = "  ".join(value.rjust(widths[name]) for name, value in shown.items())
-        return "  ".join(name.rjust(widths[name]) for name in shown) + "\n" + line if header else line
+                shown[SHORT.get(name, name.removeprefix("val_"))] = f"{value:.4g}"
+        new = not set(shown) <= set(self.header)
+        if new:
+            self.header = list(shown)
+        line = "  ".join(shown.get(name, "").rjust(max(len(name), 7)) for name in self.header)
+        if new or row["epoch"] % 20 == 1:
+            line = "  ".join(name.rjust(7) for name in self.header) + "\n" + line
+        return line.rstrip()
 
     def _close(self, engine: Engine) -> None:
         if self.writer is not None:
             self.writer.close()
             self.writer = None
+
+
+def _processes() -> int:
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def _rank() -> int:
+    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0

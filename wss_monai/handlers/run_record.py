@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from ignite.engine import Engine, Events
 from torch import nn
 
@@ -19,7 +20,7 @@ PACKAGES = ("wss_monai", "monai", "torch", "pytorch-ignite", "numpy")
 
 
 class RunRecord:
-    """Write ``run.json`` when training starts.
+    """Write ``run.json`` when training starts; process 0 alone does.
 
     Args:
         output_dir: the run's folder.
@@ -48,7 +49,9 @@ class RunRecord:
         engine.add_event_handler(Events.STARTED, self)
 
     def __call__(self, engine: Engine) -> None:
-        """Write the file."""
+        """Write the file, in process 0 alone."""
+        if dist.is_available() and dist.is_initialized() and dist.get_rank() > 0:
+            return
         self.folder.mkdir(parents=True, exist_ok=True)
         state: Any = engine.state
         device = state.device

@@ -27,8 +27,9 @@ class ValidationScore(Metric):
 
     The weak score is the mean of two numbers in 0..1: exp(-partial cross-entropy) on the held-out weak labels, and the
     constraint satisfaction (fraction of bounded measures of the hard prediction inside their bounds; 1 without
-    constraints). It never reads a dense label, and so may choose a model. Dice is logged beside it where dense labels
-    exist.
+    constraints); where no held-out voxel is labelled, the satisfaction alone. It never reads a dense label, and so may
+    choose a model. Dice is logged beside it where dense labels exist. With several processes the sums run over all of
+    them, so that each gets the same values.
 
     Args:
         class_names: background first.
@@ -101,9 +102,11 @@ class ValidationScore(Metric):
                 self.dice[1, number] += 1
 
     def values(self) -> dict[str, float]:
-        """All values by name: ``partial_ce``, ``constraint_satisfaction``, ``dice``, ``dice_<class>``."""
+        """What there is of ``partial_ce``, ``constraint_satisfaction``, ``dice`` and ``dice_<class>``."""
         entropy, inside, dice = (_summed(v) for v in (self.entropy, self.inside, self.dice))
-        out = {"partial_ce": float(entropy[0] / entropy[1].clamp(min=1))}
+        out = {}
+        if entropy[1]:
+            out["partial_ce"] = float(entropy[0] / entropy[1])
         if inside[1]:
             out["constraint_satisfaction"] = float(inside[0] / inside[1])
         if dice[1].any():
@@ -113,11 +116,15 @@ class ValidationScore(Metric):
         return out
 
     def compute(self) -> float:
-        """The key value."""
+        """The key value; 0 where the network's output is not finite, so that any later one is better."""
         values = self.values()
         if self.key == "dice" and "dice" in values:
             return values["dice"]
-        return (values.get("constraint_satisfaction", 1.0) + math.exp(-values["partial_ce"])) / 2
+        satisfaction = values.get("constraint_satisfaction", 1.0)
+        if "partial_ce" not in values:
+            return satisfaction
+        likelihood = math.exp(-values["partial_ce"])
+        return (satisfaction + likelihood) / 2 if math.isfinite(likelihood) else 0.0
 
     def completed(self, engine: Engine, name: str) -> None:
         """Write the key value under its name and the others beside it."""
