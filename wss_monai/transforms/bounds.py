@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import torch
 from monai.data import MetaTensor
-from monai.data.utils import affine_to_spacing
 from monai.transforms import MapTransform, Transform
 from torch import Tensor
 
@@ -83,9 +83,8 @@ class ConstantBounds(Transform):
                     f"{len(spatial)}D, but {len(pairs)} intervals are given."
                 )
             bounds[:, index] = self._in_voxels(pairs.expand(components, 2), spatial, spacing)
-        if tags is None:
-            tags = torch.full((count, len(self.class_names)), -1)
-        bounds = self._where_tagged(bounds, torch.as_tensor(tags).reshape(count, len(self.class_names)))
+        bounds = self._where_tagged(bounds, _tags(tags, count, len(self.class_names)))
+        self._check_reach(bounds, spatial)
         return bounds if self.slice_axis is not None else bounds[0]
 
     def _in_voxels(self, pairs: Tensor, spatial: list[int], spacing: list[float]) -> Tensor:
@@ -110,6 +109,23 @@ class ConstantBounds(Transform):
             f"unit '{self.unit}' does not fit '{name}' in {dimensions}D: size takes voxel, mm2 (slices) or ml "
             "(volumes), centroid voxel or mm, spread and length mm (area mm2), compactness 1."
         )
+
+    def _check_reach(self, bounds: Tensor, spatial: list[int]) -> None:
+        """Refuse bounds that no prediction on this grid can keep."""
+        if self.descriptor.name == "size":
+            least, most = torch.zeros(1), torch.tensor([float(math.prod(spatial))])
+        elif self.descriptor.name == "centroid":
+            least, most = torch.zeros(len(spatial)), torch.tensor(spatial) - 1.0
+        else:
+            return
+        wrong = (bounds[..., 0] > most) | (bounds[..., 1] < least)
+        if bool(wrong.any()):
+            number, index, component = (int(i) for i in wrong.nonzero()[0])
+            raise ValueError(
+                f"class '{self.class_names[index]}': no '{self.descriptor.name}' on a grid of {spatial} voxels lies in "
+                f"{bounds[number, index, component].tolist()} (in voxels, made of values in {self.unit}); mend the "
+                "values, their unit, or the crop."
+            )
 
     def _where_tagged(self, bounds: Tensor, tags: Tensor) -> Tensor:
         there = (tags == 1) if self.slice_axis is not None else (tags != 0)
@@ -211,7 +227,7 @@ class BoxBounds(Transform):
         bounds = voxels[..., None, None] * torch.tensor(self.fractions)
         bounds = torch.where(voxels[..., None, None] > 0, bounds, torch.tensor(NO_BOUND))
         if tags is not None:
-            absent = (torch.as_tensor(tags).reshape(voxels.shape) == 0)[..., None, None]
+            absent = (_tags(tags, *voxels.shape) == 0)[..., None, None]
             bounds = torch.where(absent, torch.tensor([-math.inf, 0.0]), bounds)
         bounds = check_interval(bounds, self.descriptor, "the boxes")
         return bounds if self.slice_axis is not None else bounds[0]
@@ -285,7 +301,7 @@ def spacing_of(image: Tensor) -> list[float]:
     dimensions = image.dim() - 1
     if not isinstance(image, MetaTensor):
         return [1.0] * dimensions
-    return [float(s) for s in affine_to_spacing(image.affine, r=dimensions)]
+    return torch.as_tensor(image.affine).double()[:-1, :dimensions].norm(dim=0).tolist()
 
 
 def as_slices(index: Tensor, slice_axis: int | None) -> tuple[Tensor, Tensor]:
@@ -311,11 +327,26 @@ def check_interval(bounds: Tensor, descriptor: Descriptor, where: str) -> Tensor
     return torch.stack((lower, upper), -1)
 
 
-def _pairs(name: str, value: Sequence[Any]) -> Tensor:
+def _tags(tags: Tensor | None, count: int, classes: int) -> Tensor:
+    """Tags (S, K); unknown where there are none."""
+    if tags is None:
+        return torch.full((count, classes), -1)
+    tags = torch.as_tensor(tags)
+    if tags.shape not in ((count, classes), (classes,) if count == 1 else ()):
+        raise ValueError(
+            f"tags must be ({count}, {classes}) for {count} slices or the volume and {classes} classes, got "
+            f"{tuple(tags.shape)}; set tags_key to 'slice_tags' for bounds on slices, to 'tags' for bounds on volumes."
+        )
+    return tags.reshape(count, classes)
+
+
+def _pairs(name: str, value: Any) -> Tensor:
     """(lower, upper) or a list of such pairs as a tensor (M, 2); None = no bound."""
-    pairs = list(value) if value and isinstance(value[0], (list, tuple)) else [value]
-    if any(len(pair) != 2 for pair in pairs):
-        raise ValueError(f"class '{name}': give (lower, upper), got {value!r}.")
+    nested = isinstance(value, (list, tuple)) and bool(value) and isinstance(value[0], (list, tuple))
+    pairs = list(value) if nested else [value]
+    sides = [side for pair in pairs if isinstance(pair, (list, tuple)) and len(pair) == 2 for side in pair]
+    if len(sides) != 2 * len(pairs) or not all(side is None or isinstance(side, Real) for side in sides):
+        raise ValueError(f"class '{name}': give (lower, upper), numbers or null, got {value!r}.")
     rows = [[NO_BOUND[i] if side is None else float(side) for i, side in enumerate(pair)] for pair in pairs]
     return torch.tensor(rows, dtype=torch.float32)
 
