@@ -9,7 +9,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 .PHONY: help demo test lint bench bench-phantom clean data/ACDC docs/images/demo.png
 
 CONFIGS := bundles/acdc_logbarrier/configs
-DEMO := --dataset_dir data/PHANTOM --train\#trainer\#max_epochs 12
+DEMO := --dataset_dir data/PHANTOM --train\#trainer\#max_epochs 20
 
 help:
 	@echo "make demo           train, evaluate and report on generated cardiac volumes (about 10 minutes on 2 cores)"
