@@ -11,19 +11,17 @@ from scipy import ndimage
 from wss_monai.__main__ import main
 from wss_monai.data import read_dataset
 from wss_monai.data.cardiac_anatomy import GROUPS, LV, MYO, PHASES, RV, Ventricles, sample_ventricles
-from wss_monai.data.cardiac_canvas import Canvas, smooth_noise
-from wss_monai.data.cardiac_imaging import acquire
-from wss_monai.data.cardiac_phantom import Patient, make_patient, synthesize_cardiac
+from wss_monai.data.cardiac_phantom import Patient, Phase, make_patient, synthesize_cardiac
 from wss_monai.data.cardiac_scribbles import draw_scribbles
 
 # Smallest and largest volume (ml) of the 40 development patients of ACDC, rounded outwards by some 10 %.
 ML = {"ED": {RV: (64, 285), MYO: (30, 265), LV: (51, 330)}, "ES": {RV: (23, 215), MYO: (37, 325), LV: (20, 310)}}
-SEEDS = range(8)
+SEEDS = range(4)
 
 
 @pytest.fixture(scope="module")
 def patients() -> list[Patient]:
-    """Two patients of each group, on a grid of twice the pixel size of real ones."""
+    """A patient of each group, on a grid of twice the pixel size of real ones."""
     return [
         make_patient(np.random.RandomState(seed), group=GROUPS[seed % 4], size=(112, 112), spacing=(2.5, 2.5, 9.0))
         for seed in SEEDS
@@ -38,7 +36,7 @@ def full() -> Patient:
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     out = tmp_path_factory.mktemp("phantom") / "PHANTOM"
-    synthesize_cardiac(out, 4, seed=5)
+    synthesize_cardiac(out, 3, seed=5)
     return out
 
 
@@ -90,6 +88,31 @@ def test_volumes_are_those_of_patients(patients):
         voxel = 2.5 * 2.5 * 9.0 / 1000
         for value, (low, high) in ML[name].items():
             assert low <= (phase.label == value).sum() * voxel <= high, (patient.group, name, value)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_volumes_stay_in_range_over_many_hearts(seed):
+    axis = np.arange(-100, 60, 3.0)
+    x, y, _ = np.meshgrid(axis, axis, np.zeros(14), indexing="ij")
+    z = np.arange(14) * 8.0
+    for group in GROUPS:
+        hearts = sample_ventricles(np.random.RandomState(100 + seed), group)
+        for name, shape in hearts.items():
+            label = shape.label(shape.distances(x, y, z), 9.0)
+            for value, (low, high) in ML[name].items():
+                assert low <= (label == value).sum() * 3 * 3 * 8 / 1000 <= high, (group, name, value)
+
+
+def test_about_a_quarter_of_the_patients_is_for_test_in_every_group(tmp_path, monkeypatch):
+    tiny = np.zeros((2, 2, 2), np.uint8)
+    monkeypatch.setattr(
+        "wss_monai.data.cardiac_phantom.make_patient",
+        lambda R, group: Patient(group, np.eye(4), {name: Phase(tiny, tiny, tiny) for name in PHASES}),
+    )
+    raw = json.loads(synthesize_cardiac(tmp_path, 32, seed=0).read_text())
+    assert len(raw["training"]) == 2 * 24 and len(raw["test"]) == 2 * 8
+    assert not {c["patient"] for c in raw["training"]} & {c["patient"] for c in raw["test"]}
+    assert sorted(c["group"] for c in raw["test"]) == sorted(GROUPS * 4)
 
 
 def test_groups_differ_as_the_diseases_do():
@@ -202,34 +225,6 @@ def test_scribbles_of_a_slice_without_heart_are_background():
     assert set(np.unique(weak[:, :, 0])) == {0, LV, 255}
 
 
-def test_canvas_edges_mix_by_partial_volume_and_opposed_phases_cancel():
-    x = np.arange(5.0)[:, None, None] * np.ones((5, 4, 1))
-    canvas = Canvas(x, np.zeros_like(x), np.zeros(1), edge=1.0)
-    canvas.water[:], canvas.fat[:] = 0.0, 1.0
-    canvas.paint(x - 2.0, water=1.0)
-    np.testing.assert_allclose(canvas.water[:, 0, 0], (1, 1, 0.5, 0, 0))
-    np.testing.assert_allclose(canvas.fat[:, 0, 0], (0, 0, 0.5, 1, 1))
-    noiseless = acquire(canvas, np.random.RandomState(0), 0.0, np.ones_like(x), 1000.0)
-    assert noiseless[2, 0, 0] < 0.6 * noiseless[0, 0, 0], "a dark line where water meets fat"
-
-
-def test_blob_is_an_ellipse_between_its_depths():
-    x, y = np.meshgrid(np.arange(-20, 21.0), np.arange(-20, 21.0), indexing="ij")
-    canvas = Canvas(np.repeat(x[..., None], 3, 2), np.repeat(y[..., None], 3, 2), np.array([0.0, 10.0, 20.0]), 1.0)
-    canvas.blob((2, -3), (10, 5), 1.0, drift=(0.5, 0.0), depths=(5, 15))
-    areas = (canvas.water > 0.5).sum((0, 1))
-    assert areas[0] == areas[2] == 0 and areas[1] == pytest.approx(np.pi * 50, rel=0.05)
-    centre = np.argwhere(canvas.water[:, :, 1] > 0.5).mean(0) - 20
-    np.testing.assert_allclose(centre, (2 + 5, -3), atol=0.3)
-
-
-def test_smooth_noise_is_smooth_and_of_unit_variance():
-    field = smooth_noise(np.random.RandomState(0), (120, 90, 6), (6.0, 6.0, 1.0))
-    assert field.shape == (120, 90, 6) and field.dtype == np.float32
-    assert field.std() == pytest.approx(1, abs=0.15)
-    assert np.diff(field, axis=0).std() < 0.3
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -261,9 +256,9 @@ def test_dataset_file_says_what_the_files_hold(written):
     }
     assert raw["generator"]["seed"] == 5 and "synthesize cardiac" in raw["generator"]["command"]
     training, test = ({case["patient"] for case in raw[name]} for name in ("training", "test"))
-    assert training == {"patient001", "patient002", "patient004"} and test == {"patient003"}
+    assert training == {"patient001", "patient002"} and test == {"patient003"}
     cases = raw["training"] + raw["test"]
-    assert [case["group"] for case in cases if case["phase"] == "ED"] == ["NOR", "DCM", "RV", "HCM"]
+    assert [case["group"] for case in cases if case["phase"] == "ED"] == ["NOR", "DCM", "HCM"]
     for case in cases:
         assert case["case"] == f"{case['patient']}_{case['phase']}"
         image, label, weak = (nib.load(written / case[key]) for key in ("image", "label", "weak_label"))
