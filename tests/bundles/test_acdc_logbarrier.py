@@ -41,7 +41,7 @@ def test_every_mode_trains_and_is_evaluated(run_bundle, mode):
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert all(float(row["loss"]) == float(row["loss"]) for row in rows)
     assert ("violation_size" in rows[0]) == (mode in ("quadratic", "logbarrier", "constrained"))
-    assert {"val_val_score", "val_dice", "val_partial_ce"} <= set(rows[0])
+    assert {"val_score", "val_dice", "val_partial_ce"} <= set(rows[0])
     record = json.loads((out / "run.json").read_text())
     assert record["mode"] == mode and record["patients"]["test"] == ["p0"]
     assert record["bounds_origin"] == ("constant" if "violation_size" in rows[0] else "none")

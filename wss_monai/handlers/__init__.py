@@ -6,6 +6,7 @@ from wss_monai.handlers.checkpoint import TrainingCheckpoint
 from wss_monai.handlers.epoch_log import EpochLog
 from wss_monai.handlers.run_record import RunRecord
 from wss_monai.handlers.set_epoch import SetEpoch
+from wss_monai.handlers.snapshots import Snapshots
 from wss_monai.handlers.validation_score import ValidationScore
 from wss_monai.handlers.volume_scores import VolumeScores
 
@@ -14,6 +15,7 @@ __all__ = [
     "EpochLog",
     "RunRecord",
     "SetEpoch",
+    "Snapshots",
     "TrainingCheckpoint",
     "ValidationScore",
     "VolumeScores",

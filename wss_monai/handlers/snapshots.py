@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures of what the network does on a few held-out cases while it trains."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch.distributed as dist
+from ignite.engine import Engine, Events
+from monai.data import MetaTensor
+from monai.data.utils import affine_to_spacing
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from wss_monai.functional import UNLABELLED
+
+GAP, LINE = 10, 20
+PREDICTION = "prediction"
+
+
+class Snapshots:
+    """Panels image | weak label | prediction | reference of the first cases of an evaluator, one a patient.
+
+    Writes ``snapshots/epoch_<number>.png`` and image panels for TensorBoard in ``tensorboard/snapshots`` (a folder of
+    its own, since TensorBoard follows one file a folder). Shown are a middle and an apical slice around what is
+    labelled, the same in all epochs; the reference only where there is a dense label. The evaluator's own batches and
+    outputs are drawn, so that nothing is computed twice, and epochs without a snapshot cost nothing. Process 0 alone
+    draws.
+
+    Args:
+        output_dir: the run's folder.
+        evaluator: not decollated: its batch holds ``image``, ``weak_label``, maybe ``label`` (B, 1, *spatial),
+            ``case`` and ``patient``, its output ``pred`` logits (B, K, *spatial).
+        class_names: background first.
+        interval: epochs between two snapshots; those without validation have none.
+        slice_axis: spatial axis across the slices of a volume.
+        cases: how many cases.
+        panel: what draws the slices of one case, as ``wss_monai.report.case_panel`` does.
+        tile: longer side of a slice in pixels.
+
+    Raises:
+        ValueError: interval or cases below 1.
+    """
+
+    def __init__(
+        self,
+        output_dir: str | os.PathLike[str],
+        evaluator: Engine,
+        class_names: Sequence[str],
+        interval: int,
+        slice_axis: int = 2,
+        cases: int = 2,
+        *,
+        panel: Callable[..., Image.Image],
+        tile: int = 160,
+    ) -> None:
+        if interval < 1 or cases < 1:
+            raise ValueError(f"interval and cases must be at least 1, got {interval} and {cases}.")
+        self.folder = Path(output_dir)
+        self.evaluator = evaluator
+        self.class_names = list(class_names)
+        self.interval = interval
+        self.slice_axis = slice_axis
+        self.cases = cases
+        self.panel = panel
+        self.tile = tile
+        self.panels: dict[str, Image.Image] = {}
+        self.patients: set[str] = set()
+        self.slices: dict[str, list[int]] = {}
+        self.writer: SummaryWriter | None = None
+
+    def attach(self, engine: Engine) -> None:
+        """Follow the evaluator while the trainer ``engine`` runs."""
+        if dist.is_available() and dist.is_initialized() and dist.get_rank() > 0:
+            return
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.COMPLETED, self._close)
+        self.evaluator.add_event_handler(Events.ITERATION_COMPLETED, self._draw)
+        self.evaluator.add_event_handler(Events.COMPLETED, self._write)
+
+    def _start(self, engine: Engine) -> None:
+        """Remove the pictures of epochs that are still to come, of a former run in this folder."""
+        for path in (self.folder / "snapshots").glob("epoch_*.png"):
+            number = path.stem.removeprefix("epoch_")
+            if number.isdigit() and int(number) > engine.state.epoch:
+                path.unlink()
+
+    def _draw(self, engine: Engine) -> None:
+        state: Any = engine.state
+        if state.epoch % self.interval or len(self.panels) >= self.cases:
+            return
+        batch, pred = state.batch, state.output["pred"]
+        for number in range(len(pred)):
+            name, patient = (str(batch[key][number]) for key in ("case", "patient"))
+            if len(self.panels) < self.cases and patient not in self.patients:
+                self.patients.add(patient)
+                self.panels[name] = self._panel(name, batch, pred[number], number)
+
+    def _panel(self, name: str, batch: Mapping[str, Any], logits: Tensor, number: int) -> Image.Image:
+        weak = _array(batch["weak_label"][number, 0])
+        maps = {"weak label": weak, PREDICTION: _array(logits.argmax(0))}
+        marked = [weak]
+        if "label" in batch:
+            label = _array(batch["label"][number, 0])
+            marked.append(label)
+            if (label != UNLABELLED).any():
+                maps["reference"] = label
+        if name not in self.slices:
+            self.slices[name] = middle_and_apex(marked, self.slice_axis)
+        affine = _affine(batch["image"], number)
+        dimensions = weak.ndim
+        return self.panel(
+            _array(batch["image"][number, 0]),
+            maps,
+            [1.0] * dimensions if affine is None else [float(s) for s in affine_to_spacing(affine, r=dimensions)],
+            self.class_names,
+            affine=affine if dimensions == 3 else None,
+            slice_axis=self.slice_axis if dimensions == 3 else 2,
+            slices=self.slices[name],
+            tile=self.tile,
+            around=[title for title in maps if title != PREDICTION],
+        )
+
+    def _write(self, engine: Engine) -> None:
+        if not self.panels:
+            return
+        epoch = engine.state.epoch
+        folder = self.folder / "snapshots"
+        folder.mkdir(parents=True, exist_ok=True)
+        sheet = _sheet({f"{name}, epoch {epoch}": panel for name, panel in self.panels.items()})
+        small = sheet.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)  # keeps the class colours
+        small.save(folder / f"epoch_{epoch:04d}.png", optimize=True)
+        if self.writer is None:
+            self.writer = SummaryWriter(str(self.folder / "tensorboard" / "snapshots"), purge_step=epoch)
+        for name, panel in self.panels.items():
+            self.writer.add_image(name, np.asarray(panel), epoch, dataformats="HWC")
+        self.writer.flush()
+        self.panels, self.patients = {}, set()
+
+    def _close(self, engine: Engine) -> None:
+        if self.writer is not None:
+            self.writer.close()
+            self.writer = None
+
+
+def middle_and_apex(maps: Sequence[np.ndarray], slice_axis: int = 2) -> list[int]:
+    """A slice in the middle of what the first map with foreground shows, and one at its smaller end.
+
+    Args:
+        maps: class-index maps (X, Y[, Z]); 255 is unlabelled.
+        slice_axis: axis across the slices.
+    """
+    if maps[0].ndim == 2:
+        return [0]
+    plane = tuple(axis for axis in range(3) if axis != slice_axis)
+    for index in maps:
+        voxels = ((index > 0) & (index != UNLABELLED)).sum(axis=plane)
+        shown = np.flatnonzero(voxels)
+        if len(shown):
+            break
+    else:
+        shown, voxels = np.arange(maps[0].shape[slice_axis]), np.ones(maps[0].shape[slice_axis])
+    third = max(1, len(shown) // 3)
+    if voxels[shown[:third]].sum() < voxels[shown[-third:]].sum():
+        shown = shown[::-1]
+    return list(dict.fromkeys([int(shown[len(shown) // 2]), int(shown[round(0.85 * (len(shown) - 1))])]))
+
+
+def _sheet(panels: Mapping[str, Image.Image]) -> Image.Image:
+    """The panels below each other, each under its title."""
+    width = max(panel.width for panel in panels.values())
+    height = sum(panel.height + LINE + GAP for panel in panels.values())
+    sheet = Image.new("RGB", (width, height), "white")
+    draw, top = ImageDraw.Draw(sheet), 0
+    for title, panel in panels.items():
+        draw.text((0, top + LINE / 2), title, "black", ImageFont.load_default(13), "lm")
+        sheet.paste(panel, (0, top + LINE))
+        top += panel.height + LINE + GAP
+    return sheet
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    plain = tensor.as_tensor() if isinstance(tensor, MetaTensor) else tensor
+    array: np.ndarray = plain.detach().cpu().numpy()
+    return array
+
+
+def _affine(image: Tensor, number: int) -> np.ndarray | None:
+    if not isinstance(image, MetaTensor):
+        return None
+    affine = image.affine[number] if image.affine.dim() == 3 else image.affine
+    return np.asarray(affine.cpu(), dtype=float)
