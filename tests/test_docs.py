@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the pages say is true: links, commands, settings and names exist, defaults are right, examples run."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import importlib
+import inspect
+import json
+import pkgutil
+import re
+import runpy
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from monai.bundle import ComponentLocator, ConfigComponent
+from tiny import CONFIGS, ROOT, make_dataset, workflow
+
+from wss_monai.__main__ import make_parser
+from wss_monai.data.schema import parse_dataset
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted(ROOT.glob("bundles/*/docs/*.md"))]
+PAGES += [ROOT / "data" / "README.md"]
+API = ROOT / "docs" / "reference" / "api.md"
+NOT_IDS = {"config_file", "meta_file", "filepath", "ckpt_file", "nproc_per_node"}
+"""Flags of monai.bundle and torchrun that are no ids of a configuration."""
+EVALUATION = {"evaluate_on", "ckpt_path"}
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+
+
+def text_of(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """Fenced code blocks of a language, unindented."""
+    found = re.findall(rf"^( *)```{language}\n(.*?)^ *```$", text_of(page), re.M | re.S)
+    return ["".join(line.removeprefix(indent) for line in body.splitlines(True)) for indent, body in found]
+
+
+def prose(page: Path) -> str:
+    """A page without its fenced blocks."""
+    return re.sub(r"^ *```.*?^ *```$", "", text_of(page), flags=re.M | re.S)
+
+
+def commands(page: Path) -> list[str]:
+    """Shell lines of blocks, continuations joined, and commands in backticks."""
+    lines = "\n".join(blocks(page, "sh")).replace("\\\n", " ").splitlines()
+    indented = [line.strip() for line in prose(page).replace("\\\n", " ").splitlines() if line.startswith("    ")]
+    inline = [" ".join(code.split()) for code in re.findall(r"`([^`]+)`", prose(page))]
+    return [line for line in lines + indented + inline if line]
+
+
+def anchors(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", text_of(page), flags=re.S), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@each_page
+def test_relative_links_resolve(page):
+    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", prose(page)) if not re.match(r"\w+:", link)]
+    for link in links:
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path) if path else page
+        assert target.exists(), f"{page.name}: {link} leads nowhere"
+        assert not anchor or anchor in anchors(target), f"{page.name}: {link} names no heading of {target.name}"
+
+
+@each_page
+def test_names_of_code_import(page):
+    for name in re.findall(r"`(wss_monai(?:\.\w+)+)`", text_of(page)):
+        assert pkgutil.resolve_name(name) is not None
+
+
+@each_page
+def test_verbs_and_their_options_exist(page):
+    for command in commands(page):
+        match = re.search(r"python -m wss_monai ([a-z].*)", command)
+        if not match:
+            continue
+        parser, words = make_parser(), match[1].split()
+        while (choices := subcommands(parser)) and words and not words[0].startswith("-"):
+            assert words[0] in choices, f"{page.name}: '{words[0]}' in: {command}"
+            parser = choices[words.pop(0)]
+        flags = {word for word in words if word.startswith("--")}
+        known = {option for action in parser._actions for option in action.option_strings}
+        assert flags <= known, f"{page.name}: {flags - known} in: {command}"
+
+
+def subcommands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    return next((a.choices for a in parser._actions if isinstance(a, argparse._SubParsersAction)), {})  # type: ignore[return-value]
+
+
+@each_page
+def test_make_targets_and_scripts_exist(page):
+    makefile = (ROOT / "Makefile").read_text()
+    for command in commands(page):
+        for target in re.findall(r"(?:^|&& )make ([\w/.-]+)", command):
+            assert re.search(rf"^{re.escape(target)}:", makefile, re.M), f"{page.name}: make {target}"
+        for script in re.findall(r"python ((?:benchmarks|docs)/\S+\.py)", command):
+            assert (ROOT / script).is_file(), f"{page.name}: {script}"
+
+
+def settings(*files: str) -> dict[str, Any]:
+    """Union of the ids of configuration files, paths such as ``a#b`` written out."""
+    union: dict[str, Any] = {}
+    for file in files:
+        for key, value in yaml.safe_load((CONFIGS / file).read_text()).items():
+            node = union
+            *parents, last = key.lstrip("+").split("#")
+            for parent in parents:
+                node = node[int(parent)] if isinstance(node, list) else node.setdefault(parent, {})
+            both = isinstance(value, dict) and isinstance(node.get(last), dict)
+            node[last] = {**node[last], **value} if both else value
+    return union
+
+
+def lookup(config: Any, path: str) -> Any:
+    """Value at ``a#b#0``; None for an argument that a component takes but the files do not set.
+
+    Raises:
+        KeyError: there is no such id.
+    """
+    head, _, rest = path.partition("#")
+    if isinstance(config, list):
+        config = {str(number): value for number, value in enumerate(config)}
+    if isinstance(config, dict) and head in config:
+        return lookup(config[head], rest) if rest else config[head]
+    if isinstance(config, dict) and isinstance(config.get("_target_"), str) and not rest:
+        name = ConfigComponent(
+            config={"_target_": config["_target_"]}, locator=ComponentLocator()
+        ).resolve_module_name()
+        if head in inspect.signature(pkgutil.resolve_name(str(name))).parameters:
+            return None
+    raise KeyError(path)
+
+
+def has(config: Any, path: str) -> bool:
+    try:
+        lookup(config, path)
+    except KeyError:
+        return False
+    return True
+
+
+TRAINING = ["train.yaml", "cpu.yaml", "evaluate.yaml", "multi_gpu_train.yaml", "train_3d.yaml", "volume_bounds.yaml"]
+INFERENCE = ["inference.yaml", "inference_cpu.yaml", "inference_3d.yaml"]
+
+
+def test_every_configuration_file_is_looked_at():
+    assert {file.name for file in CONFIGS.glob("*.yaml")} == {*TRAINING, *INFERENCE}
+
+
+def all_options(parser: argparse.ArgumentParser) -> set[str]:
+    own = {option for action in parser._actions for option in action.option_strings}
+    return own.union(*(all_options(child) for child in subcommands(parser).values()))
+
+
+@each_page
+def test_files_and_overrides_of_bundle_commands_exist(page):
+    ours = all_options(make_parser())
+    for command in commands(page):
+        for name in re.findall(r"(?:configs|\$C)/(\w+\.\w+)", command):
+            assert (CONFIGS / name).is_file(), f"{page.name}: {name} in: {command}"
+        if not ("monai.bundle" in command or "OWN=(" in command or command.startswith("--")):
+            continue
+        predicts = "inference" in command or "ckpt_export" in command
+        config = settings(*(INFERENCE if predicts else TRAINING))
+        for flag in re.findall(r"(?<![\w-])--([A-Za-z][\w#]*)", command.partition("monai.bundle")[2] or command):
+            if flag not in NOT_IDS and not (command.startswith("--") and f"--{flag}" in ours):
+                assert has(config, flag), f"{page.name}: --{flag} in: {command}"
+
+
+def test_tables_of_settings_give_the_defaults_of_the_files():
+    page = ROOT / "docs" / "reference" / "configuration.md"
+    before, after = text_of(page).split("## inference.yaml")
+    count = 0
+    for text, config in ((before, settings("train.yaml")), (after, settings("inference.yaml"))):
+        for path, default in re.findall(r"^\| `([\w#]+)` \| (?:`(.*?)`)? \| ", text, re.M):
+            found = lookup({**settings("evaluate.yaml"), **config} if path in EVALUATION else config, path)
+            if default:
+                assert found == yaml.safe_load(default), f"{path} is {found!r}, the page says {default!r}"
+                count += 1
+    assert count > 25
+
+
+@each_page
+def test_examples_of_dataset_json_are_right(page, tmp_path):
+    for body in blocks(page, "json"):
+        content = json.loads(body)
+        if "training" not in content:
+            continue
+        for case in content["training"] + content.get("test", []):
+            for key in ("image", "label", "weak_label"):
+                paths = case.get(key) or []
+                case[key] = [Path(path).name for path in ([paths] if isinstance(paths, str) else paths)]
+                for path in case[key]:
+                    (tmp_path / path).touch()
+                if not isinstance(paths, list):
+                    case[key] = case[key][0]
+                elif not paths:
+                    del case[key]
+        assert parse_dataset(content, tmp_path / "dataset.json").training
+
+
+def test_overlays_on_pages_change_ids_that_exist():
+    for page in PAGES:
+        for body in blocks(page, "yaml"):
+            for key in yaml.safe_load(body):
+                top = key.lstrip("+").split("#")[0]
+                used = f"@{top}'" in body
+                assert used or top in settings(*TRAINING), f"{page.name}: '{key}' changes nothing"
+
+
+def test_the_api_page_lists_all_names_with_their_arguments():
+    made = runpy.run_path(str(ROOT / "docs" / "make_api.py"))["page"]()
+    listed, right = (re.findall(r"^(?:##.*|- `.*?`:)", text, re.M) for text in (text_of(API), made))
+    assert listed == right, "run `python docs/make_api.py`"
+
+
+@pytest.fixture
+def new_constraint(tmp_path, monkeypatch):
+    """The files of the page on new constraints, in a folder that can be imported from."""
+    page = ROOT / "docs" / "how-to" / "new-constraint.md"
+    module, test = blocks(page, "python")
+    overlay = blocks(page, "yaml")[0]
+    for name, body in (("share.py", module), ("test_share.py", test), ("share.yaml", overlay)):
+        (tmp_path / name).write_text(body)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield tmp_path
+    for name in ("share", "test_share"):
+        sys.modules.pop(name, None)
+
+
+def test_the_new_constraint_passes_the_tests_of_its_page(new_constraint):
+    module = importlib.import_module("test_share")
+    tests = [value for name, value in vars(module).items() if name.startswith("test_")]
+    assert len(tests) == 5
+    for test in tests:
+        marks = [mark for mark in getattr(test, "pytestmark", []) if mark.name == "parametrize"]
+        for argument in marks[0].args[1] if marks else [None]:
+            test(argument) if marks else test()
+
+
+def test_the_new_constraint_trains(new_constraint, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    data, out = make_dataset(new_constraint / "discs"), new_constraint / "run"
+    flow = workflow("train.yaml", str(new_constraint / "share.yaml"), folder=data, out=out)
+    flow.initialize()
+    flow.run()
+    flow.finalize()
+    row = next(csv.DictReader((out / "metrics.csv").open()))
+    assert {"loss_share", "violation_share"} <= set(row)
