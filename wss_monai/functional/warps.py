@@ -20,17 +20,21 @@ def about_centre(linear: Tensor, shift: Tensor, shape: tuple[int, ...]) -> Tenso
     return matrix
 
 
-def resampling_grid(matrix: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Grid (B, *shape, D) for ``grid_sample(align_corners=True)`` that applies input-to-output voxel matrices."""
-    dimensions = len(shape)
-    half = torch.tensor([max(n - 1, 1) / 2 for n in shape], dtype=matrix.dtype, device=matrix.device)
-    to_voxel = torch.eye(dimensions + 1, dtype=matrix.dtype, device=matrix.device)
-    to_voxel[range(dimensions), range(dimensions)] = half
-    to_voxel[:-1, -1] = torch.tensor([(n - 1) / 2 for n in shape], dtype=matrix.dtype, device=matrix.device)
-    theta = torch.linalg.solve(to_voxel, torch.linalg.solve(matrix, to_voxel.expand_as(matrix)))[:, :-1]
-    order = [*reversed(range(dimensions))]
-    theta = torch.cat((theta[:, order][:, :, order], theta[:, order, -1:]), -1)
-    return F.affine_grid(theta.float(), [len(matrix), 1, *shape], align_corners=True)
+def resampling_grid(matrix: Tensor, shape: tuple[int, ...], device: torch.device | None = None) -> Tensor:
+    """Grid (B, *shape, D) for ``grid_sample(align_corners=True)`` that applies input-to-output voxel matrices.
+
+    Float32, on ``device`` (the matrices' own by default); a sum of one term an axis, which is faster than a product.
+    """
+    extent = torch.tensor(shape, dtype=matrix.dtype, device=matrix.device)
+    centre, half = (extent - 1) / 2, (extent - 1).clamp(min=1) / 2
+    inverse = torch.linalg.inv(matrix)[:, :-1]  # from output voxels to input voxels
+    slope = (inverse[:, :, :-1] / half[:, None]).flip(1).to(device)  # grid_sample wants the last axis first
+    terms = ((inverse[:, :, -1] - centre) / half).flip(1).to(device).view(-1, *[1] * len(shape), len(shape))
+    for axis, count in enumerate(shape):
+        steps = slope[:, None, :, axis] * torch.arange(count, dtype=slope.dtype, device=slope.device)[:, None]
+        view = [len(matrix), *[count if other == axis else 1 for other in range(len(shape))], len(shape)]
+        terms = (terms + steps.view(view)) if axis == 0 else terms.float() + steps.view(view).float()
+    return terms.float()
 
 
 def warp_image(image: Tensor, grid: Tensor) -> Tensor:
@@ -40,20 +44,25 @@ def warp_image(image: Tensor, grid: Tensor) -> Tensor:
 
 def warp_index(index: Tensor, grid: Tensor) -> Tensor:
     """Resample uint8 class-index maps (B, C, *spatial) to the nearest voxel; 255 outside."""
-    shifted = (index + (256 - UNLABELLED)).to(
-        grid.dtype
-    )  # uint8 wraps: unlabelled becomes 0, what grid_sample pads with
-    warped = F.grid_sample(shifted, grid, mode="nearest", padding_mode="zeros", align_corners=True)
+    shifted = index + (256 - UNLABELLED)  # uint8 wraps: unlabelled becomes 0, what grid_sample pads with
+    warped = F.grid_sample(shifted.to(grid.dtype), grid, mode="nearest", padding_mode="zeros", align_corners=True)
     return warped.to(torch.uint8) - (256 - UNLABELLED)
 
 
-def voxel_positions(matrix: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Where each voxel of the input grid goes: (B, D, *shape)."""
-    axes = [torch.arange(n, dtype=matrix.dtype, device=matrix.device) for n in shape]
-    position = matrix[:, :-1, -1].reshape(len(matrix), len(shape), *[1] * len(shape))
-    for axis, coordinate in enumerate(axes):
-        view = [1] * len(shape)
-        view[axis] = -1
-        column = matrix[:, :-1, axis].reshape(len(matrix), len(shape), *[1] * len(shape))
-        position = position + column * coordinate.view(view)
-    return position
+def moved_corners(matrix: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Where the corner voxels of the input grid go: (B, 2^D, D)."""
+    corners = torch.cartesian_prod(*[torch.tensor([0.0, n - 1.0], dtype=matrix.dtype) for n in shape])
+    return corners.to(matrix.device) @ matrix[:, :-1, :-1].mT + matrix[:, None, :-1, -1]
+
+
+def fraction_outside(matrix: Tensor, shape: tuple[int, ...], points: int = 64) -> Tensor:
+    """Part (B,) of the input grid that leaves the frame; counted on at least so many points an axis, or all of it."""
+    axes = [torch.arange(n, dtype=matrix.dtype, device=matrix.device)[:: max(1, n // points)] for n in shape]
+    inside = torch.ones(len(matrix), *[len(axis) for axis in axes], dtype=torch.bool, device=matrix.device)
+    for row, count in enumerate(shape):
+        position = matrix[:, row, -1].view(-1, *[1] * len(shape))
+        for column, axis in enumerate(axes):
+            view = [len(matrix), *[len(axis) if other == column else 1 for other in range(len(shape))]]
+            position = position + (matrix[:, row, column, None] * axis).view(view)
+        inside &= (position - (count - 1) / 2).abs() <= count / 2
+    return 1 - inside.flatten(1).double().mean(1)

@@ -10,11 +10,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wss_monai.functional import UNLABELLED
-from wss_monai.functional.warps import about_centre, resampling_grid, voxel_positions, warp_image, warp_index
+from wss_monai.functional.warps import (
+    about_centre,
+    fraction_outside,
+    moved_corners,
+    resampling_grid,
+    warp_image,
+    warp_index,
+)
 
-EDGE = 0.05
-"""A labelled voxel within this fraction of the extent from the edge, or this fraction of the domain lost, is a cut."""
+REACH = 0.2
+"""How far, as a fraction of the extent, an organ may reach beyond its weakly labelled voxels."""
+LOST = 0.05
+"""A class without any labelled voxel may be cut where more than this fraction of the domain left the frame."""
 
 
 class BatchAugment:
@@ -27,7 +35,7 @@ class BatchAugment:
     Args:
         flips: spatial axes that may be flipped, with probability one half each.
         turns: two spatial axes in whose plane quarter turns are drawn; None = none. Their extents must be equal.
-        rotation: largest angle in degrees, in the plane ``turns`` or, without it, of the last two axes.
+        rotation: largest angle in degrees, in the plane ``turns`` or, without it, of the first two axes.
         scaling: largest relative change of size.
         translation: largest shift as a fraction of the extent.
         gamma: largest log2 of the exponent of the intensities.
@@ -38,7 +46,8 @@ class BatchAugment:
         num_classes: K, for ``cut``.
 
     Raises:
-        ValueError: quarter turns in a plane with unequal extents.
+        ValueError: numbers out of range, axes that the image does not have, quarter turns in a plane with unequal
+            extents.
     """
 
     def __init__(
@@ -55,6 +64,20 @@ class BatchAugment:
         affine_probability: float = 0.5,
         intensity_probability: float = 0.5,
     ) -> None:
+        for name, value, most in (
+            ("rotation", rotation, math.inf),
+            ("scaling", scaling, 0.999),
+            ("translation", translation, math.inf),
+            ("gamma", gamma, math.inf),
+            ("gain", gain, math.inf),
+            ("noise", noise, math.inf),
+            ("affine_probability", affine_probability, 1),
+            ("intensity_probability", intensity_probability, 1),
+        ):
+            if not 0 <= value <= most:
+                raise ValueError(f"{name} must be between 0 and {most}, got {value}.")
+        if turns is not None and (len(turns) != 2 or turns[0] == turns[1]):
+            raise ValueError(f"turns must be two different spatial axes or null, got {turns}.")
         self.num_classes = num_classes
         self.flips = list(flips)
         self.turns = None if turns is None else list(turns)
@@ -85,7 +108,7 @@ class BatchAugment:
         group = batch["group"].cpu() if "group" in batch else None
         matrix, after = self.draw(len(image), shape, spacing, generator, group)
         out = dict(batch)
-        grid = resampling_grid(matrix, shape).to(image.device)
+        grid = resampling_grid(matrix, shape, image.device)
         maps = [key for key in ("weak_label", "label") if key in batch]
         if maps:
             warped = warp_index(torch.cat([batch[key] for key in maps], 1), grid)
@@ -106,6 +129,9 @@ class BatchAugment:
     ) -> tuple[Tensor, Tensor]:
         """Matrices (B, D+1, D+1) and the spacing (B, D) after, in float64 on the CPU."""
         dimensions = len(shape)
+        axes = [*self.flips, *(self.turns or ())]
+        if not all(0 <= axis < dimensions for axis in axes):
+            raise ValueError(f"flips {self.flips} or turns {self.turns} name axes that a {dimensions}D image lacks.")
         exact = torch.eye(dimensions, dtype=torch.float64).repeat(count, 1, 1)
         for axis in self.flips:
             exact[:, axis, axis] = 1 - 2 * _coin(count, 0.5, generator)
@@ -139,7 +165,7 @@ class BatchAugment:
         """Rotation and scaling in mm as voxel matrices (B, D, D), and a shift in voxels (B, D)."""
         dimensions = len(shape)
         drawn = _coin(count, self.affine_probability, generator)
-        first, second = self.turns or (dimensions - 2, dimensions - 1)
+        first, second = self.turns or (0, 1)
         angle = math.radians(self.rotation) * _uniform(count, generator) * drawn
         turn = torch.eye(dimensions, dtype=torch.float64).repeat(count, 1, 1)
         turn[:, first, first] = turn[:, second, second] = angle.cos()
@@ -152,27 +178,46 @@ class BatchAugment:
     def cut(self, matrix: Tensor, weak_label: Tensor | None, shape: tuple[int, ...]) -> Tensor:
         """Classes (B, K) that may have been cut by the frame.
 
-        Where every voxel stays in the frame nothing is cut. Otherwise a class is when one of its weakly labelled
-        voxels left the frame or came within 5 % of its edge, or, without such voxels, when more than 5 % of the domain
-        left.
+        Where nothing left through a face of the frame, that face cuts nothing. Through the others, a class may have
+        been cut when one of its weakly labelled voxels left or came nearer to the face than the organ may reach beyond
+        its drawn voxels: a fifth of the extent, or half of what is drawn along that axis where this is more. A class
+        without such voxels may have been cut when more than 5 % of the domain left.
         """
-        count = len(matrix)
-        cut = torch.zeros(count, self.num_classes, dtype=torch.bool)
-        position = voxel_positions(matrix.float(), shape)
-        size = torch.tensor(shape).view(1, -1, *[1] * len(shape)) - 1
-        margin = EDGE * (size + 1)
-        outside = ((position < -0.501) | (position > size + 0.501)).any(1).flatten(1)
-        gone = outside.float().mean(1)
-        near = ((position < margin) | (position > size - margin)).any(1).flatten(1)
-        for sample in (gone > 0).nonzero()[:, 0].tolist():
-            if weak_label is None:
-                cut[sample] = gone[sample] > EDGE
-                continue
-            labels = weak_label[sample].flatten().cpu()
-            seen = torch.bincount(labels, minlength=UNLABELLED + 1)[: self.num_classes]
-            lost = torch.bincount(labels[near[sample]], minlength=UNLABELLED + 1)[: self.num_classes]
-            cut[sample] = torch.where(seen > 0, lost > 0, gone[sample] > EDGE)
+        last = torch.tensor(shape, dtype=matrix.dtype) - 1
+        corners = moved_corners(matrix, shape)
+        open_below, open_above = corners.amin(1) < -0.501, corners.amax(1) > last + 0.501  # (B, D)
+        cut = torch.zeros(len(matrix), self.num_classes, dtype=torch.bool)
+        lossy = (open_below | open_above).any(1).nonzero()[:, 0]
+        if not len(lossy):
+            return cut
+        matrix, open_below, open_above = matrix[lossy], open_below[lossy, None], open_above[lossy, None]
+        lower, upper = self._drawn_box(matrix, weak_label, lossy)
+        reach = torch.maximum(REACH * (last + 1), (upper - lower) / 2)
+        near = ((open_below & (lower < reach)) | (open_above & (upper > last - reach))).any(-1)
+        drawn = lower[..., 0].isfinite()
+        cut[lossy] = near & drawn
+        if not bool(drawn.all()):
+            cut[lossy] |= ~drawn & (fraction_outside(matrix, shape) > LOST)[:, None]
         return cut
+
+    def _drawn_box(self, matrix: Tensor, weak_label: Tensor | None, samples: Tensor) -> tuple[Tensor, Tensor]:
+        """Least and greatest coordinates (S, K, D) of the moved voxels of each class; infinite where none is drawn."""
+        dimensions = matrix.shape[-1] - 1
+        lower = torch.full((len(matrix) * self.num_classes, dimensions), math.inf, dtype=matrix.dtype)
+        upper = -lower
+        if weak_label is not None:
+            maps = weak_label[samples.to(weak_label.device), 0]
+            places = (maps < self.num_classes).nonzero()
+            row = (places[:, 0] * self.num_classes + maps[tuple(places.T)]).cpu()[:, None].expand(-1, dimensions)
+            places = places.cpu()
+            sample = places[:, 0]
+            moved = matrix[sample, :-1, -1]
+            for axis in range(dimensions):
+                moved += matrix[:, :-1, axis][sample] * places[:, axis + 1, None]
+            lower.scatter_reduce_(0, row, moved, "amin")
+            upper.scatter_reduce_(0, row, moved, "amax")
+        view = (len(matrix), self.num_classes, dimensions)
+        return lower.view(view), upper.view(view)
 
     def _intensities(self, image: Tensor, generator: torch.Generator) -> Tensor:
         count = len(image)
