@@ -60,7 +60,12 @@ def test_barrier_rises_over_the_run_and_learning_rate_falls(run_bundle):
 
 
 def test_training_learns_the_discs(run_bundle):
-    settings = {"network_def#channels": [8, 16], "network_def#num_res_units": 2, "learning_rate": 0.02, "val_interval": 60}
+    settings = {
+        "network_def#channels": [8, 16],
+        "network_def#num_res_units": 2,
+        "learning_rate": 0.02,
+        "val_interval": 60,
+    }
     _, out = run_bundle(*TRAIN, **settings, **{"train#trainer#max_epochs": 60, "train#augment": None})
     run_bundle(*EVALUATE, out=out, **settings)
     assert summary(out)["dice"]["mean"] > 0.75

@@ -34,8 +34,8 @@ class Snapshots:
 
     Args:
         output_dir: the run's folder.
-        evaluator: not decollated: its batch holds ``image``, ``weak_label``, maybe ``label`` (B, 1, *spatial),
-            ``case`` and ``patient``, its output ``pred`` logits (B, K, *spatial).
+        evaluator: not decollated: its batch holds ``image`` and ``weak_label``, maybe ``label`` (all (B, 1, *spatial)),
+            ``case`` and ``patient``; its output ``pred`` logits (B, K, *spatial).
         class_names: background first.
         interval: epochs between two snapshots; those without validation have none.
         slice_axis: spatial axis across the slices of a volume.
@@ -96,7 +96,8 @@ class Snapshots:
             return
         batch, pred = state.batch, state.output["pred"]
         for number in range(len(pred)):
-            name, patient = (str(batch[key][number]) for key in ("case", "patient"))
+            name = str(batch["case"][number]) if "case" in batch else f"case {state.iteration}.{number + 1}"
+            patient = str(batch["patient"][number]) if "patient" in batch else name
             if len(self.panels) < self.cases and patient not in self.patients:
                 self.patients.add(patient)
                 self.panels[name] = self._panel(name, batch, pred[number], number)
