@@ -19,8 +19,14 @@ OBSERVE = """
 - "$os.makedirs(@notes, exist_ok=True)"
 notes: {notes}
 note: "$os.path.join(@notes, 'process' + os.environ['RANK'] + '.json')"
+seen:
+  processes: $dist.get_world_size()
+  t: $@loss.t
+  metrics: "${{name: float(value) for name, value in @validate#evaluator.state.metrics.items()}}"
+  cases: $len(@validate#dataset)
+  handlers: "$[type(handler).__name__ for handler in @train#trainer#train_handlers]"
 finalize:
-- "$open(@note, 'w').write(json.dumps([dist.get_world_size(), @loss.t, {{k: float(v) for k, v in @validate#evaluator.state.metrics.items()}}, len(@validate#dataset), [type(h).__name__ for h in @train#trainer#train_handlers]]))"
+- "$open(@note, 'w').write(json.dumps(@seen))"
 - $dist.barrier()
 - $dist.destroy_process_group()
 """
@@ -28,9 +34,10 @@ finalize:
 
 def in_two_processes(*files, **overrides):
     flags = [str(part) for key, value in overrides.items() for part in (f"--{key}", value)]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nnodes=1", "--nproc_per_node=2"]
+    bundle = ["-m", "monai.bundle", "run", "training", "--config_file", str([str(file) for file in files])]
     return subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nnodes=1", "--nproc_per_node=2"]
-        + ["-m", "monai.bundle", "run", "training", "--config_file", str([str(file) for file in files]), *flags],
+        [sys.executable, *launcher, *bundle, *flags],
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"},
         capture_output=True,
@@ -55,16 +62,18 @@ def trained(dataset, tmp_path_factory):
 
 def test_processes_agree(trained):
     _, notes, _ = trained
-    (world, t, metrics, cases, _), (_, other_t, other_metrics, other_cases, _) = notes
-    assert world == 2
-    assert t == other_t == pytest.approx(5 * 1.1**50)
-    assert metrics == other_metrics and {"score", "partial_ce", "dice"} <= set(metrics)
-    assert cases == other_cases == 1  # fewer validation cases than processes: each takes them all
+    for key in ("processes", "t", "metrics", "cases"):
+        assert notes[0][key] == notes[1][key]
+    assert notes[0]["processes"] == 2
+    assert notes[0]["t"] == pytest.approx(5 * 1.1**50)
+    assert {"score", "partial_ce", "dice"} <= set(notes[0]["metrics"])
+    assert notes[0]["cases"] == 1  # fewer validation cases than processes: each takes them all
 
 
 def test_process_0_alone_writes_and_shows_progress(trained):
     out, notes, done = trained
-    assert "ProgressBar" in notes[0][-1] and "ProgressBar" not in notes[1][-1]
+    assert "ProgressBar" in notes[0]["handlers"]
+    assert "ProgressBar" not in notes[1]["handlers"]
     assert done.stdout.count("epoch  seconds") == 1
     files = {path.name for path in out.iterdir()}
     expected = {"checkpoint.pt", "model.pt", "model_best.pt", "metrics.csv", "run.json", "snapshots", "tensorboard"}
@@ -73,7 +82,7 @@ def test_process_0_alone_writes_and_shows_progress(trained):
     rows = list(csv.DictReader((out / "metrics.csv").open()))
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert [row["iteration"] for row in rows] == ["2", "4"]  # 8 slices, batches of 2 in each of 2 processes
-    assert float(rows[-1]["val_score"]) == notes[0][2]["score"]
+    assert float(rows[-1]["val_score"]) == notes[0]["metrics"]["score"]
 
 
 def test_weights_are_evaluated_in_one_process(trained, run_bundle):
