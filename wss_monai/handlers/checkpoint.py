@@ -117,9 +117,8 @@ class TrainingCheckpoint:
             try:
                 value.load_state_dict(content["objects"][name])
             except (RuntimeError, ValueError, KeyError) as error:
-                raise ValueError(
-                    f"{self.path} does not fit the '{name}' of this configuration: {str(error)[:300]}"
-                ) from error
+                reason = " ".join(str(error).split())[:300]
+                raise ValueError(f"{self.path} does not fit the '{name}' of this configuration: {reason}") from error
         if self.evaluator is not None and content["best"]:
             self.evaluator.state.best_metric = content["best"]["metric"]
             self.evaluator.state.best_metric_epoch = content["best"]["epoch"]

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import csv
+import json
+import math
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from ignite.engine import Engine
+from monai.data import MetaTensor
+
+from wss_monai.handlers import VolumeScores
+from wss_monai.transforms import ConstantBoundsd
+
+NAMES = ["background", "RV", "LV"]
+AFFINE = np.array([[0, -2.0, 0, 5], [2.0, 0, 0, -7], [0, 0, 10.0, 3], [0, 0, 0, 1]])
+INF = math.inf
+
+
+def case(name, **more):
+    empty = {"group": None, "phase": None, "label": None, "weak_label": None}
+    return {"case": name, "patient": name.split("_")[0], "image": f"/data/{name}.nii.gz", **empty, **more}
+
+
+def evaluate(folder, items, cases=None, bounds=(), **settings):
+    """Run the handler over items {case, pred, label, bounds_...}: index maps (*spatial)."""
+    batches = []
+    for item in items:
+        content = {key: value for key, value in item.items() if key != "pred"}
+        if "label" in content:
+            content["label"] = MetaTensor(torch.as_tensor(content["label"])[None], affine=AFFINE)
+        batches.append(([content], [{"pred": MetaTensor(torch.as_tensor(item["pred"])[None].float(), affine=AFFINE)}]))
+
+    def step(engine, batch):
+        engine.state.batch = batch[0]
+        return batch[1]
+
+    engine = Engine(step)
+    cases = cases or [case(item["case"]) for item in items]
+    VolumeScores(folder, cases, NAMES, bounds, **settings).attach(engine)
+    engine.run(batches)
+    return engine
+
+
+def block(shape, where, value):
+    array = np.zeros(shape, np.int64)
+    array[where] = value
+    return array
+
+
+def rows(path):
+    return list(csv.DictReader(path.open()))
+
+
+def strict(path):
+    """JSON without NaN and infinity."""
+    return json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(f"{path} holds {name}"))
+
+
+def test_scores_and_files_of_a_case(tmp_path, capsys):
+    shape = (6, 5, 3)
+    label = block(shape, np.s_[0:4, 0:2, 0:2], 2)  # 16 voxels of 40 mm3
+    pred = block(shape, np.s_[0:4, 0:3, 0:2], 2)  # 24 voxels
+    bounds = torch.tensor([-INF, INF]).repeat(3, 3, 1, 1)
+    bounds[:, 2, 0] = torch.tensor([5.0, 10.0])
+    bounds[2, 2, 0] = torch.tensor([-INF, 0.0])
+    made = ConstantBoundsd(values={}, class_names=NAMES, unit="mm2", slice_axis=2)
+    item = {"case": "p1_ED", "pred": pred, "label": label, "bounds_size": bounds}
+    about = case("p1_ED", group="NOR", phase="ED", label="/data/l.nii.gz", weak_values={0: 0, 255: 255})
+    engine = evaluate(tmp_path, [item], [about], [made], bounds_origin="constant", seed=3)
+
+    summary = strict(tmp_path / "metrics_summary.json")
+    assert summary["dice"] == pytest.approx({"mean": (1 + 0.8) / 2, "RV": 1.0, "LV": 0.8})
+    assert summary["volume_error_ml"]["LV"] == pytest.approx(8 * 0.04)
+    assert summary["volume_error_ml_abs"]["RV"] == 0
+    assert summary["hd95_mm"]["RV"] == 0 and summary["hd95_mm"]["LV"] > 0
+    assert (summary["n_volumes"], summary["n_empty"]["RV"], summary["n_missed"]["LV"]) == (1, 1, 0)
+    assert (summary["bounds_origin"], summary["seed"]) == ("constant", 3)
+    assert summary["constraint_satisfaction"]["size"]["LV"] == pytest.approx(
+        1 / 3
+    )  # two of three slices hold 12 voxels of at most 10
+    assert engine.state.metrics["dice"] == pytest.approx(0.9)
+
+    first, second = rows(tmp_path / "evaluation" / "cases.csv")
+    assert (first["case"], first["patient"], first["group"], first["phase"]) == ("p1_ED", "p1", "NOR", "ED")
+    assert (second["class"], float(second["volume_ml"])) == ("LV", pytest.approx(0.96))
+    limits = rows(tmp_path / "evaluation" / "constraints.csv")
+    assert [(r["slice"], r["unit"], float(r["measure"]), float(r["upper"]), r["state"]) for r in limits] == [
+        ("0", "mm2", 48.0, 40.0, "violated"),
+        ("1", "mm2", 48.0, 40.0, "violated"),
+        ("2", "mm2", 0.0, 0.0, "active"),
+    ]
+    (record,) = strict(tmp_path / "evaluation" / "cases.json")
+    assert record["prediction"] == "evaluation/predictions/p1_ED.nii.gz" and record["slice_axis"] == 2
+    assert (record["image"], record["label"], record["weak_label"]) == ("/data/p1_ED.nii.gz", "/data/l.nii.gz", None)
+    assert record["weak_values"] == {"0": 0, "255": 255}
+    assert "0.900" in capsys.readouterr().out
+
+
+def test_bounds_on_volumes_are_reported_in_ml(tmp_path):
+    bounds = torch.tensor([-INF, INF]).repeat(3, 1, 1)
+    bounds[1, 0] = torch.tensor([100.0, 200.0])
+    made = ConstantBoundsd(term="volume", values={}, class_names=NAMES, unit="ml")
+    pred = block((10, 10, 3), np.s_[0:5, 0:5, :], 1)  # 75 voxels of 40 mm3
+    evaluate(tmp_path, [{"case": "a", "pred": pred, "bounds_volume": bounds}], bounds=[made])
+    (row,) = rows(tmp_path / "evaluation" / "constraints.csv")
+    assert (row["unit"], row["slice"], row["state"], row["term"]) == ("ml", "", "violated", "volume")
+    assert [float(row[k]) for k in ("measure", "lower", "upper", "violation")] == pytest.approx([3, 4, 8, 1])
+
+
+@pytest.mark.parametrize("shape", [(6, 5, 3), (6, 5, 1), (1, 5, 4)])
+def test_prediction_keeps_shape_affine_and_class_indices(tmp_path, shape):
+    pred = np.arange(np.prod(shape)).reshape(shape) % 3
+    evaluate(tmp_path, [{"case": "a", "pred": pred, "label": pred}])
+    saved = nib.load(tmp_path / "evaluation" / "predictions" / "a.nii.gz")
+    assert saved.get_data_dtype() == np.uint8 and saved.shape == shape
+    np.testing.assert_array_equal(np.asarray(saved.dataobj), pred)
+    np.testing.assert_allclose(saved.affine, AFFINE)
+    assert strict(tmp_path / "metrics_summary.json")["dice"]["mean"] == 1
+
+
+@pytest.mark.parametrize("label", ["absent", "unlabelled"])
+def test_without_dense_labels_dice_is_left_out(tmp_path, capsys, label):
+    pred = block((4, 4, 2), np.s_[0, 0, 0], 1)
+    item = {"case": "a", "pred": pred} | ({"label": np.full(pred.shape, 255)} if label == "unlabelled" else {})
+    evaluate(tmp_path, [item])
+    summary = strict(tmp_path / "metrics_summary.json")
+    assert not {"dice", "hd95_mm", "asd_mm", "volume_error_ml"} & set(summary)
+    assert summary["constraint_satisfaction"] == {}
+    assert "no case has a dense label: Dice and distances are left out" in capsys.readouterr().out
+
+
+def test_missed_organs_give_finite_numbers(tmp_path):
+    nothing, organ = np.zeros((4, 4, 2), np.int64), block((4, 4, 2), np.s_[1:3, 1:3, :], 2)
+    items = [{"case": "a", "pred": nothing, "label": organ}, {"case": "b", "pred": organ, "label": organ}]
+    evaluate(tmp_path, items)
+    summary = strict(tmp_path / "metrics_summary.json")
+    assert summary["dice"]["LV"] == pytest.approx(0.5)
+    assert summary["hd95_mm"]["LV"] == pytest.approx(math.dist((0, 0, 0), (8, 8, 20)) / 2)
+    assert (summary["n_missed"]["LV"], summary["n_empty"]["RV"], summary["n_volumes"]) == (1, 2, 2)
+
+
+def test_a_second_run_replaces_the_first(tmp_path):
+    pred = block((4, 4, 2), np.s_[0, 0, 0], 1)
+    for number in range(2):
+        evaluate(tmp_path, [{"case": f"c{number}", "pred": pred, "label": pred}])
+    assert {row["case"] for row in rows(tmp_path / "evaluation" / "cases.csv")} == {"c1"}
+    assert strict(tmp_path / "metrics_summary.json")["n_volumes"] == 1
