@@ -50,7 +50,7 @@ def check_overrides(folder: str, also: Sequence[str] = ()) -> None:
     for key, value in parser.config.items():
         idle = key not in base and not _read((key,), used)
         if idle and key not in known:
-            _refuse((), key, base)
+            _refuse((), key, {*base, *(name for name in parser.config if name in known)})
         if idle and not _as_in_file(value, known[key]):
             raise ValueError(f"setting '--{key}' has no effect here: it belongs to another configuration file.")
     _check(parser.config, known, (), used | set(_references(known)))

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import pytest
+
+from wss_monai.engines import choose, resolve
+
+MODES = {"full": 1, "partial": 2, "quadratic": 3, "logbarrier": 4}
+
+
+@pytest.mark.parametrize(
+    ("value", "chosen"), [("full", 1), ("logbarrier", 4), ("unconstrained", 2), ("constrained", 3)]
+)
+def test_choice_by_name_or_by_the_tutorials_word(value, chosen):
+    assert choose("mode", value, MODES) == chosen
+    assert MODES[resolve("mode", value, MODES)] == chosen
+
+
+def test_a_choice_of_that_very_name_is_taken_before_an_alias():
+    assert choose("mode", "constrained", {"constrained": 5, "quadratic": 3}) == 5
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("logbarier", r"mode must be one of \['full', .*\], got 'logbarier'; did you mean 'logbarrier'\?"),
+        ("Partial", r"did you mean 'partial'\?"),
+        ("xyz", r"got 'xyz'$"),
+        (None, r"got 'None'"),
+        (3, r"got '3'"),
+        (["full"], r"mode must be one of"),
+    ],
+)
+def test_others_are_refused_with_the_nearest(value, message):
+    with pytest.raises(ValueError, match=message):
+        choose("mode", value, MODES)
+
+
+def test_an_alias_of_what_is_not_offered_is_refused():
+    with pytest.raises(ValueError, match="method must be one of"):
+        choose("method", "constrained", {"partial": 1})
