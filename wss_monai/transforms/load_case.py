@@ -13,6 +13,7 @@ import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import LoadImage, MapTransform
+from nibabel.filebasedimages import ImageFileError
 
 from wss_monai.functional import UNLABELLED
 
@@ -37,7 +38,7 @@ class LoadCased(MapTransform):
 
     def __init__(self, keys: KeysCollection = ("image", "label", "weak_label")) -> None:
         super().__init__(keys, allow_missing_keys=True)
-        self.loader = LoadImage(image_only=True, ensure_channel_first=False, dtype=None)
+        self.loader = LoadImage(image_only=True, ensure_channel_first=False, dtype=np.float32)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return a copy of the case with tensors in the place of paths."""
@@ -65,17 +66,17 @@ class LoadCased(MapTransform):
     def _image(self, name: str, source: str | Sequence[str]) -> MetaTensor:
         paths = [source] if isinstance(source, (str, Path)) else list(source)
         channels = [self._read(name, "image", path) for path in paths]
-        for path, channel in zip(paths[1:], channels[1:], strict=True):
+        for path, channel in zip(paths, channels, strict=True):
             _same_grid(name, path, channel, paths[0], channels[0])
-        image = MetaTensor(torch.cat([c.as_tensor() for c in channels]).float(), meta=channels[0].meta)
-        if not bool(torch.isfinite(image).all()):
-            raise ValueError(f"case '{name}': {paths[0]} holds intensities that are not finite (NaN or infinite).")
-        return image
+            if not bool(torch.isfinite(channel).all()):
+                raise ValueError(f"case '{name}': {path} holds intensities that are not finite (NaN or infinite).")
+        return MetaTensor(torch.cat([c.as_tensor() for c in channels]), meta=channels[0].meta)
 
     def _map(self, name: str, key: str, data: Mapping[Hashable, Any], image: MetaTensor) -> MetaTensor:
         path = data[key]
         index = self._read(name, key, path)
-        _same_grid(name, path, index, data["image"], image)
+        source = data["image"]
+        _same_grid(name, path, index, source if isinstance(source, (str, Path)) else next(iter(source)), image)
         values = data.get(MAPS[key])
         return _to_class_indices(name, key, path, index, values)
 
@@ -84,8 +85,8 @@ class LoadCased(MapTransform):
             raise FileNotFoundError(f"case '{name}': {key} {path} does not exist; mend its path in dataset.json.")
         try:
             volume = self.loader(path)
-        except (OSError, EOFError, RuntimeError, ValueError, zlib.error) as error:
-            reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+        except (OSError, EOFError, RuntimeError, ValueError, zlib.error, ImageFileError) as error:
+            reason = str(error).strip().splitlines() or [type(error).__name__]
             raise ValueError(f"case '{name}': cannot read {key} {path}: {reason[0]}") from error
         while volume.dim() > 3 and volume.shape[-1] == 1:
             volume = volume[..., 0]
@@ -116,9 +117,9 @@ def _to_class_indices(
 ) -> MetaTensor:
     """Map file values to class indices as uint8."""
     array = np.asarray(volume)
-    rounded = np.rint(array).astype(np.int64)
-    if not np.array_equal(rounded, array):
+    if not np.array_equal(np.rint(array), array) or not np.isfinite(array).all():
         raise ValueError(f"case '{name}': {key} {path} holds values that are not whole numbers.")
+    rounded = array.astype(np.int64)
     seen = np.unique(rounded)
     table = {int(v): int(v) for v in seen} if values is None else {int(v): int(i) for v, i in values.items()}
     unknown = [int(v) for v in seen if int(v) not in table or not 0 <= table[int(v)] <= 255]
