@@ -58,7 +58,7 @@ def test_rows_are_means_of_the_epoch(tmp_path, capsys):
 def test_without_a_barrier_t_is_empty_and_not_shown(tmp_path, capsys):
     rows = run(tmp_path, [1.0, 1.0], t=None, parts=False)
     assert rows[0]["t"] == ""
-    assert capsys.readouterr().out.split("\n")[0].split() == ["epoch", "seconds", "lr", "loss"]
+    assert capsys.readouterr().out.split("\n")[0].split() == ["epoch", "seconds", "loss"]
 
 
 def test_console_names_the_columns_again_when_there_are_more(tmp_path, capsys):

@@ -18,6 +18,9 @@ from tqdm import tqdm
 
 from wss_monai.losses import WeightedSumLoss
 
+NOT_SHOWN = ("iteration", "lr")
+"""Columns of the file that the console leaves out, so that a line fits into a terminal."""
+
 SHORT = {"val_constraint_satisfaction": "satisfied"}
 """Names of columns in the console, where they differ from those of the file."""
 
@@ -132,7 +135,7 @@ class EpochLog:
         """The row as text, under the names of its columns wherever they are new or 20 epochs old."""
         shown = {"epoch": f"{row['epoch']}/{max_epochs}", "seconds": f"{row['seconds']:.{int(row['seconds'] < 100)}f}"}
         for name, value in row.items():
-            if name not in (*shown, "iteration") and isinstance(value, float) and not name.startswith("val_dice_"):
+            if name not in (*shown, *NOT_SHOWN) and isinstance(value, float) and not name.startswith("val_dice_"):
                 shown[SHORT.get(name, name.removeprefix("val_"))] = f"{value:.4g}"
         new = not set(shown) <= set(self.header)
         if new:
