@@ -148,13 +148,16 @@ class BatchLoader:
 
 
 def _chunks(order: np.ndarray, size: int, ranks: int) -> list[np.ndarray]:
-    """Cut into batches of at most ``size``, the same number for every rank, none empty where it can be."""
-    rounds = -(-len(order) // (size * ranks))
+    """Cut into batches of ``size`` or fewer, the same number for every rank and none empty.
+
+    Where the two cannot both be had (three volumes, one a batch, for two processes) some batches hold one more.
+    """
     if len(order) < ranks:
-        raise ValueError(f"{len(order)} samples are too few for {ranks} processes.")
+        raise ValueError(f"{len(order)} samples (or volumes) are too few for {ranks} processes.")
     if ranks == 1:
         return [order[i : i + size] for i in range(0, len(order), size)]
-    return np.array_split(order, rounds * ranks) if rounds * ranks <= len(order) else np.array_split(order, ranks)
+    rounds = min(-(-len(order) // (size * ranks)), len(order) // ranks)
+    return np.array_split(order, rounds * ranks)
 
 
 def _seed(*numbers: int) -> int:

@@ -26,7 +26,7 @@ class SliceStore:
     Args:
         volumes: dictionaries of channel-first volumes with ``image``, any of ``label``, ``weak_label`` (index maps),
             ``bounds_<term>`` (S, K, M, 2) for slices or (K, M, 2) for the volume, ``slice_tags`` (S, K); all volumes
-            have the same extent in the slice plane.
+            have the same entries and the same extent in the slice plane.
         slice_axis: spatial axis along which they are cut.
 
     Attributes:
@@ -34,42 +34,55 @@ class SliceStore:
         volume_terms: constraint terms whose bounds are about whole volumes.
 
     Raises:
-        ValueError: no volumes, or slices of unequal extent (named by case).
+        ValueError: no volumes, or volumes that do not fit together (named by case).
     """
 
     def __init__(self, volumes: Iterable[Mapping[str, Any]], slice_axis: int = 2) -> None:
         parts: dict[str, list[Tensor]] = {}
         self.cases: list[str] = []
         self.volume_terms: set[str] = set()
-        shape = None
         for number, case in enumerate(volumes):
             name = str(case.get("case", number))
-            image = _plain(case["image"])
-            slices = image.movedim(slice_axis + 1, 0).contiguous()
-            if shape is not None and slices.shape[1:] != shape:
-                raise ValueError(
-                    f"case '{name}': slices of {tuple(slices.shape[1:])}, but those before have {tuple(shape)}; "
-                    "crop or pad all volumes to one size in the slice plane (ResizeWithPadOrCropd)."
-                )
-            shape = slices.shape[1:]
-            count = len(slices)
-            spacing = affine_to_spacing(case["image"].affine) if isinstance(case["image"], MetaTensor) else [1.0] * 3
-            plane = torch.as_tensor([float(s) for a, s in enumerate(spacing) if a != slice_axis])
-            row = {"image": slices, "spacing": plane.repeat(count, 1), "volume": torch.full((count,), number)}
-            row |= {k: _plain(case[k]).movedim(slice_axis + 1, 0).to(torch.uint8) for k in MAPS if k in case}
-            for key, value in case.items():
-                if key.startswith("bounds_"):
-                    whole = value.dim() == 3
-                    row[key] = value.repeat(count, 1, 1, 1) if whole else value
-                    if whole:
-                        self.volume_terms.add(key.removeprefix("bounds_"))
+            _check_maps(name, case)
+            terms = {key.removeprefix("bounds_") for key in case if key.startswith("bounds_") and case[key].dim() == 3}
+            row = self._row(number, case, slice_axis)
+            if parts:
+                _check_same_entries(name, row, parts)
+                if terms != self.volume_terms:
+                    raise ValueError(
+                        f"case '{name}': the bounds of {sorted(terms ^ self.volume_terms)} are about slices in some "
+                        "cases and about volumes in others."
+                    )
             for key, value in row.items():
+                if len(value) != len(row["image"]):
+                    raise ValueError(f"case '{name}': {key} has {len(value)} rows for {len(row['image'])} slices.")
+                if key in parts and value.shape[1:] != parts[key][0].shape[1:]:
+                    raise ValueError(
+                        f"case '{name}': slices of {key} have {tuple(value.shape[1:])}, but those before "
+                        f"{tuple(parts[key][0].shape[1:])}; crop or pad all volumes to one size (ResizeWithPadOrCropd)."
+                    )
                 parts.setdefault(key, []).append(value)
+            self.volume_terms = terms
             self.cases.append(name)
         if not parts:
             raise ValueError("the training set is empty: no case is left after the split.")
         self.tensors = {key: torch.cat(values) for key, values in parts.items()}
         self.volume = self.tensors["volume"]
+
+    @staticmethod
+    def _row(number: int, case: Mapping[str, Any], slice_axis: int) -> dict[str, Tensor]:
+        """The slices of a case, one tensor a key."""
+        slices = _plain(case["image"]).movedim(slice_axis + 1, 0).contiguous()
+        count = len(slices)
+        plane = [step for axis, step in enumerate(_spacing(case["image"])) if axis != slice_axis]
+        row = {"image": slices, "spacing": torch.tensor(plane).repeat(count, 1), "volume": torch.full((count,), number)}
+        row |= {key: _plain(case[key]).movedim(slice_axis + 1, 0).to(torch.uint8) for key in MAPS if key in case}
+        for key, value in case.items():
+            if key == "slice_tags":
+                row[key] = torch.as_tensor(value)
+            elif key.startswith("bounds_"):
+                row[key] = value.repeat(count, 1, 1, 1) if value.dim() == 3 else value
+        return row
 
     def __len__(self) -> int:
         return len(self.volume)
@@ -83,7 +96,8 @@ class SliceStore:
 class PatchStore:
     """Random patches of cached volumes, for training in 3D.
 
-    A bound on a volume keeps its upper side only, unless the patch holds the whole volume.
+    A bound on a volume keeps its upper side only, unless the patch holds the whole volume; bounds on a place (a
+    centroid) cannot be kept.
 
     Args:
         volumes: dictionaries as for ``SliceStore``, bounds of whole volumes only.
@@ -91,7 +105,7 @@ class PatchStore:
         patches_per_volume: samples a volume gives in an epoch.
 
     Raises:
-        ValueError: no volumes, a volume with one slice, or bounds on slices; named by case.
+        ValueError: no volumes, a volume with one slice, bounds on slices or places; named by case.
     """
 
     def __init__(
@@ -102,9 +116,16 @@ class PatchStore:
         self.cases: list[str] = []
         self.volume_terms: set[str] = set()  # a patch is a sample of its own: no term needs whole volumes
         self._warned: set[str] = set()
+        if patches_per_volume < 1 or not all(length > 0 for length in patch_size):
+            raise ValueError(
+                f"patches_per_volume and patch_size must be positive, got {patches_per_volume}, {list(patch_size)}."
+            )
         for number, case in enumerate(volumes):
-            self.cases.append(str(case.get("case", number)))
-            self.volumes.append(self._prepare(self.cases[-1], case))
+            name = str(case.get("case", number))
+            _check_maps(name, case)
+            self.cases.append(name)
+            self.volumes.append(self._prepare(name, case))
+            _check_same_entries(name, self.volumes[-1], self.volumes[0])
         if not self.volumes:
             raise ValueError("the training set is empty: no case is left after the split.")
         self.volume = torch.arange(len(self.volumes)).repeat_interleave(patches_per_volume)
@@ -119,22 +140,30 @@ class PatchStore:
                 f"case '{name}' has shape {tuple(image.shape[1:])}: a single slice cannot train a 3D network; use the "
                 "2D configuration."
             )
-        whole = all(n <= p for n, p in zip(image.shape[1:], self.patch_size, strict=True))
-        spacing = affine_to_spacing(case["image"].affine) if isinstance(case["image"], MetaTensor) else [1.0] * 3
-        out = {"image": self._pad(image, 0), "spacing": torch.as_tensor([float(s) for s in spacing])}
+        if len(self.patch_size) != image.dim() - 1:
+            raise ValueError(f"patch_size {self.patch_size} does not fit case '{name}' of {tuple(image.shape[1:])}.")
+        out = {"image": self._pad(image, 0), "spacing": torch.tensor(_spacing(case["image"]))}
         out |= {key: self._pad(_plain(case[key]).to(torch.uint8), UNLABELLED) for key in MAPS if key in case}
-        for key, bounds in case.items():
-            if not key.startswith("bounds_"):
-                continue
-            if bounds.dim() == 4:
-                raise ValueError(f"case '{name}': {key} is about slices; patches in 3D take bounds on volumes (ml).")
-            if not whole:
-                if bool(bounds[..., 0].isfinite().any()) and key not in self._warned:
-                    logger.warning("%s: patches are smaller than the volumes, so only upper bounds are kept.", key)
-                    self._warned.add(key)
-                bounds = torch.stack((torch.full_like(bounds[..., 0], -math.inf), bounds[..., 1]), -1)
-            out[key] = bounds
+        whole = all(n <= p for n, p in zip(image.shape[1:], self.patch_size, strict=True))
+        moved = not whole or out["image"].shape != image.shape
+        out |= {key: self._bounds(name, key, case[key], whole, moved) for key in case if key.startswith("bounds_")}
         return out
+
+    def _bounds(self, name: str, key: str, bounds: Tensor, whole: bool, moved: bool) -> Tensor:
+        """What still holds of the bounds of a volume in a patch of it."""
+        if bounds.dim() == 4:
+            raise ValueError(f"case '{name}': {key} is about slices; patches in 3D take bounds on volumes (ml).")
+        if moved and bounds.shape[-2] > 1 and bool(bounds.isfinite().any()):
+            raise ValueError(
+                f"case '{name}': {key} is about a place in the volume, and patches do not keep the volume's "
+                "coordinates; bound the size, or set patch_size to the shape of the volumes."
+            )
+        if whole:
+            return bounds
+        if bool(bounds[..., 0].isfinite().any()) and key not in self._warned:
+            logger.warning("%s: patches are smaller than the volumes, so only upper bounds are kept.", key)
+            self._warned.add(key)
+        return torch.stack((torch.full_like(bounds[..., 0], -math.inf), bounds[..., 1]), -1)
 
     def _pad(self, volume: Tensor, value: int) -> Tensor:
         pads: list[int] = []
@@ -158,6 +187,32 @@ class PatchStore:
             spatial = {key: volume[key][window] for key in ("image", *MAPS) if key in volume}
             samples.append({**volume, **spatial, "volume": torch.tensor(number)})
         return {key: torch.stack([sample[key] for sample in samples]) for key in samples[0]}
+
+
+def _spacing(image: Tensor) -> list[float]:
+    """Voxel size in mm; ones where the image carries no affine."""
+    if not isinstance(image, MetaTensor):
+        return [1.0] * (image.dim() - 1)
+    return [float(step) for step in affine_to_spacing(image.affine, r=image.dim() - 1)]
+
+
+def _check_maps(name: str, case: Mapping[str, Any]) -> None:
+    """Refuse label maps that are not on the image's grid."""
+    for key in MAPS:
+        if key in case and case[key].shape[1:] != case["image"].shape[1:]:
+            raise ValueError(
+                f"case '{name}': {key} has shape {tuple(case[key].shape[1:])}, but the image has "
+                f"{tuple(case['image'].shape[1:])}; give both to every spatial transform."
+            )
+
+
+def _check_same_entries(name: str, entries: Mapping[str, Any], first: Mapping[str, Any]) -> None:
+    """Refuse a case whose entries are not those of the first case."""
+    if entries.keys() != first.keys():
+        raise ValueError(
+            f"case '{name}': has {sorted(entries)}, but the cases before have {sorted(first)}; every case needs every "
+            "entry (LoadCased and the bounds write them all)."
+        )
 
 
 def _plain(volume: Tensor) -> Tensor:

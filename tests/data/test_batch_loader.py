@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Batches: every sample once, draws that are functions of (seed, epoch, iteration)."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+
+from wss_monai.data import BatchLoader, PatchStore, SliceStore, VolumeBatchSampler
+
+INF = math.inf
+DEPTHS = (5, 7, 4, 6, 1)
+
+
+def store(depths: tuple[int, ...] = DEPTHS, volume_bounds: bool = False) -> SliceStore:
+    """Slices whose intensity is their number in the store."""
+    cases, start = [], 0
+    for depth in depths:
+        image = torch.arange(start, start + depth, dtype=torch.float32).expand(1, 2, 2, depth)
+        case = {"image": image, "weak_label": torch.zeros(1, 2, 2, depth)}
+        if volume_bounds:
+            case["bounds_ml"] = torch.tensor([-INF, 100.0]).repeat(2, 1, 1)
+        cases.append(case)
+        start += depth
+    return SliceStore(cases)
+
+
+def samples(loader: BatchLoader) -> list[list[int]]:
+    return [batch["image"][:, 0, 0, 0].int().tolist() for batch in loader]
+
+
+def flat(batches: list[list]) -> list:
+    return [item for batch in batches for item in batch]
+
+
+def as_rank(monkeypatch, rank: int, ranks: int) -> None:
+    monkeypatch.setattr(BatchLoader, "_ranks", lambda self: (rank, ranks))
+
+
+class TestShuffled:
+    @pytest.mark.parametrize("batch_size", [1, 4, 23, 50])
+    def test_every_slice_once_an_epoch(self, batch_size):
+        loader = BatchLoader(store(), batch_size=batch_size)
+        batches = samples(loader)
+        assert sorted(flat(batches)) == list(range(23))
+        assert len(batches) == len(loader) == math.ceil(23 / batch_size)
+        assert all(len(batch) == min(batch_size, 23) for batch in batches[:-1])
+
+    def test_order_and_draws_are_functions_of_seed_and_epoch(self):
+        def run(seed: int, epoch: int) -> tuple:
+            loader = BatchLoader(store(), batch_size=4, seed=seed)
+            loader.set_epoch(epoch)
+            return samples(loader), [int(batch["draw"]) for batch in loader]
+
+        assert run(0, 1) == run(0, 1)
+        seen = [run(seed, epoch) for seed in (0, 1) for epoch in (1, 2, 3)]
+        assert len({str(order) for order, _ in seen}) == 6
+        draws = [draw for _, part in seen for draw in part]
+        assert len(set(draws)) == len(draws) == 36
+        assert all(0 <= draw < 2**62 for draw in draws)
+
+    def test_epochs_can_be_visited_in_any_order(self):
+        loader = BatchLoader(store(), batch_size=4)
+        first = samples(loader)
+        loader.set_epoch(5)
+        fifth = samples(loader)
+        loader.set_epoch(1)
+        assert samples(loader) == first != fifth
+        assert samples(loader) == first  # a second pass of the same epoch repeats it
+
+    def test_the_global_state_is_left_alone(self):
+        state, numbers = torch.get_rng_state(), np.random.get_state()[1].copy()
+        samples(BatchLoader(store(), batch_size=4))
+        assert torch.equal(torch.get_rng_state(), state)
+        assert (np.random.get_state()[1] == numbers).all()
+
+    def test_a_store_may_be_made_late(self):
+        made = []
+
+        def make() -> SliceStore:
+            made.append(1)
+            return store()
+
+        loader = BatchLoader(make, batch_size=4)
+        assert not made
+        assert len(loader) == 6
+        assert sorted(flat(samples(loader))) == list(range(23))
+        assert made == [1]
+
+    def test_patches(self):
+        patches = PatchStore([{"image": torch.rand(1, 6, 6, 6)}] * 3, (3, 3, 3), patches_per_volume=4)
+        loader = BatchLoader(patches, batch_size=5)
+        first = [batch["image"] for batch in loader]
+        assert [len(batch) for batch in first] == [5, 5, 2]
+        assert Counter(int(v) for batch in loader for v in batch["volume"]) == {0: 4, 1: 4, 2: 4}
+        again = [batch["image"] for batch in loader]
+        assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+        loader.set_epoch(2)
+        assert not any(torch.equal(a, b["image"]) for a, b in zip(first, loader, strict=True))
+
+
+class TestRanks:
+    @pytest.mark.parametrize("ranks", [2, 3])
+    @pytest.mark.parametrize("batch_size", [1, 4, 8, 40])
+    @pytest.mark.parametrize("depths", [DEPTHS, (3,), (4,), (8, 8)])
+    def test_every_sample_once_and_equally_many_batches(self, monkeypatch, ranks, batch_size, depths):
+        batches, draws = [], []
+        for rank in range(ranks):
+            as_rank(monkeypatch, rank, ranks)
+            loader = BatchLoader(store(depths), batch_size=batch_size)
+            batches.append(samples(loader))
+            draws.append([int(batch["draw"]) for batch in loader])
+            assert len(batches[-1]) == len(loader)
+        assert len({len(part) for part in batches}) == 1
+        assert sorted(flat(flat(batches))) == list(range(sum(depths)))
+        assert all(batch for part in batches for batch in part)
+        assert max(len(batch) for part in batches for batch in part) <= batch_size + 1
+        assert len(set(flat(draws))) == len(flat(draws))
+
+    @pytest.mark.parametrize("ranks", [2, 3])
+    def test_volumes_stay_whole(self, monkeypatch, ranks):
+        seen = []
+        for rank in range(ranks):
+            as_rank(monkeypatch, rank, ranks)
+            loader = BatchLoader(store(volume_bounds=True), volume_sampler=VolumeBatchSampler())
+            batches = list(loader)
+            seen.append([sorted(batch["volume"].unique().tolist()) for batch in batches])
+            for batch in batches:
+                for number, depth in enumerate(DEPTHS):
+                    assert int((batch["volume"] == number).sum()) in (0, depth)
+        assert len({len(part) for part in seen}) == 1
+        assert sorted(flat(flat(seen))) == [0, 1, 2, 3, 4]
+
+    def test_more_processes_than_samples(self, monkeypatch):
+        as_rank(monkeypatch, 0, 3)
+        with pytest.raises(ValueError, match=r"2 samples .* are too few for 3 processes"):
+            list(BatchLoader(store((2,)), batch_size=1))
+
+
+class TestVolumes:
+    def test_all_slices_of_each_volume(self):
+        loader = BatchLoader(store(volume_bounds=True), volume_sampler=VolumeBatchSampler(volumes_per_batch=2), seed=3)
+        batches = list(loader)
+        assert len(batches) == len(loader) == 3
+        assert sorted(flat(samples(loader))) == list(range(23))
+        for batch in batches:
+            assert torch.equal(batch["group"], batch["volume"])
+            assert torch.equal(batch["group_ml"], batch["volume"])
+            assert (batch["group_weight_ml"] == 1).all()
+        assert [len(b["volume"].unique()) for b in batches] == [2, 2, 1]
+
+    @pytest.mark.parametrize("count", [1, 3, 5, 6, 99])
+    def test_stratified_weights_sum_to_the_number_of_slices(self, count):
+        loader = BatchLoader(store(volume_bounds=True), volume_sampler=VolumeBatchSampler(count))
+        seen = set()
+        for batch in loader:
+            number = int(batch["volume"][0])
+            assert len(batch["volume"]) == min(count, DEPTHS[number])
+            assert batch["group_weight_ml"].sum() == DEPTHS[number]
+            assert batch["group_weight_ml"].dtype == torch.float32
+            places = batch["image"][:, 0, 0, 0].int().tolist()
+            assert places == sorted(set(places))
+            start = sum(DEPTHS[:number])
+            ends = (start + batch["group_weight_ml"].cumsum(0)).tolist()
+            for place, end, weight in zip(places, ends, batch["group_weight_ml"].tolist(), strict=True):
+                assert end - weight <= place < end  # one slice of each part
+            seen.add(number)
+        assert seen == {0, 1, 2, 3, 4}
+
+    def test_every_slice_has_its_turn(self):
+        loader = BatchLoader(store((6,), volume_bounds=True), volume_sampler=VolumeBatchSampler(2))
+        seen = set()
+        for epoch in range(1, 40):
+            loader.set_epoch(epoch)
+            seen |= set(flat(samples(loader)))
+        assert seen == set(range(6))
+
+    def test_a_stratified_estimate_is_unbiased_for_equal_parts(self):
+        loader = BatchLoader(store((6,), volume_bounds=True), volume_sampler=VolumeBatchSampler(3))
+        sums = []
+        for epoch in range(1, 200):
+            loader.set_epoch(epoch)
+            batch = next(iter(loader))
+            sums.append(float((batch["image"][:, 0, 0, 0] * batch["group_weight_ml"]).sum()))
+        assert np.mean(sums) == pytest.approx(15, abs=0.5)
+
+    def test_groups_for_the_augmentation_without_volume_terms(self):
+        batch = next(iter(BatchLoader(store(), volume_sampler=VolumeBatchSampler())))
+        assert torch.equal(batch["group"], batch["volume"])
+        assert not [key for key in batch if key.startswith("group_")]
+
+    def test_volume_bounds_need_it(self):
+        loader = BatchLoader(store(volume_bounds=True), batch_size=4)
+        with pytest.raises(ValueError, match=r"the bounds of \['ml'\] are about whole volumes.*VolumeBatchSampler"):
+            next(iter(loader))
+
+
+@pytest.mark.parametrize("settings", [{"slices_per_volume": 0}, {"volumes_per_batch": 0}])
+def test_sampler_refuses(settings):
+    with pytest.raises(ValueError, match="slices_per_volume and volumes_per_batch must be at least 1"):
+        VolumeBatchSampler(**settings)
+
+
+def test_loader_refuses():
+    with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
+        BatchLoader(store(), batch_size=0)
