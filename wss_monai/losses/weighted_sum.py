@@ -51,7 +51,9 @@ class WeightedSumLoss(nn.Module):
     def forward(self, logits: Tensor, target: Mapping[str, Tensor]) -> Tensor:
         """Scalar loss of ``logits`` (B, K, *spatial) on a dictionary of targets."""
         with torch.autocast(logits.device.type, enabled=False):
-            wide = (logits if logits.dtype == torch.float64 else logits.float()) * self.temperature
+            wide = logits if logits.dtype == torch.float64 else logits.float()
+            if self.temperature != 1:
+                wide = wide * self.temperature
             uses_probs = any(getattr(loss, "uses_probs", False) for loss in self.terms.values())
             probs = torch.softmax(wide, 1) if uses_probs else None
             total = wide.new_zeros(())

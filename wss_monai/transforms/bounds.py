@@ -10,18 +10,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from numbers import Real
 from typing import Any
 
 import torch
-from monai.data import MetaTensor
 from monai.transforms import MapTransform, Transform
 from torch import Tensor
 
 from wss_monai.functional import UNLABELLED
 from wss_monai.functional.descriptors import Descriptor, Size
-
-NO_BOUND = (-math.inf, math.inf)
+from wss_monai.transforms.intervals import NO_BOUND, as_slices, check_interval, pairs_of, spacing_of, tags_of
 
 
 class ConstantBounds(Transform):
@@ -42,7 +39,7 @@ class ConstantBounds(Transform):
 
     Raises:
         ValueError: unknown class, unit or shape of the values; lower > upper, upper < 0 of a nonnegative descriptor,
-            NaN; named by class.
+            NaN, what no prediction on the image's grid can keep; named by class.
     """
 
     def __init__(
@@ -61,7 +58,7 @@ class ConstantBounds(Transform):
         if unknown:
             raise ValueError(f"values name the classes {unknown}, which are not among {self.class_names}.")
         self.values = {
-            self.class_names.index(name): check_interval(_pairs(name, v), self.descriptor, f"class '{name}'")
+            self.class_names.index(name): check_interval(pairs_of(name, v), self.descriptor, f"class '{name}'")
             for name, v in values.items()
         }
         self.origin = "constant" if self.values else "tag"
@@ -83,7 +80,7 @@ class ConstantBounds(Transform):
                     f"{len(spatial)}D, but {len(pairs)} intervals are given."
                 )
             bounds[:, index] = self._in_voxels(pairs.expand(components, 2), spatial, spacing)
-        bounds = self._where_tagged(bounds, _tags(tags, count, len(self.class_names)))
+        bounds = self._where_tagged(bounds, tags_of(tags, count, len(self.class_names)))
         self._check_reach(bounds, spatial)
         return bounds if self.slice_axis is not None else bounds[0]
 
@@ -227,7 +224,7 @@ class BoxBounds(Transform):
         bounds = voxels[..., None, None] * torch.tensor(self.fractions)
         bounds = torch.where(voxels[..., None, None] > 0, bounds, torch.tensor(NO_BOUND))
         if tags is not None:
-            absent = (_tags(tags, *voxels.shape) == 0)[..., None, None]
+            absent = (tags_of(tags, *voxels.shape) == 0)[..., None, None]
             bounds = torch.where(absent, torch.tensor([-math.inf, 0.0]), bounds)
         bounds = check_interval(bounds, self.descriptor, "the boxes")
         return bounds if self.slice_axis is not None else bounds[0]
@@ -294,61 +291,6 @@ class BoxBoundsd(Boundsd):
         self, term: str = "size", keys: str = "weak_label", tags_key: str | None = "slice_tags", **bounds: Any
     ) -> None:
         super().__init__(term, keys, tags_key, BoxBounds(**bounds))
-
-
-def spacing_of(image: Tensor) -> list[float]:
-    """Voxel size in mm of a channel-first tensor; ones where it carries no affine."""
-    dimensions = image.dim() - 1
-    if not isinstance(image, MetaTensor):
-        return [1.0] * dimensions
-    return torch.as_tensor(image.affine).double()[:-1, :dimensions].norm(dim=0).tolist()
-
-
-def as_slices(index: Tensor, slice_axis: int | None) -> tuple[Tensor, Tensor]:
-    """Index map (S, *slice) and spacing (S, D) of the slices of a channel-first map; S = 1 for the whole tensor."""
-    spacing = torch.tensor(spacing_of(index))
-    plain = torch.as_tensor(index.as_tensor() if isinstance(index, MetaTensor) else index)[0]
-    if slice_axis is None:
-        return plain.unsqueeze(0), spacing.unsqueeze(0)
-    slices = plain.movedim(slice_axis, 0)
-    kept = [axis for axis in range(plain.dim()) if axis != slice_axis]
-    return slices, spacing[kept].repeat(len(slices), 1)
-
-
-def check_interval(bounds: Tensor, descriptor: Descriptor, where: str) -> Tensor:
-    """Bounds (..., 2) with meaningless lower sides dropped; infeasible ones are refused by name."""
-    lower, upper = bounds.unbind(-1)
-    wrong = torch.isnan(bounds).any(-1) | (lower > upper)
-    if descriptor.nonnegative:
-        wrong |= upper < 0
-        lower = torch.where(lower > 0, lower, -math.inf)
-    if bool(wrong.any()):
-        raise ValueError(f"bounds of '{descriptor.name}' for {where} cannot hold: {bounds[wrong][0].tolist()}.")
-    return torch.stack((lower, upper), -1)
-
-
-def _tags(tags: Tensor | None, count: int, classes: int) -> Tensor:
-    """Tags (S, K); unknown where there are none."""
-    if tags is None:
-        return torch.full((count, classes), -1)
-    tags = torch.as_tensor(tags)
-    if tags.shape not in ((count, classes), (classes,) if count == 1 else ()):
-        raise ValueError(
-            f"tags must be ({count}, {classes}) for {count} slices or the volume and {classes} classes, got "
-            f"{tuple(tags.shape)}; set tags_key to 'slice_tags' for bounds on slices, to 'tags' for bounds on volumes."
-        )
-    return tags.reshape(count, classes)
-
-
-def _pairs(name: str, value: Any) -> Tensor:
-    """(lower, upper) or a list of such pairs as a tensor (M, 2); None = no bound."""
-    nested = isinstance(value, (list, tuple)) and bool(value) and isinstance(value[0], (list, tuple))
-    pairs = list(value) if nested else [value]
-    sides = [side for pair in pairs if isinstance(pair, (list, tuple)) and len(pair) == 2 for side in pair]
-    if len(sides) != 2 * len(pairs) or not all(side is None or isinstance(side, Real) for side in sides):
-        raise ValueError(f"class '{name}': give (lower, upper), numbers or null, got {value!r}.")
-    rows = [[NO_BOUND[i] if side is None else float(side) for i, side in enumerate(pair)] for pair in pairs]
-    return torch.tensor(rows, dtype=torch.float32)
 
 
 ConstantBoundsD = ConstantBoundsDict = ConstantBoundsd
