@@ -362,6 +362,17 @@ class TestDraws:
         for key in keys:
             assert torch.equal(out[key], reference[key])
 
+    @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+    def test_on_a_gpu(self):
+        batch = batch_of(ellipses(8, (48, 48), margin=10), group=torch.arange(8) // 2)
+        augment = BatchAugment(2, translation=0.2, **AFFINE)
+        here, there = augment(batch, 3), augment({key: value.cuda() for key, value in batch.items()}, 3)
+        for key in ("matrix", "spacing", "cut"):
+            assert there[key].is_cuda
+            assert torch.equal(there[key].cpu(), here[key])
+        assert (there["label"].cpu() == here["label"]).double().mean() > 0.999
+        torch.testing.assert_close(there["image"].cpu(), here["image"], rtol=0, atol=1e-3)
+
     def test_intensities(self):
         image = torch.full((300, 2, 8, 8), 0.5)
         batch = {"image": image, "spacing": torch.ones(300, 2)}
