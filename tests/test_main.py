@@ -126,7 +126,7 @@ def test_prepare_without_a_source_is_an_error_of_the_user():
         "--source",
         "nowhere.zip",
         "--out",
-        "/tmp/never-made",
+        "never-made",
     ]
     done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2

@@ -119,8 +119,20 @@ class Centroid:
         return _unbounded_where(moved, cut)
 
 
+class _OneNumber:
+    """What descriptors with M = 1 in a unit of their own share."""
+
+    def components(self, dimensions: int) -> int:
+        """M = 1."""
+        return 1
+
+    def scale(self, bounds: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """Each side's own bound, at least 1 in the measure's unit."""
+        return torch.where(bounds.isfinite(), bounds.abs(), 1.0).clamp(min=1.0)
+
+
 @dataclass(frozen=True)
-class Spread:
+class Spread(_OneNumber):
     """Mean distance to the soft centroid, in mm with ``spacing``, else in voxels (M = 1)."""
 
     name: ClassVar[str] = "spread"
@@ -146,14 +158,6 @@ class Spread:
         distance = (square + 1e-12).sqrt()
         return ((probs * distance).flatten(2).sum(-1) / (probs.flatten(2).sum(-1) + EPS)).unsqueeze(-1)
 
-    def components(self, dimensions: int) -> int:
-        """M = 1."""
-        return 1
-
-    def scale(self, bounds: Tensor, shape: tuple[int, ...]) -> Tensor:
-        """Each side's own bound, at least 1 (mm or voxel)."""
-        return _own_bound(bounds)
-
     def move(self, bounds: Tensor, matrix: Tensor, cut: Tensor, spacing: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """Between the smallest and the largest stretch of the map; none for a class that may be cut."""
         stretch = _stretch(matrix, spacing)
@@ -161,7 +165,7 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class Length:
+class Length(_OneNumber):
     """Length of the soft boundary, the total variation sum |grad p| (M = 1); in 3D the surface area.
 
     In mm (3D: mm2) with ``spacing``, else in voxels. The gradient is taken in the middle of each cell of 2^D voxel
@@ -184,21 +188,13 @@ class Length:
         steps = _steps(probs, spacing, self.name)
         return _length(probs, steps).unsqueeze(-1)
 
-    def components(self, dimensions: int) -> int:
-        """M = 1."""
-        return 1
-
-    def scale(self, bounds: Tensor, shape: tuple[int, ...]) -> Tensor:
-        """Each side's own bound, at least 1 (mm, mm2 or voxel)."""
-        return _own_bound(bounds)
-
     def move(self, bounds: Tensor, matrix: Tensor, cut: Tensor, spacing: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """Between the smallest and the largest stretch of a line (3D: of an area); none where it may be cut."""
         return _unbounded_where(_between(bounds, *_boundary_stretch(matrix, spacing)), cut)
 
 
 @dataclass(frozen=True)
-class Compactness:
+class Compactness(_OneNumber):
     """length^(D/(D-1)) / size, no unit (M = 1): about 4 pi for a disc, 6 sqrt(pi) for a ball, more for the rest."""
 
     name: ClassVar[str] = "compactness"
@@ -217,14 +213,6 @@ class Compactness:
         dimensions = probs.dim() - 2
         size = probs.flatten(2).sum(-1) * steps.prod(-1, keepdim=True)
         return (_length(probs, steps) ** (dimensions / (dimensions - 1)) / (size + 1e-6)).unsqueeze(-1)
-
-    def components(self, dimensions: int) -> int:
-        """M = 1."""
-        return 1
-
-    def scale(self, bounds: Tensor, shape: tuple[int, ...]) -> Tensor:
-        """Each side's own bound, at least 1."""
-        return _own_bound(bounds)
 
     def move(self, bounds: Tensor, matrix: Tensor, cut: Tensor, spacing: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """Between the extremes that the stretch of boundary and size allows; none where it may be cut."""
@@ -292,10 +280,6 @@ def _midpoints(values: Tensor, axis: int) -> Tensor:
     """Means of neighbours along an axis."""
     count = values.shape[axis] - 1
     return (values.narrow(axis, 0, count) + values.narrow(axis, 1, count)) / 2
-
-
-def _own_bound(bounds: Tensor) -> Tensor:
-    return torch.where(bounds.isfinite(), bounds.abs(), 1.0).clamp(min=1.0)
 
 
 def _linear(matrix: Tensor) -> Tensor:
