@@ -39,6 +39,7 @@ def main() -> None:
     parser.add_argument("--split", default="benchmarks/splits/acdc40.json")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--arms", nargs="+", default=None)
+    parser.add_argument("--epochs", type=int, default=None, help="instead of cpu.yaml's")
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each")
     parser.add_argument("--tune", action="store_true", help="train on folds 3 to 5, score fold 2")
     parser.add_argument("--out", type=Path, default=None)
@@ -51,6 +52,8 @@ def main() -> None:
         "fold": "fold1",
         "validation": "fold2" if options.tune else 0,
     }
+    if options.epochs:
+        common["train#trainer#max_epochs"] = options.epochs
     if options.tune:
         common["evaluate_on"] = "validation"
     out = options.out or Path("runs") / ("acdc_tune" if options.tune else "acdc")
