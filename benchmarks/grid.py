@@ -54,12 +54,18 @@ def run_grid(
     jobs: int = 2,
     threads: int = 1,
 ) -> dict[str, list[dict]]:
-    """Arm name -> summaries of its seeds; ``arms`` maps a name to (overlays, overrides)."""
+    """Arm name -> summaries of its seeds; ``arms`` maps a name to (overlays, overrides).
+
+    ``{seed}`` in the text of an override stands for the seed.
+    """
     tasks = {}
     with ThreadPoolExecutor(jobs) as pool:
         for seed in seeds:
             for name, (overlays, overrides) in arms.items():
                 settings = {**common, **overrides, "seed": seed, "output_dir": (out / f"{name}_s{seed}").resolve()}
+                settings = {
+                    key: v.replace("{seed}", str(seed)) if isinstance(v, str) else v for key, v in settings.items()
+                }
                 tasks[name, seed] = pool.submit(run_one, f"{name} seed {seed}", overlays, settings, threads)
         results = {key: task.result() for key, task in tasks.items()}
     return {name: [results[name, seed] for seed in seeds] for name in arms}

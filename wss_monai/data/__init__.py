@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from wss_monai.data.batch_loader import BatchLoader, VolumeBatchSampler
-from wss_monai.data.datalist import CASE_KEYS, DataSplit, load_cases
+from wss_monai.data.datalist import CASE_KEYS, DataSplit, draw_dense, load_cases
 from wss_monai.data.leak_guard import check_no_leak, patient_key
 from wss_monai.data.schema import Dataset, read_dataset, write_dataset
 from wss_monai.data.slice_store import PatchStore, SliceStore
@@ -18,6 +18,7 @@ __all__ = [
     "SliceStore",
     "VolumeBatchSampler",
     "check_no_leak",
+    "draw_dense",
     "load_cases",
     "patient_key",
     "read_dataset",

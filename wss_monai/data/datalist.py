@@ -17,7 +17,7 @@ from wss_monai.data.schema import BACKGROUND, Dataset, class_names_of, read_data
 from wss_monai.data.splits import SplitFile, fold_name, kfold, patient_count, read_split_file, stratified
 from wss_monai.functional import UNLABELLED
 
-__all__ = ["CASE_KEYS", "DataSplit", "load_cases"]
+__all__ = ["CASE_KEYS", "DataSplit", "draw_dense", "load_cases"]
 
 CASE_KEYS = (
     "case", "patient", "group", "phase", "image", "label", "weak_label", "label_values", "weak_values",
@@ -63,6 +63,7 @@ def load_cases(
     seed: int = 0,
     folds: int = 5,
     patients: Sequence[str] | None = None,
+    dense: int | Sequence[str] = 0,
 ) -> DataSplit:
     """List the cases of a data set, split by patient.
 
@@ -82,6 +83,8 @@ def load_cases(
         seed: of the folds and of the draw.
         folds: number of folds where neither a split file nor `test` cases say otherwise.
         patients: use these patients only.
+        dense: training patients whose dense label takes the place of the weak one (hybrid supervision): their names,
+            or how many to draw with `draw_dense`. 0: none.
 
     Returns:
         The cases of each part; no volume has been opened.
@@ -112,7 +115,42 @@ def load_cases(
         for part in ("training", "validation", "test")
     }
     check_no_leak(**lists)
+    chosen_dense = draw_dense(lists["training"], dense, seed) if isinstance(dense, int) else list(dense)
+    lists["training"] = _densely(lists["training"], chosen_dense)
     return DataSplit(**lists, class_names=names, dataset=dataset)
+
+
+def draw_dense(cases: Sequence[Mapping[str, Any]], k: int, seed: int) -> list[str]:
+    """Draw k patients that have dense labels, stratified by group; the same ones wherever the seed is the same.
+
+    Args:
+        cases: training cases as `load_cases` lists them.
+        k: how many patients.
+        seed: of the draw.
+
+    Returns:
+        The patients, sorted.
+
+    Raises:
+        ValueError: k is negative or larger than the number of patients whose every case has a dense label.
+    """
+    without = {case["patient"] for case in cases if case["label"] is None}
+    groups = {case["patient"]: case["group"] for case in cases if case["patient"] not in without}
+    if not 0 <= k <= len(groups):
+        raise ValueError(
+            f"dense={k}: it must lie between 0 and the {len(groups)} training patients with dense labels of all cases"
+        )
+    return stratified(groups, groups, k, np.random.RandomState(seed))
+
+
+def _densely(cases: list[dict[str, Any]], patients: Sequence[str]) -> list[dict[str, Any]]:
+    """Let the dense label take the place of the weak one for some patients."""
+    known = {case["patient"] for case in cases}
+    if unknown := sorted(set(patients) - known):
+        raise ValueError(f"dense names {unknown}, who are no training patients; those are {sorted(known)}")
+    if lacking := [c["case"] for c in cases if c["patient"] in set(patients) and c["label"] is None]:
+        raise ValueError(f"dense names patients whose cases {lacking} have no dense label")
+    return [{**case, "weak_label": None} if case["patient"] in set(patients) else case for case in cases]
 
 
 def _class_names(class_names: Sequence[str] | None, dataset: Dataset) -> list[str]:
