@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where bounds come from, on real ACDC volumes: constant, estimated from k dense patients, oracle; scribbles and points.
+
+    python benchmarks/acdc_bounds.py --data data/ACDC --split benchmarks/splits/acdc40.json
+
+Trains on folds 2 to 5 and scores fold 1 (last weights) with the network and budget of the overlay cpu.yaml. Points are
+one disc of radius 2 voxels in each class of each slice, background included, drawn once (seed 0). The k dense patients
+are drawn out of the training patients by the run's seed; the ``+k`` arms train on their dense labels too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+from grid import ROOT, run_grid, table
+
+CPU = ("cpu.yaml",)
+LARGE = {
+    "network_def#channels": "[16,32,64,128,256]",
+    "network_def#strides": "[2,2,2,2]",
+    "network_def#num_res_units": 2,
+}
+LABELS = ("scribbles", "points")
+MODES = ("quadratic", "logbarrier")
+
+
+def arms(k: int, data: dict[str, Path], bounds: Path) -> dict[str, tuple[tuple[str, ...], dict[str, object]]]:
+    """All arms by name."""
+    out: dict[str, tuple[tuple[str, ...], dict[str, object]]] = {"full": (CPU, {"mode": "full"})}
+    for labels in LABELS:
+        common: dict[str, object] = {"dataset_dir": data[labels]}
+        estimated = {"bounds_from": "estimated", "bounds_file": str(bounds / f"{labels}_k{k}_s{{seed}}.json")}
+        out[f"{labels}_partial"] = (CPU, {**common, "mode": "partial"})
+        out[f"{labels}_partial+{k}"] = (CPU, {**common, "mode": "partial", "dense": k})
+        for mode in MODES:
+            out[f"{labels}_{mode}"] = (CPU, {**common, "mode": mode})
+            out[f"{labels}_{mode}_estimated"] = (CPU, {**common, "mode": mode, **estimated})
+            out[f"{labels}_{mode}_oracle"] = (CPU, {**common, "mode": mode, "bounds_from": "oracle"})
+        out[f"{labels}_logbarrier_estimated+{k}"] = (CPU, {**common, "mode": "logbarrier", **estimated, "dense": k})
+    for name in ("full", "scribbles_partial", "scribbles_logbarrier_estimated"):
+        out[f"{name}_large"] = (CPU, {**out[name][1], **LARGE})
+    return out
+
+
+def make_points(data: Path, out: Path) -> None:
+    """One disc of radius 2 a class and slice, background included."""
+    if not (out / "dataset.json").exists():
+        weaken = [sys.executable, "-m", "wss_monai", "weaken", "--strategy", "points", "--option", "radius=2"]
+        subprocess.run([*weaken, "--background", "--data", str(data), "--out", str(out)], check=True, cwd=ROOT)
+
+
+def fit_bounds(data: Path, split: Path, k: int, seed: int, out: Path) -> None:
+    """Bounds from k dense patients out of the training patients."""
+    if not out.exists():
+        fit = [sys.executable, "-m", "wss_monai", "bounds", "--fit", str(data), "--dense", str(k), "--seed", str(seed)]
+        where = ["--split", str(split), "--fold", "fold1", "--validation", "0", "--out", str(out)]
+        subprocess.run([*fit, *where], check=True, cwd=ROOT)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=Path("data/ACDC"))
+    parser.add_argument("--split", type=Path, default=Path("benchmarks/splits/acdc40.json"))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--arms", nargs="+", default=None)
+    parser.add_argument("--dense", type=int, default=5, metavar="K", help="dense patients that bounds are fitted on")
+    parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each")
+    parser.add_argument("--out", type=Path, default=Path("runs/acdc_bounds"))
+    options = parser.parse_args()
+    out, split = options.out.resolve(), options.split.resolve()
+    data = {"scribbles": options.data.resolve(), "points": out / "points"}
+    make_points(data["scribbles"], data["points"])
+    every = arms(options.dense, data, out / "bounds")
+    chosen = {name: every[name] for name in options.arms or every}
+    for labels in LABELS:
+        if any(name.startswith(labels) and "estimated" in name for name in chosen):
+            for seed in options.seeds:
+                file = out / "bounds" / f"{labels}_k{options.dense}_s{seed}.json"
+                fit_bounds(data[labels], split, options.dense, seed, file)
+    common: dict[str, object] = {"dataset_dir": data["scribbles"], "split": split, "fold": "fold1", "validation": 0}
+    print(table(run_grid(chosen, options.seeds, common, out, options.jobs)))
+
+
+if __name__ == "__main__":
+    main()
