@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where bounds come from, on real ACDC volumes: constant, estimated from k dense patients, oracle; scribbles and points.
+"""Where bounds come from on real ACDC volumes: constant, estimated from k dense patients, oracle; scribbles, points.
 
     python benchmarks/acdc_bounds.py --data data/ACDC --split benchmarks/splits/acdc40.json
 
