@@ -25,6 +25,8 @@ class PartialCrossEntropyLoss(nn.Module):
         ignore_index: value of the unlabelled voxels of an index map.
         classes: only voxels labelled with one of these classes supervise; all where None.
         target_key: the key of the target dictionary that holds the map, in a ``WeightedSumLoss``.
+        per_sample: average over the labelled voxels of each sample first, then over the samples that have any, so that
+            in a batch of mixed labels a densely labelled sample does not outweigh a scribble a hundred times.
     """
 
     uses_probs = False
@@ -34,11 +36,13 @@ class PartialCrossEntropyLoss(nn.Module):
         ignore_index: int = UNLABELLED,
         classes: Sequence[int] | None = None,
         target_key: str = "weak_label",
+        per_sample: bool = False,
     ) -> None:
         super().__init__()
         self.ignore_index = ignore_index
         self.classes = classes
         self.target_keys = {"target": target_key}
+        self.per_sample = per_sample
 
     def forward(self, logits: Tensor, target: Tensor, *, probs: Tensor | None = None) -> Tensor:
         """Scalar loss of ``logits`` (B, K, *spatial) on ``target`` (B, 1 or K, *spatial).
@@ -48,6 +52,10 @@ class PartialCrossEntropyLoss(nn.Module):
         """
         index = as_index_map(target, logits.shape, self.ignore_index, self.classes)
         wide = logits if logits.dtype == torch.float64 else logits.float()
+        if self.per_sample:
+            each = F.cross_entropy(wide, index, ignore_index=self.ignore_index, reduction="none").flatten(1).sum(1)
+            known = (index != self.ignore_index).flatten(1).sum(1)
+            return (each / known.clamp(min=1)).sum() / (known > 0).sum().clamp(min=1)
         total = F.cross_entropy(wide, index, ignore_index=self.ignore_index, reduction="sum")
         return total / (index != self.ignore_index).sum().clamp(min=1)
 
@@ -107,7 +115,7 @@ class PartialDiceCELoss(nn.Module):
     Args:
         lambda_dice, lambda_ce: the weights.
         include_background: whether class 0 counts in the Dice term.
-        ignore_index, classes, target_key: as in ``PartialCrossEntropyLoss``.
+        ignore_index, classes, target_key, per_sample: as in ``PartialCrossEntropyLoss``.
     """
 
     uses_probs = True
@@ -120,12 +128,13 @@ class PartialDiceCELoss(nn.Module):
         ignore_index: int = UNLABELLED,
         classes: Sequence[int] | None = None,
         target_key: str = "weak_label",
+        per_sample: bool = False,
     ) -> None:
         super().__init__()
         self.lambda_dice = lambda_dice
         self.lambda_ce = lambda_ce
         self.dice = PartialDiceLoss(include_background, 1e-5, ignore_index, classes)
-        self.cross_entropy = PartialCrossEntropyLoss(ignore_index, classes)
+        self.cross_entropy = PartialCrossEntropyLoss(ignore_index, classes, per_sample=per_sample)
         self.target_keys = {"target": target_key}
 
     def forward(self, logits: Tensor, target: Tensor, *, probs: Tensor | None = None) -> Tensor:
