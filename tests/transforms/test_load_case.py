@@ -170,7 +170,7 @@ class TestRefusals:
     @pytest.mark.parametrize("shape", [(6, 5, 4, 2), (6,)])
     def test_wrong_number_of_axes(self, case, write, shape):
         case["image"] = write("axes.nii.gz", np.zeros(shape, np.float32))
-        self.refused(case, ValueError, r"axes\.nii\.gz has shape .*, expected 2 or 3 non-empty axes; split a 4D file")
+        self.refused(case, ValueError, r"axes\.nii\.gz: shape .*, expected 2 or 3 non-empty axes; split a 4D file")
 
     def test_another_shape(self, case, write):
         case["weak_label"] = write("small.nii.gz", np.zeros((6, 5, 3), np.uint8))

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,16 +11,16 @@ import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import LoadImage, MapTransform
-from nibabel.filebasedimages import ImageFileError
+from monai.transforms import MapTransform
 
 from wss_monai.functional import UNLABELLED
+from wss_monai.functional.volume_files import read_volume
 
 MAPS = {"label": "label_values", "weak_label": "weak_values"}
 
 
 class LoadCased(MapTransform):
-    """Read the image and the label maps of a case as channel-first ``MetaTensor``.
+    """Read the image and the label maps of a case as channel-first ``MetaTensor``, from any format of ``read_volume``.
 
     Several image files (modalities) become channels. Label maps become uint8 class indices (255 = unlabelled) through
     the case's ``label_values`` and ``weak_values``; where a case has no weak label, its dense label takes that place (a
@@ -38,7 +37,6 @@ class LoadCased(MapTransform):
 
     def __init__(self, keys: KeysCollection = ("image", "label", "weak_label")) -> None:
         super().__init__(keys, allow_missing_keys=True)
-        self.loader = LoadImage(image_only=True, ensure_channel_first=False, dtype=np.float32)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return a copy of the case with tensors in the place of paths."""
@@ -80,22 +78,16 @@ class LoadCased(MapTransform):
         values = data.get(MAPS[key])
         return _to_class_indices(name, key, path, index, values)
 
-    def _read(self, name: str, key: str, path: str | Path) -> MetaTensor:
-        if not Path(path).exists():
-            raise FileNotFoundError(f"case '{name}': {key} {path} does not exist; mend its path in dataset.json.")
+    def _read(self, name: str, key: str, path: str | Path) -> Any:
         try:
-            volume = self.loader(path)
-        except (OSError, EOFError, RuntimeError, ValueError, zlib.error, ImageFileError) as error:
-            reason = str(error).strip().splitlines() or [type(error).__name__]
-            raise ValueError(f"case '{name}': cannot read {key} {path}: {reason[0]}") from error
-        while volume.dim() > 3 and volume.shape[-1] == 1:
-            volume = volume[..., 0]
-        if volume.dim() not in (2, 3) or 0 in volume.shape:
-            raise ValueError(
-                f"case '{name}': {key} {path} has shape {tuple(volume.shape)}, expected 2 or 3 non-empty axes; "
-                "split a 4D file into one 3D file a frame or modality."
-            )
-        return volume.unsqueeze(0)
+            volume: Any = read_volume(path).unsqueeze(0)
+        except FileNotFoundError:
+            raise FileNotFoundError(
+                f"case '{name}': {key} {path} does not exist; mend its path in dataset.json."
+            ) from None
+        except ValueError as error:
+            raise ValueError(f"case '{name}': cannot read {key} {error}.") from error
+        return volume
 
 
 def _same_grid(name: str, path: Any, volume: MetaTensor, image_path: Any, image: MetaTensor) -> None:

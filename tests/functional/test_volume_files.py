@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Volume files: every format gives the array and the affine that nibabel gives for the same image."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+from monai.transforms import LoadImage, LoadImaged
+
+from wss_monai.functional.volume_files import SimpleITKReader, read_volume, without_suffix
+
+OBLIQUE = sitk.VersorTransform((0.3, -0.2, 0.5), 0.4).GetMatrix()
+
+
+def image_of(dim: int = 3, kind: str = "oblique", dtype=np.int16) -> sitk.Image:
+    """A random image with anisotropic spacing, an origin, and straight, oblique or flipped axes."""
+    shape = (4, 6, 5)[-dim:]
+    image = sitk.GetImageFromArray(np.random.RandomState(0).randint(-90, 900, shape).astype(dtype))
+    image.SetSpacing((1.25, 0.75, 8.0)[:dim])
+    image.SetOrigin((-31.5, 12.25, 70.0)[:dim])
+    turned = {"straight": np.eye(3).ravel(), "oblique": OBLIQUE, "sagittal": (0, 0, -1, 1, 0, 0, 0, -1, 0)}[kind]
+    if dim == 2:
+        turned = (0.8, -0.6, 0.6, 0.8) if kind == "oblique" else (1, 0, 0, 1)
+    image.SetDirection([float(x) for x in turned])
+    return image
+
+
+def write_series(image: sitk.Image, folder: Path, uid: str = "1.2.3.4", skip: tuple[int, ...] = ()) -> Path:
+    """Write the slices of an image as a DICOM series."""
+    folder.mkdir(exist_ok=True)
+    writer = sitk.ImageFileWriter()
+    writer.KeepOriginalImageUIDOn()
+    axes = np.reshape(image.GetDirection(), (3, 3))
+    for i in range(image.GetDepth()):
+        if i in skip:
+            continue
+        piece = image[:, :, i]
+        tags = {
+            "0008|0060": "MR",
+            "0008|103e": f"stack {uid}",
+            "0020|000e": uid,
+            "0020|000d": "1.2.3",
+            "0008|0018": f"{uid}.{i + 1}",
+            "0020|0013": str(i),
+            "0020|0032": "\\".join(f"{x:.10g}" for x in image.TransformIndexToPhysicalPoint((0, 0, i))),
+            "0020|0037": "\\".join(f"{x:.10g}" for x in (*axes[:, 0], *axes[:, 1])),
+        }
+        for key, value in tags.items():
+            piece.SetMetaData(key, value)
+        writer.SetFileName(str(folder / f"{uid}_{i}.dcm"))
+        writer.Execute(piece)
+    return folder
+
+
+def nibabel_of(image: sitk.Image, folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    sitk.WriteImage(image, str(folder / "same.nii.gz"))
+    same = nib.load(folder / "same.nii.gz")
+    return np.asarray(same.dataobj), same.affine
+
+
+@pytest.mark.parametrize("kind", ["straight", "oblique", "sagittal"])
+@pytest.mark.parametrize("dim", [2, 3])
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.nii", "a.nrrd", "a.nhdr", "a.mha", "a.mhd", "a.MHA", "a.NRRD"])
+def test_every_format_is_what_nibabel_reads(tmp_path, name, dim, kind):
+    image = image_of(dim, kind)
+    array, affine = nibabel_of(image, tmp_path)
+    sitk.WriteImage(image, str(tmp_path / name.lower()))
+    (tmp_path / name.lower()).rename(tmp_path / name)
+    volume = read_volume(tmp_path / name)
+    assert volume.dtype == torch.float32
+    np.testing.assert_array_equal(volume.numpy(), array)
+    np.testing.assert_allclose(volume.affine.numpy(), affine, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["straight", "oblique", "sagittal"])
+def test_a_dicom_series(tmp_path, kind):
+    image = image_of(3, kind)
+    array, affine = nibabel_of(image, tmp_path)
+    volume = read_volume(write_series(image, tmp_path / "series"))
+    np.testing.assert_array_equal(volume.numpy(), array)
+    np.testing.assert_allclose(volume.affine.numpy(), affine, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i2", "u2", "i4", "f4", "f8"])
+def test_number_types(tmp_path, dtype):
+    image = sitk.Cast(image_of(), sitk.sitkUInt8) if dtype == "u1" else image_of(dtype=dtype)
+    sitk.WriteImage(image, str(tmp_path / "a.mha"), useCompression=True)
+    np.testing.assert_array_equal(read_volume(tmp_path / "a.mha").numpy(), sitk.GetArrayFromImage(image).T)
+
+
+def test_loaders_of_monai_take_the_reader(tmp_path):
+    image = image_of()
+    array, affine = nibabel_of(image, tmp_path)
+    for name in ("a.nrrd", "b.nrrd"):
+        sitk.WriteImage(image, str(tmp_path / name))
+    dotted = f"{SimpleITKReader.__module__}.SimpleITKReader"
+    out = LoadImaged("image", reader=dotted, ensure_channel_first=True)({"image": tmp_path / "a.nrrd"})["image"]
+    np.testing.assert_array_equal(out[0].numpy(), array)
+    np.testing.assert_allclose(out.affine.numpy(), affine, atol=1e-5)
+    nifti = LoadImaged("image", reader=dotted)({"image": tmp_path / "same.nii.gz"})["image"]
+    np.testing.assert_array_equal(nifti.numpy(), array)
+    two = LoadImage(reader=SimpleITKReader(), ensure_channel_first=True)([tmp_path / "a.nrrd", tmp_path / "b.nrrd"])
+    assert two.shape == (2, *array.shape)
+
+
+def test_components_of_a_voxel_are_channels_for_monai_and_refused_as_a_volume(tmp_path):
+    image = sitk.Compose(image_of(), image_of() * 2)
+    sitk.WriteImage(image, str(tmp_path / "two.nrrd"))
+    out = LoadImage(reader=SimpleITKReader(), ensure_channel_first=True)(tmp_path / "two.nrrd")
+    assert out.shape == (2, 5, 6, 4)
+    assert torch.equal(out[1], out[0] * 2)
+    with pytest.raises(ValueError, match=r"two.nrrd: shape \(5, 6, 4, 2\), expected 2 or 3 non-empty axes; split"):
+        read_volume(tmp_path / "two.nrrd")
+
+
+def test_four_axes_are_refused_unless_the_last_is_one(tmp_path):
+    sitk.WriteImage(sitk.JoinSeries([image_of()]), str(tmp_path / "one.nrrd"))
+    array, affine = nibabel_of(image_of(), tmp_path)
+    volume = read_volume(tmp_path / "one.nrrd")
+    np.testing.assert_array_equal(volume.numpy(), array)
+    np.testing.assert_allclose(volume.affine.numpy(), affine, atol=1e-5)
+    sitk.WriteImage(sitk.JoinSeries([image_of(), image_of()]), str(tmp_path / "two.mha"))
+    with pytest.raises(ValueError, match=r"two.mha: shape \(5, 6, 4, 2\), expected 2 or 3"):
+        read_volume(tmp_path / "two.mha")
+
+
+class TestUnreadable:
+    def test_missing(self, tmp_path):
+        with pytest.raises(FileNotFoundError, match=r"none.nrrd does not exist"):
+            read_volume(tmp_path / "none.nrrd")
+
+    @pytest.mark.parametrize("part", [0.0, 0.02, 0.5, 0.98])
+    @pytest.mark.parametrize("compressed", [False, True])
+    @pytest.mark.parametrize("suffix", ["nii", "nii.gz", "nrrd", "mha", "dcm"])
+    def test_truncated(self, tmp_path, suffix, part, compressed, capfd):
+        image = sitk.Cast(sitk.AdditiveGaussianNoise(sitk.Image(30, 30, 8, sitk.sitkFloat32), 90.0), sitk.sitkInt32)
+        image = sitk.Cast(image + 999, sitk.sitkUInt16)
+        whole, cut = tmp_path / f"whole.{suffix}", tmp_path / f"cut.{suffix}"
+        sitk.WriteImage(image, str(whole), useCompression=compressed and suffix != "dcm")
+        cut.write_bytes(whole.read_bytes()[: int(part * whole.stat().st_size)])
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            with pytest.raises(ValueError, match=rf"^\S*cut\.{suffix}: \S.*$") as caught:
+                read_volume(cut)
+        assert "\n" not in str(caught.value)
+        read_volume(whole)
+
+    def test_a_raw_file_that_is_missing_or_short(self, tmp_path):
+        sitk.WriteImage(image_of(), str(tmp_path / "a.mhd"))
+        raw = tmp_path / "a.raw"
+        raw.write_bytes(raw.read_bytes()[:99])
+        with pytest.raises(ValueError, match=r"a\.mhd: "):
+            read_volume(tmp_path / "a.mhd")
+        raw.unlink()
+        with pytest.raises(ValueError, match=r"a\.mhd: "):
+            read_volume(tmp_path / "a.mhd")
+
+    def test_a_flat_affine(self, tmp_path):
+        header = nib.Nifti1Header()
+        header.set_sform(np.diag([1, 1, 0, 1.0]), 1)
+        nib.save(nib.Nifti1Image(np.zeros((3, 3, 3), np.float32), None, header), tmp_path / "flat.nii.gz")
+        with pytest.raises(ValueError, match=r"flat\.nii\.gz: its affine cannot be inverted"):
+            read_volume(tmp_path / "flat.nii.gz")
+
+    def test_folders(self, tmp_path, capfd):
+        (tmp_path / "empty").mkdir()
+        with pytest.raises(ValueError, match=r"empty: a folder without a DICOM file"):
+            read_volume(tmp_path / "empty")
+        folder = write_series(image_of(), tmp_path / "series")
+        write_series(image_of(), folder, "1.2.9")
+        match = r"holds 2 DICOM series; keep one a folder: 1.2.3.4.* \(4 files, 'stack 1.2.3.4'\), 1.2.9.* \(4 files"
+        with pytest.raises(ValueError, match=match):
+            read_volume(folder)
+        with pytest.raises(ValueError, match=r"gap: its slices lie 8.000 to 16.000 mm apart: slices are missing"):
+            read_volume(write_series(image_of(), tmp_path / "gap", skip=(1,)))
+        cut = sorted(write_series(image_of(), tmp_path / "cut").iterdir())[1]
+        cut.write_bytes(cut.read_bytes()[:-20])
+        with pytest.raises(ValueError, match=r"cut: "):
+            read_volume(tmp_path / "cut")
+        assert not capfd.readouterr().err
+
+
+def test_without_suffix():
+    names = ["a.nii.gz", "a.seg.nrrd", "a.NRRD", "a.mhd", "a", "a.b.mha", ".nii"]
+    assert [without_suffix(name) for name in names] == ["a", "a", "a", "a", "a", "a.b", ".nii"]
