@@ -1,22 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import math
 import os
+import random
 import stat
 
+import numpy as np
 import pytest
 import torch
 from ignite.engine import Engine, Events
+from monai.utils import set_determinism
 from torch import nn
 
 from wss_monai.handlers import TrainingCheckpoint
 from wss_monai.handlers.checkpoint import read_checkpoint, save_atomically
+from wss_monai.handlers.random_state import random_state, set_random_state
 
 
-def trainer(folder, epochs, scores=(), stop_in=None, features=2, **settings):
+def trainer(folder, epochs, scores=(), stop_in=None, features=2, schedule=None, also=None, **settings):
     """Run a trainer whose network adds 1 to its bias in every iteration (2 an epoch), and give it back."""
     network = nn.Linear(features, 1)
     nn.init.zeros_(network.bias)
+    objects = {"network": network}
+    if schedule is not None:
+        objects["optimizer"] = torch.optim.Adam(network.parameters(), **{"lr": 0.1, **schedule})
+        cosine = torch.optim.lr_scheduler.CosineAnnealingLR(objects["optimizer"], T_max=epochs)
+        objects["lr_scheduler"] = cosine
+    objects |= also or {}
     evaluator = Engine(lambda *_: None)
     evaluator.state.best_metric, evaluator.state.best_metric_epoch = -1.0, -1
 
@@ -32,8 +43,10 @@ def trainer(folder, epochs, scores=(), stop_in=None, features=2, **settings):
 
     engine = Engine(step)
     engine.add_event_handler(Events.EPOCH_COMPLETED, validate)
+    if schedule is not None:
+        engine.add_event_handler(Events.EPOCH_COMPLETED, lambda _: (objects["optimizer"].step(), cosine.step()))
     engine.state.epoch_length = 2
-    TrainingCheckpoint(folder, {"network": network}, evaluator, **settings).attach(engine)
+    TrainingCheckpoint(folder, objects, evaluator, **settings).attach(engine)
     engine.state.max_epochs = epochs
     try:
         engine.run([0, 1], max_epochs=epochs)
@@ -73,9 +86,36 @@ def test_resume_keeps_epoch_weights_random_state_and_best_metric(tmp_path):
     assert (engine.state.epoch, engine.state.iteration) == (4, 8)
     assert (evaluator.state.best_metric, evaluator.state.best_metric_epoch) == (0.8, 2)
     assert bias(tmp_path / "model_best.pt") == 4
-    state = read_checkpoint(tmp_path / "checkpoint.pt")["random"]["cpu"]
-    torch.set_rng_state(state)
+    state = read_checkpoint(tmp_path / "checkpoint.pt")["random"]
+    torch.set_rng_state(state[0]["cpu"])
     assert torch.equal(torch.rand(3), expected)
+
+
+def test_generators_of_numpy_and_python_go_on_where_they_were():
+    set_determinism(5)
+    random.gauss(0, 1)
+    np.random.randn()
+    state = random_state()
+    expected = [random.gauss(0, 1), random.random(), *np.random.randn(3), *np.random.rand(3), float(torch.rand(()))]
+    set_determinism(6)
+    set_random_state(state)
+    again = [random.gauss(0, 1), random.random(), *np.random.randn(3), *np.random.rand(3), float(torch.rand(()))]
+    assert again == expected
+    set_determinism(None)
+
+
+def test_the_checkpoint_is_the_last_thing_written_of_an_epoch(tmp_path):
+    """Also when a handler that writes something is attached later."""
+    order = []
+    engine = Engine(lambda *_: None)
+    engine.state.epoch_length = 1
+    checkpoint = TrainingCheckpoint(tmp_path, {"network": nn.Linear(1, 1)})
+    checkpoint.attach(engine)
+    engine.add_event_handler(Events.EPOCH_COMPLETED, lambda e: order.append((tmp_path / "checkpoint.pt").is_file()))
+    engine.run([0], max_epochs=2)
+    assert order == [False, True]
+    engine.run([0], max_epochs=4)
+    assert len(engine._event_handlers[Events.EPOCH_COMPLETED]) == 2  # not attached twice
 
 
 def test_continuing_a_finished_run_does_nothing_and_says_so(tmp_path, caplog):
@@ -85,11 +125,16 @@ def test_continuing_a_finished_run_does_nothing_and_says_so(tmp_path, caplog):
     assert "nothing to continue" in caplog.text
 
 
-def test_continuing_to_another_length_works_and_says_so(tmp_path, caplog):
-    trainer(tmp_path, 2)
-    _, network, _ = trainer(tmp_path, 3, resume=True)
-    assert network.bias.item() == 6
-    assert "planned for 2 epochs and is continued to 3" in caplog.text
+def test_continuing_to_another_length_follows_its_schedule_and_says_so(tmp_path, caplog):
+    trainer(tmp_path, 2, schedule={})
+    trainer(tmp_path, 4, schedule={}, stop_in=3, resume=True)
+    assert "planned for 2 epochs and is continued to 4" in caplog.text
+    rates = []
+    for epoch in (3, 4):
+        trainer(tmp_path, 4, schedule={}, stop_in=epoch + 1, resume=True)
+        rates.append(read_checkpoint(tmp_path / "checkpoint.pt")["objects"]["optimizer"]["param_groups"][0]["lr"])
+    assert rates == pytest.approx([0.1 * (1 + math.cos(math.pi * 3 / 4)) / 2, 0])
+    assert bias(tmp_path / "model.pt") == 8
 
 
 def test_an_interrupted_run_is_not_lost_by_mistake(tmp_path):
@@ -105,26 +150,6 @@ def test_a_new_run_in_the_folder_of_a_finished_one_leaves_no_foreign_best_weight
     assert not (tmp_path / "model_best.pt").exists()
 
 
-def test_failure_while_writing_leaves_the_former_file_whole(tmp_path, monkeypatch):
-    path = tmp_path / "model.pt"
-    save_atomically({"bias": torch.tensor(1.0)}, path)
-
-    def breaks(content, file):
-        file.write(b"half")
-        raise OSError("no space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(torch, "save", breaks)
-        with pytest.raises(OSError, match="no space"):
-            save_atomically({"bias": torch.tensor(2.0)}, path)
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
-        with pytest.raises(KeyboardInterrupt):
-            save_atomically({"bias": torch.tensor(3.0)}, path)
-    assert bias(path) == 1
-    assert [p.name for p in tmp_path.iterdir()] == ["model.pt"]
-
-
 def test_others_may_read_what_the_umask_lets_them(tmp_path):
     (tmp_path / "plain").write_text("")
     save_atomically({}, tmp_path / "model.pt")
@@ -134,26 +159,75 @@ def test_others_may_read_what_the_umask_lets_them(tmp_path):
 
 def test_a_killed_process_leaves_the_former_checkpoint(tmp_path):
     trainer(tmp_path, 3, stop_in=2)
-    (tmp_path / ".checkpoint.pt.part").write_bytes(b"half of a file")
+    (tmp_path / ".part-checkpoint.pt").write_bytes(b"half of a file")
     _, network, _ = trainer(tmp_path, 3, resume=True)
     assert network.bias.item() == 6
-    assert not (tmp_path / ".checkpoint.pt.part").exists()
+    assert not (tmp_path / ".part-checkpoint.pt").exists()
 
 
-def test_resume_without_a_checkpoint(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no checkpoint .*checkpoint\.pt to resume; start without --resume"):
-        trainer(tmp_path, 1, resume=True)
+def test_resume_without_a_checkpoint_starts_from_the_beginning_and_says_so(tmp_path, caplog):
+    _, network, _ = trainer(tmp_path / "run", 1, resume=True)
+    assert network.bias.item() == 2
+    assert "no checkpoint" in caplog.text and "from the beginning" in caplog.text
+
+
+def test_a_run_that_replaces_a_finished_one_and_dies_early_is_not_taken_for_it(tmp_path):
+    trainer(tmp_path, 2)
+    trainer(tmp_path, 2, stop_in=1)
+    _, network, _ = trainer(tmp_path, 2, resume=True)
+    assert network.bias.item() == 4
+
+
+def test_an_engine_that_runs_on_by_itself_keeps_its_weights_and_files(tmp_path):
+    """As in rounds of federated learning: ``max_epochs`` is raised and ``run`` called again."""
+    engine, network, _ = trainer(tmp_path, 1, scores=(0.5,))
+    engine.state.max_epochs = 2
+    network.bias.data.zero_()
+    engine.run([0, 1])
+    assert network.bias.item() == 2
+    assert read_checkpoint(tmp_path / "checkpoint.pt")["epoch"] == 2
+    assert bias(tmp_path / "model_best.pt") == 2
+
+
+class Averaged:
+    """Any object with a state."""
+
+    def __init__(self):
+        self.value = torch.zeros(1)
+
+    def state_dict(self):
+        return {"value": self.value}
+
+    def load_state_dict(self, state):
+        self.value = state["value"]
+
+
+def refused_resume(folder, message, **settings):
+    """The resume is refused, and neither a file nor the network is touched."""
+    before = {path: path.read_bytes() for path in folder.rglob("*")}
+    with pytest.raises(ValueError, match=message):
+        trainer(folder, 2, resume=True, **settings)
+    assert {path: path.read_bytes() for path in folder.rglob("*")} == before
+
+
+WHOLE = {"format": 2, "epoch": 1, "iteration": 2, "max_epochs": 2, "settings": {}, "kinds": {}, "objects": {}}
+WHOLE |= {"random": [], "best": {}, "scaler": None}
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"not a checkpoint", r"cannot read the checkpoint .*checkpoint\.pt .*choose another --output_dir"),
-        (b"", r"cannot read the checkpoint"),
-        ({"bias": torch.zeros(1)}, r"not a training checkpoint of this package"),
-        ({"format": 0, "epoch": 1}, r"not a training checkpoint of this package \(format 1\)"),
-        (torch.zeros(3), r"not a training checkpoint"),
-        ({"format": 1, "epoch": 1, "max_epochs": 2, "objects": {}, "best": {}}, "has no 'network': .*another config"),
+        (b"not a checkpoint", r"cannot read .*checkpoint\.pt .*choose another --output_dir, or remove the file"),
+        (b"", r"cannot read .*checkpoint\.pt \(it is empty\)"),
+        ({"bias": torch.zeros(1)}, r"no training checkpoint of this package: it holds \['bias'\]"),
+        ({"model": {}, "optimizer": {}, "trainer": {}}, r"it holds \['model', 'optimizer', 'trainer'\]"),
+        ({"format": 1, "epoch": 1, "objects": {}}, r"written by an older version .*\(format 1, here 2\)"),
+        ({"format": 3, "epoch": 1, "objects": {}}, r"newer or unknown version .*\(format 3, here 2\)"),
+        ({"epoch": 1, "objects": {}}, r"no training checkpoint of this package"),
+        (torch.zeros(3), r"it holds a Tensor"),
+        ([], r"it holds a list"),
+        ({key: value for key, value in WHOLE.items() if key != "random"}, r"it lacks \['random'\]"),
+        (WHOLE, r"does not fit the 'network' of this configuration: there is none in the file"),
     ],
 )
 def test_what_is_no_checkpoint_is_refused(tmp_path, content, message):
@@ -162,8 +236,17 @@ def test_what_is_no_checkpoint_is_refused(tmp_path, content, message):
         path.write_bytes(content)
     else:
         torch.save(content, path)
-    with pytest.raises(ValueError, match=message):
-        trainer(tmp_path, 2, resume=True)
+    refused_resume(tmp_path, message)
+
+
+@pytest.mark.parametrize("part", [0.1, 0.5, 0.99])
+def test_truncated_checkpoint_is_refused(tmp_path, part):
+    trainer(tmp_path, 2, stop_in=2)
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(path.read_bytes()[: int(part * path.stat().st_size)])
+    refused_resume(tmp_path, r"cannot read .*checkpoint\.pt")
+    with pytest.raises(ValueError, match=r"cannot read .*checkpoint\.pt"):
+        trainer(tmp_path, 2)  # nor is it replaced without a word
 
 
 def test_code_in_a_checkpoint_is_not_run(tmp_path):
@@ -172,12 +255,71 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path):
             return os.mkdir, (str(tmp_path / "evil"),)
 
     torch.save({"format": 1, "objects": Evil()}, tmp_path / "checkpoint.pt")
-    with pytest.raises(ValueError, match="cannot read"):
-        trainer(tmp_path, 2, resume=True)
+    refused_resume(tmp_path, "cannot read")
     assert not (tmp_path / "evil").exists()
 
 
 def test_checkpoint_of_another_network_is_refused_by_name(tmp_path):
     trainer(tmp_path, 2, stop_in=2)
-    with pytest.raises(ValueError, match=r"checkpoint\.pt does not fit the 'network' of this configuration: .*size"):
-        trainer(tmp_path, 2, features=3, resume=True)
+    both = r"3 weights in 2 tensors in the file, 4 weights in 2 tensors in this Linear"
+    first = r"weight is \(1, 2\) in the file and \(1, 3\) here"
+    refused_resume(tmp_path, rf"checkpoint\.pt does not fit the 'network' .*: {both}; {first}\. Resume", features=3)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        (
+            {"settings": {"mode": "partial", "seed": 0, "patients": {"test": ["p1"]}}},
+            {"settings": {"mode": "quadratic", "seed": 0, "patients": {"test": ["p2"]}}},
+            r"other settings: mode is 'partial' there and 'quadratic' here; patients is .*'p1'.* there and .*'p2'",
+        ),
+        ({"schedule": {}}, {"schedule": {"lr": 0.2}}, r"initial_lr \(the learning rate\) is 0.1 in the file and 0.2"),
+        ({"schedule": {}}, {"schedule": {"weight_decay": 0.2}}, r"'optimizer' .*weight_decay is 0 in the file and 0.2"),
+        ({"schedule": {}}, {}, r"'optimizer' of this configuration: there is none here"),
+        ({}, {"also": {"averaged": Averaged()}}, r"'averaged' of this configuration: there is none in the file"),
+        (
+            {"also": {"averaged": Averaged()}},
+            {"also": {"averaged": nn.Identity()}},
+            r"it is a Averaged in the file and a Identity here",
+        ),
+    ],
+)
+def test_checkpoint_of_another_run_is_refused(tmp_path, before, after, message):
+    trainer(tmp_path, 2, stop_in=2, **before)
+    refused_resume(tmp_path, message, **after)
+
+
+def test_state_that_does_not_load_names_the_object(tmp_path):
+    class Strict(Averaged):
+        def load_state_dict(self, state):
+            raise RuntimeError("shapes\n differ")
+
+    trainer(tmp_path, 2, stop_in=2, also={"averaged": Strict()})
+    refused_resume(
+        tmp_path, r"does not fit the 'averaged' of this configuration: shapes differ\.", also={"averaged": Strict()}
+    )
+
+
+def test_settings_may_be_what_yaml_gives(tmp_path):
+    settings = {"crop": (32, 32), "bounds": {"RV": [None, 3.0]}, "path": tmp_path, 1: None}
+    trainer(tmp_path, 2, stop_in=2, settings=settings)
+    _, network, _ = trainer(tmp_path, 2, resume=True, settings=settings)
+    assert network.bias.item() == 4
+
+
+def test_a_file_in_the_place_of_the_output_folder(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        for resume in (False, True):
+            with pytest.raises(
+                ValueError, match=rf"cannot write to the output folder {folder} .*choose another --output"
+            ):
+                trainer(folder, 1, resume=resume)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs a folder that nobody can write to")
+def test_an_output_folder_that_cannot_be_written():
+    with pytest.raises(ValueError, match=r"cannot write to the output folder /proc/self/run \(.*: /proc/self\)"):
+        trainer("/proc/self/run", 1)

@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import tempfile
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,29 +15,44 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from ignite.engine import Engine, Events
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-FORMAT = 1
+from wss_monai.data.whole_file import replacing
+from wss_monai.handlers.load_weights import contents, misfit, read_file
+from wss_monai.handlers.random_state import random_state, set_random_state
+
+FORMAT = 2
+KEYS = ("epoch", "iteration", "max_epochs", "settings", "kinds", "objects", "random", "best", "scaler")
+FREE_OPTIONS = ("params", "lr", "foreach", "fused", "capturable", "differentiable")
+"""Options of an optimizer that a resumed run may have otherwise; ``lr`` is a schedule's business."""
 logger = logging.getLogger(__name__)
 
 
 class TrainingCheckpoint:
     """Save a run at the end of each epoch, and continue it.
 
-    Writes ``checkpoint.pt`` (everything that a run is: weights, optimiser, schedule, t of the log-barrier, best metric,
-    random states) and ``model.pt`` (the weights of the last epoch alone), each to a temporary file that then takes the
-    place of the former one; ``model_best.pt`` whenever the evaluator's key metric is at its best. Process 0 writes.
+    Writes ``model_best.pt`` whenever the evaluator's key metric is at its best, ``model.pt`` (the weights of the last
+    epoch) and at last ``checkpoint.pt`` (everything that a run is: weights, optimiser, schedule, t of the log-barrier,
+    best metric, random states), each to a temporary file that then takes the place of the former one. Saving comes
+    after all other handlers of the epoch's end, so that a run that is killed at any moment has nothing of an epoch that
+    its checkpoint lacks: the interrupted epoch is done again. Process 0 writes.
 
     Args:
         output_dir: the run's folder.
         objects: name -> anything with ``state_dict`` and ``load_state_dict``; must have "network".
         evaluator: whose best metric belongs to the run.
-        resume: continue ``checkpoint.pt`` of the folder.
+        resume: continue ``checkpoint.pt`` of the folder; without one the run starts from the beginning.
         interval: epochs between two checkpoints; the last epoch is always saved.
+        weights: the network whose weights ``model.pt`` and ``model_best.pt`` hold; None = that of ``objects``.
+        settings: what a resumed run must share with the one that it continues (mode, seed, patients ...); anything
+            that JSON can hold.
 
     Raises:
-        FileNotFoundError: ``resume`` without a checkpoint.
-        ValueError: a checkpoint of another kind or network; an interrupted run in the folder that is not resumed.
+        ValueError: a folder that cannot be written; a checkpoint that cannot be read or is none of this package, of
+            another network or of other settings; an interrupted run in the folder that is not resumed.
+        OSError: a file that cannot be written; the former one is whole.
     """
 
     def __init__(
@@ -44,12 +62,16 @@ class TrainingCheckpoint:
         evaluator: Engine | None = None,
         resume: bool = False,
         interval: int = 1,
+        weights: nn.Module | None = None,
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
         self.folder = Path(output_dir)
         self.objects = dict(objects)
         self.evaluator: Any = evaluator
         self.resume = resume
         self.interval = max(1, interval)
+        self.weights = self.objects["network"] if weights is None else weights
+        self.settings = json.loads(json.dumps(dict(settings or {}), default=str))
 
     @property
     def path(self) -> Path:
@@ -59,13 +81,20 @@ class TrainingCheckpoint:
     def attach(self, engine: Engine) -> None:
         """Load when ``engine`` starts, save when its epochs end."""
         engine.add_event_handler(Events.STARTED, self.start)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
 
     def start(self, engine: Engine) -> None:
         """Continue the run in the folder, or make sure that none is lost."""
-        if self.resume:
-            self._load(engine)
-            return
+        if engine.state.epoch == 0:  # else the engine goes on by itself, as in rounds of federated learning
+            check_writable(self.folder)
+            done = self._load(engine) if self.resume and self.path.is_file() else 0
+            _check_agreement(done, self.path)
+            if not done and _rank() == 0:
+                self._begin()
+        if not engine.has_event_handler(self.save, Events.EPOCH_COMPLETED):
+            engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)  # now: after everybody else's
+
+    def _begin(self) -> None:
+        """Make room for a run from its beginning."""
         if self.path.is_file():
             state = read_checkpoint(self.path)
             if state["epoch"] < state["max_epochs"]:
@@ -73,34 +102,41 @@ class TrainingCheckpoint:
                     f"{self.folder} holds a run that stopped after epoch {state['epoch']} of {state['max_epochs']}: "
                     "continue it with --resume true, choose another --output_dir, or remove the folder."
                 )
-        if _rank() == 0:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / "model_best.pt").unlink(missing_ok=True)  # of a finished run that this one replaces
+        elif self.resume:
+            logger.warning("there is no checkpoint %s to continue: training starts from the beginning.", self.path)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for path in (self.folder / "model_best.pt", self.path):  # of a finished run that this one replaces
+            path.unlink(missing_ok=True)
 
     def save(self, engine: Engine) -> None:
-        """Write the files of the epoch that ended."""
+        """Write the files of the epoch that ended; every process has to call it."""
         state: Any = engine.state
-        if _rank():
-            return
-        if self.evaluator is not None and self.evaluator.state.best_metric_epoch == state.epoch:
+        if _rank() == 0 and self.evaluator is not None and self.evaluator.state.best_metric_epoch == state.epoch:
             save_atomically(self._weights(), self.folder / "model_best.pt")
         if state.epoch < state.max_epochs and state.epoch % self.interval:
             return
+        states = _gather(random_state(getattr(state, "device", None)))
+        if _rank():
+            return
+        scaler = getattr(engine, "scaler", None)
         content: dict[str, Any] = {
             "format": FORMAT,
             "epoch": state.epoch,
             "iteration": state.iteration,
             "max_epochs": state.max_epochs,
+            "settings": self.settings,
+            "kinds": {name: type(value).__name__ for name, value in self.objects.items()},
             "objects": {name: value.state_dict() for name, value in self.objects.items()},
-            "random": _random_state(),
+            "random": states,
             "best": self._best(),
+            "scaler": None if scaler is None else scaler.state_dict(),
         }
-        save_atomically(content, self.path)
         save_atomically(self._weights(), self.folder / "model.pt")
+        save_atomically(content, self.path)
 
     def _weights(self) -> dict[str, Any]:
         """The network's weights on the CPU, so that a machine without a GPU reads them."""
-        state = self.objects["network"].state_dict()
+        state = self.weights.state_dict()
         return {name: value.cpu() if isinstance(value, Tensor) else value for name, value in state.items()}
 
     def _best(self) -> dict[str, float]:
@@ -109,23 +145,66 @@ class TrainingCheckpoint:
         state = self.evaluator.state
         return {"metric": float(state.best_metric), "epoch": int(state.best_metric_epoch)}
 
-    def _load(self, engine: Engine) -> None:
+    def _load(self, engine: Engine) -> int:
+        """Set everything to the state of the checkpoint and give its epoch."""
         content = read_checkpoint(self.path)
+        self._check(content)
+        state: Any = engine.state
+        rates = {id(v): [g["lr"] for g in v.param_groups] for v in self.objects.values() if isinstance(v, Optimizer)}
         for name, value in self.objects.items():
-            if name not in content["objects"]:
-                raise ValueError(f"{self.path} has no '{name}': it is a checkpoint of another configuration.")
+            saved = content["objects"][name]
+            if content["max_epochs"] != state.max_epochs and _is_schedule(value) and id(value.optimizer) in rates:
+                _replay(value, rates[id(value.optimizer)], saved["last_epoch"])
+                continue
             try:
-                value.load_state_dict(content["objects"][name])
+                value.load_state_dict(saved)
             except (RuntimeError, ValueError, KeyError) as error:
                 reason = " ".join(str(error).split())[:300]
-                raise ValueError(f"{self.path} does not fit the '{name}' of this configuration: {reason}") from error
+                raise ValueError(self._misfit(name, reason)) from error
         if self.evaluator is not None and content["best"]:
             self.evaluator.state.best_metric = content["best"]["metric"]
             self.evaluator.state.best_metric_epoch = content["best"]["epoch"]
-        engine.state.epoch = content["epoch"]
-        engine.state.iteration = content["epoch"] * (engine.state.epoch_length or 0)
-        _set_random_state(content["random"])
-        self._tell_length(content, engine.state.max_epochs or 0)
+        scaler = getattr(engine, "scaler", None)
+        if scaler is not None and content["scaler"]:
+            scaler.load_state_dict(content["scaler"])
+        state.epoch = content["epoch"]
+        state.iteration = content["epoch"] * (state.epoch_length or 0)
+        set_random_state(content["random"][_rank() % len(content["random"])], getattr(state, "device", None))
+        self._tell_length(content, state.max_epochs or 0)
+        return int(content["epoch"])
+
+    def _check(self, content: Mapping[str, Any]) -> None:
+        """Refuse the checkpoint of another run before anything is changed."""
+        theirs, here = content["settings"], self.settings
+        differing = [name for name in dict.fromkeys([*here, *theirs]) if theirs.get(name) != here.get(name)]
+        if differing:
+            each = [
+                f"{name} is {_short(theirs.get(name))} there and {_short(here.get(name))} here" for name in differing
+            ]
+            raise ValueError(
+                f"{self.path} is the checkpoint of a run with other settings: {'; '.join(each)}. Resume with the "
+                "command that started it and --resume true, or choose another --output_dir."
+            )
+        for name in dict.fromkeys([*self.objects, *content["objects"]]):
+            if name not in content["objects"]:
+                raise ValueError(self._misfit(name, "there is none in the file"))
+            if name not in self.objects:
+                raise ValueError(self._misfit(name, "there is none here"))
+            value, saved = self.objects[name], content["objects"][name]
+            kinds = content["kinds"].get(name), type(value).__name__
+            reason = f"it is a {kinds[0]} in the file and a {kinds[1]} here" if kinds[0] != kinds[1] else None
+            if reason is None and isinstance(value, nn.Module):
+                reason = misfit(saved, value)
+            elif reason is None and isinstance(value, Optimizer):
+                reason = _other_options(saved, value)
+            if reason:
+                raise ValueError(self._misfit(name, reason))
+
+    def _misfit(self, name: str, reason: str) -> str:
+        return (
+            f"{self.path} does not fit the '{name}' of this configuration: {reason}. Resume with the files and "
+            "overrides that started the run and --resume true, or choose another --output_dir."
+        )
 
     def _tell_length(self, content: Mapping[str, Any], max_epochs: int) -> None:
         done, planned = content["epoch"], content["max_epochs"]
@@ -148,45 +227,100 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         FileNotFoundError: no such file.
         ValueError: an unreadable file or not a training checkpoint of this package.
     """
+    advice = "choose another --output_dir, or remove the file to start from the beginning"
     if not path.is_file():
-        raise FileNotFoundError(f"there is no checkpoint {path} to resume; start without --resume.")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise FileNotFoundError(f"there is no checkpoint {path}.")
+    content = read_file(path, advice)
+    if not isinstance(content, dict) or not {"format", "epoch", "objects"} <= set(content):
+        raise ValueError(f"{path} is no training checkpoint of this package: it holds {contents(content)}; {advice}.")
+    if content["format"] != FORMAT:
+        kind = "an older" if isinstance(content["format"], int) and content["format"] < FORMAT else "a newer or unknown"
         raise ValueError(
-            f"cannot read the checkpoint {path} ({reason}); choose another --output_dir, or remove the file."
-        ) from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise ValueError(f"{path} is not a training checkpoint of this package (format {FORMAT}).")
+            f"{path} was written by {kind} version of this package (format {content['format']}, here {FORMAT}) and "
+            f"cannot be continued; {advice}, or install that version. model.pt beside it can be evaluated all the same."
+        )
+    lacking = [key for key in KEYS if key not in content]
+    if lacking:
+        raise ValueError(f"{path} is no whole training checkpoint: it lacks {lacking}; {advice}.")
     return content
 
 
 def save_atomically(content: Any, path: Path) -> None:
-    """Write to a temporary file beside ``path``, then put it in its place: a failure leaves the former file whole."""
-    temporary = path.with_name(f".{path.name}.part")
+    """Write with ``torch.save`` to a temporary file, then put it in its place: a failure leaves the former file whole.
+
+    Raises:
+        OSError: nothing could be written; names the file.
+    """
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        torch.save(content, file)
+
+
+def check_writable(folder: Path) -> None:
+    """Make sure that files can be written to ``folder`` (or to the nearest one above it that is there).
+
+    Raises:
+        ValueError: they cannot.
+    """
+    if _rank():
+        return
+    there = next((place for place in (folder, *folder.absolute().parents) if place.exists()), folder)
     try:
-        with temporary.open("wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        what = "" if there == folder else f": {there}"
+        raise ValueError(
+            f"cannot write to the output folder {folder} ({error.strerror}{what}): choose another --output_dir."
+        ) from error
 
 
-def _random_state() -> dict[str, Any]:
-    state: dict[str, Any] = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        state["cuda"] = torch.cuda.get_rng_state_all()
-    return state
+def _is_schedule(value: Any) -> bool:
+    """Whether it is a function of the number of its steps."""
+    return isinstance(value, LRScheduler) and not isinstance(value, ReduceLROnPlateau)
 
 
-def _set_random_state(state: Mapping[str, Any]) -> None:
-    torch.set_rng_state(state["cpu"])
-    if "cuda" in state and torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(state["cuda"])
+def _replay(scheduler: LRScheduler, rates: list[float], steps: int) -> None:
+    """Put a schedule of another length where it is after so many steps."""
+    for group, rate in zip(scheduler.optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the optimizer makes no steps here
+        for _ in range(steps):
+            scheduler.step()
+
+
+def _other_options(saved: Mapping[str, Any], optimizer: Optimizer) -> str | None:
+    """Options in which a saved optimizer differs, which loading would set back without a word."""
+    for theirs, here in zip(saved["param_groups"], optimizer.param_groups, strict=False):
+        for name in here:
+            if name in theirs and name not in FREE_OPTIONS and theirs[name] != here[name]:
+                rate = " (the learning rate)" if name == "initial_lr" else ""
+                return f"{name}{rate} is {theirs[name]} in the file and {here[name]} here"
+    return None
+
+
+def _check_agreement(epoch: int, path: Path) -> None:
+    """All processes continue after the same epoch."""
+    epochs = _gather(epoch)
+    if len(set(epochs)) > 1:
+        raise ValueError(
+            f"the processes do not see the same {path}: they would continue after epochs {epochs}. Put --output_dir on "
+            "a file system that all machines share."
+        )
+
+
+def _gather(value: Any) -> list[Any]:
+    """The value of each process, by rank."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return [value]
+    values: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(values, value)
+    return values
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:97]}..."
 
 
 def _rank() -> int:

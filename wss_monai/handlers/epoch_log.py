@@ -6,6 +6,7 @@ from __future__ import annotations
 import csv
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from wss_monai.data.whole_file import replacing
 from wss_monai.losses import WeightedSumLoss
 
 NOT_SHOWN = ("iteration", "lr")
@@ -37,6 +39,7 @@ class EpochLog:
         optimizer: whose learning rate is logged.
         evaluator: whose metrics of the epoch are logged.
         tensorboard: write ``tensorboard/`` too.
+        also: objects with ``logged`` (name -> scalar tensor of the iteration), whose means are logged too.
     """
 
     def __init__(
@@ -46,12 +49,14 @@ class EpochLog:
         optimizer: torch.optim.Optimizer,
         evaluator: Engine | None = None,
         tensorboard: bool = True,
+        also: Sequence[Any] = (),
     ) -> None:
         self.folder = Path(output_dir)
         self.loss = loss
         self.optimizer = optimizer
         self.evaluator = evaluator
         self.tensorboard = tensorboard
+        self.also = list(also)
         self.writer: SummaryWriter | None = None
         self.rows: list[dict[str, Any]] = []
         self.sums: dict[str, Tensor] = {}
@@ -85,6 +90,7 @@ class EpochLog:
         values: dict[str, Tensor] = {"loss": output["loss"]}
         values |= {f"loss_{name}": value for name, value in self.loss.parts.items()}
         values |= {f"violation_{name}": value for name, value in self.loss.violations.items()}
+        values |= {name: value for source in self.also for name, value in source.logged.items()}
         for name, value in values.items():
             value = value.detach()
             self.sums[name] = self.sums[name] + value if name in self.sums else value.clone()
@@ -124,12 +130,10 @@ class EpochLog:
 
     def _save(self) -> None:
         columns = list(dict.fromkeys(name for row in self.rows for name in row))
-        temporary = self.folder / ".metrics.csv"
-        with temporary.open("w", newline="") as file:
+        with replacing(self.folder / "metrics.csv") as temporary, temporary.open("w", newline="") as file:
             writer = csv.DictWriter(file, columns, restval="")
             writer.writeheader()
             writer.writerows(self.rows)
-        os.replace(temporary, self.folder / "metrics.csv")
 
     def _line(self, row: dict[str, Any], max_epochs: int) -> str:
         """The row as text, under the names of its columns wherever they are new or 20 epochs old."""

@@ -16,6 +16,8 @@ import torch.distributed as dist
 from ignite.engine import Engine, Events
 from torch import nn
 
+from wss_monai.data.whole_file import replacing
+
 PACKAGES = ("wss_monai", "monai", "torch", "pytorch-ignite", "numpy")
 
 
@@ -67,4 +69,5 @@ class RunRecord:
             "versions": {name: version(name) for name in PACKAGES},
             "patients": self.patients,
         }
-        (self.folder / "run.json").write_text(json.dumps(record, indent=2, allow_nan=False) + "\n")
+        with replacing(self.folder / "run.json") as temporary:
+            temporary.write_text(json.dumps(record, indent=2, allow_nan=False) + "\n")

@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
+from wss_monai.data.whole_file import replacing
 from wss_monai.functional import UNLABELLED
 
 GAP, LINE = 10, 20
@@ -135,7 +136,8 @@ class Snapshots:
         folder.mkdir(parents=True, exist_ok=True)
         sheet = _sheet({f"{name}, epoch {epoch}": panel for name, panel in self.panels.items()})
         small = sheet.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)  # keeps the class colours
-        small.save(folder / f"epoch_{epoch:04d}.png", optimize=True)
+        with replacing(folder / f"epoch_{epoch:04d}.png") as temporary:
+            small.save(temporary, optimize=True)
         if self.writer is None:
             self.writer = SummaryWriter(str(self.folder / "tensorboard" / "snapshots"), purge_step=epoch)
         for name, panel in self.panels.items():

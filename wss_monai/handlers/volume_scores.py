@@ -17,6 +17,7 @@ from ignite.engine import Engine, Events
 from monai.data import MetaTensor
 from torch import Tensor
 
+from wss_monai.data.whole_file import replacing
 from wss_monai.functional import UNLABELLED
 from wss_monai.metrics import constraint_rows, summarize_constraints, summarize_volumes, volume_metrics
 from wss_monai.metrics.measure import measure_prediction
@@ -94,7 +95,8 @@ class VolumeScores:
             self.constraints += self._constraints(made, measure, bounds, units, spacing, about)
         path = self.folder / "evaluation" / "predictions" / f"{name}.nii.gz"
         affine = prediction.affine if isinstance(prediction, MetaTensor) else np.eye(4)
-        nib.save(nib.Nifti1Image(hard, np.asarray(affine, dtype=np.float64)), path)
+        with replacing(path) as temporary:
+            nib.save(nib.Nifti1Image(hard, np.asarray(affine, dtype=np.float64)), temporary)
         record = {**about, "prediction": str(path.relative_to(self.folder)), "slice_axis": self.slice_axis}
         record |= {key: case.get(key) for key in PATHS}
         record |= {key: case.get(key) for key in ("label_values", "weak_values")}
@@ -147,16 +149,15 @@ def _plain(tensor: Tensor) -> Tensor:
 
 def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    with path.open("w", newline="") as file:
+    with replacing(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.DictWriter(file, columns, restval="")
         writer.writeheader()
         writer.writerows(rows)
 
 
 def _write_json(path: Path, content: Any) -> None:
-    temporary = path.with_name(f".{path.name}")
-    temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 def _table(summary: Mapping[str, Any], class_names: Sequence[str]) -> str:

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files that are whole or not there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a temporary name beside ``path`` to write to, which takes ``path``'s place when the block ends well.
+
+    A process that is killed and a disk that fills leave the former file as it was. The temporary name starts with
+    ``.part-`` and ends as ``path`` does, so that writers that go by the ending find theirs.
+
+    Raises:
+        OSError: nothing could be written; names ``path``.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".part-{path.name}")
+    try:
+        yield temporary
+        with temporary.open("r+b") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        _remove(temporary)
+        kept = "; the former file is whole" if path.is_file() else ""
+        raise OSError(
+            error.errno,
+            f"cannot write ({error.strerror or error}{kept}): make room, or choose another folder",
+            str(path),
+        ) from error
+    except BaseException:
+        _remove(temporary)
+        raise
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:  # the folder itself is gone or no folder: the first error says more
+        return
