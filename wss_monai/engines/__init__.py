@@ -4,5 +4,6 @@
 from wss_monai.engines.choose import choose, resolve
 from wss_monai.engines.overrides import check_overrides
 from wss_monai.engines.prepare_batch import PrepareTargets
+from wss_monai.engines.pseudo_labels import PreparePseudoLabels, refused_by_bounds
 
-__all__ = ["PrepareTargets", "check_overrides", "choose", "resolve"]
+__all__ = ["PreparePseudoLabels", "PrepareTargets", "check_overrides", "choose", "refused_by_bounds", "resolve"]

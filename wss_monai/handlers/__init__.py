@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ignite handlers that MONAI lacks."""
 
+from wss_monai.handlers.averaged_network import AveragedNetwork, UpdateAverage
 from wss_monai.handlers.barrier_schedule import BarrierSchedule
 from wss_monai.handlers.checkpoint import TrainingCheckpoint
 from wss_monai.handlers.epoch_log import EpochLog
@@ -9,14 +10,18 @@ from wss_monai.handlers.set_epoch import SetEpoch
 from wss_monai.handlers.snapshots import Snapshots
 from wss_monai.handlers.validation_score import ValidationScore
 from wss_monai.handlers.volume_scores import VolumeScores
+from wss_monai.handlers.weight_ramp import WeightRamp
 
 __all__ = [
+    "AveragedNetwork",
     "BarrierSchedule",
     "EpochLog",
     "RunRecord",
     "SetEpoch",
     "Snapshots",
     "TrainingCheckpoint",
+    "UpdateAverage",
     "ValidationScore",
     "VolumeScores",
+    "WeightRamp",
 ]
