@@ -189,7 +189,7 @@ class TestRefusals:
             other[2, 2] = 7.5
         case["label"] = write("elsewhere.nii.gz", array_of(case["label"]), other)
         match = (
-            r"(?s)case 'p1_ED': the affine of .*elsewhere.nii.gz differs from .*image.nii.gz.*save it on the image's"
+            r"(?s)case 'p1_ED': label .*elsewhere.nii.gz has another affine than .*image.nii.gz.*save it on the image's"
         )
         self.refused(case, ValueError, match)
 

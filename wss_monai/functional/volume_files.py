@@ -17,12 +17,26 @@ from monai.data.image_reader import ImageReader
 from monai.transforms import LoadImage
 from monai.utils import MetaKeys, SpaceKeys, ensure_tuple
 
-__all__ = ["SUFFIXES", "SimpleITKReader", "quiet_itk", "read_image", "read_volume", "reason_of", "without_suffix"]
+__all__ = [
+    "SUFFIXES",
+    "SimpleITKReader",
+    "UnreadableVolume",
+    "affine_of",
+    "quiet_itk",
+    "read_image",
+    "read_volume",
+    "reason_of",
+    "without_suffix",
+]
 
 ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd", ".dcm")
 SUFFIXES = (".nii.gz", ".nii", ".seg.nrrd", *ITK_SUFFIXES)
 """Endings of the volume files that are read; a folder is a DICOM series."""
 POSITION, ORIENTATION, DESCRIPTION = "0020|0032", "0020|0037", "0008|103e"
+
+
+class UnreadableVolume(ValueError):
+    """A file that is no volume; one line that begins with its path and says why."""
 
 
 def read_volume(path: str | PathLike[str]) -> MetaTensor:
@@ -38,25 +52,27 @@ def read_volume(path: str | PathLike[str]) -> MetaTensor:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it cannot be read (truncated, empty, another format), has not 2 or 3 axes, or has no usable
-            geometry; one line that names the file and the reason.
+        UnreadableVolume: it cannot be read (truncated, empty, another format), has not 2 or 3 axes, or has no usable
+            geometry.
     """
     if not Path(path).exists():
         raise FileNotFoundError(f"{fspath(path)} does not exist")
     try:
         volume = _loader()(path)
     except Exception as error:  # readers of broken files fail in every way there is
-        raise ValueError(f"{fspath(path)}: {reason_of(error)}") from error
+        raise UnreadableVolume(f"{fspath(path)}: {reason_of(error)}") from error
     while volume.dim() > 3 and volume.shape[-1] == 1:
         volume = volume[..., 0]
     if volume.dim() not in (2, 3) or 0 in volume.shape:
-        raise ValueError(
+        raise UnreadableVolume(
             f"{fspath(path)}: shape {tuple(volume.shape)}, expected 2 or 3 non-empty axes; split a 4D file into one "
             "3D file a frame or modality"
         )
     affine = np.asarray(volume.affine)
     if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine)) < 1e-12:
-        raise ValueError(f"{fspath(path)}: its affine cannot be inverted, so that no voxel has a place: {_row(affine)}")
+        raise UnreadableVolume(
+            f"{fspath(path)}: its affine cannot be inverted, so that no voxel has a place: {_row(affine)}"
+        )
     return volume
 
 

@@ -3,20 +3,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
 from wss_monai.functional import UNLABELLED
-from wss_monai.functional.volume_files import read_volume
+from wss_monai.functional.label_files import check_grid, read_label
+from wss_monai.functional.volume_files import UnreadableVolume, read_volume
 
-MAPS = {"label": "label_values", "weak_label": "weak_values"}
+MAPS = {
+    "label": ("label_values", "label_segments", 0),
+    "weak_label": ("weak_values", "weak_segments", UNLABELLED),
+}
+"""Entries of a case that say what the values and segments of a map mean, and what is not drawn in a segmentation."""
+SPENT = {entry for entries in MAPS.values() for entry in entries[:2]}
 
 
 class LoadCased(MapTransform):
@@ -40,7 +46,7 @@ class LoadCased(MapTransform):
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return a copy of the case with tensors in the place of paths."""
-        case = {key: value for key, value in data.items() if key not in MAPS.values()}
+        case = {key: value for key, value in data.items() if key not in SPENT}
         name = str(data.get("case") or data.get("image"))
         image = self._image(name, data["image"])
         case["image"] = image
@@ -62,67 +68,39 @@ class LoadCased(MapTransform):
         return {key: "" if value is None else value for key, value in case.items()}
 
     def _image(self, name: str, source: str | Sequence[str]) -> MetaTensor:
-        paths = [source] if isinstance(source, (str, Path)) else list(source)
-        channels = [self._read(name, "image", path) for path in paths]
-        for path, channel in zip(paths, channels, strict=True):
-            _same_grid(name, path, channel, paths[0], channels[0])
+        paths = _paths(source)
+        channels: list[MetaTensor] = []
+        for path in paths:
+            with _named(name, "image", path):
+                channel: Any = read_volume(path)[None]
+                check_grid(path, channel, paths[0], channels[0] if channels else channel)
             if not bool(torch.isfinite(channel).all()):
                 raise ValueError(f"case '{name}': {path} holds intensities that are not finite (NaN or infinite).")
+            channels.append(channel)
         return MetaTensor(torch.cat([c.as_tensor() for c in channels]), meta=channels[0].meta)
 
     def _map(self, name: str, key: str, data: Mapping[Hashable, Any], image: MetaTensor) -> MetaTensor:
-        path = data[key]
-        index = self._read(name, key, path)
-        source = data["image"]
-        _same_grid(name, path, index, source if isinstance(source, (str, Path)) else next(iter(source)), image)
-        values = data.get(MAPS[key])
-        return _to_class_indices(name, key, path, index, values)
-
-    def _read(self, name: str, key: str, path: str | Path) -> Any:
-        try:
-            volume: Any = read_volume(path).unsqueeze(0)
-        except FileNotFoundError:
-            raise FileNotFoundError(
-                f"case '{name}': {key} {path} does not exist; mend its path in dataset.json."
-            ) from None
-        except ValueError as error:
-            raise ValueError(f"case '{name}': cannot read {key} {error}.") from error
-        return volume
+        values, segments, undrawn = MAPS[key]
+        with _named(name, key, data[key]):
+            first = _paths(data["image"])[0]
+            return read_label(data[key], image, data.get(values), data.get(segments), undrawn, first)
 
 
-def _same_grid(name: str, path: Any, volume: MetaTensor, image_path: Any, image: MetaTensor) -> None:
-    """Refuse a pair of files that do not share shape and affine."""
-    if volume.shape[1:] != image.shape[1:]:
-        raise ValueError(
-            f"case '{name}': {path} has shape {tuple(volume.shape[1:])}, but {image_path} has {tuple(image.shape[1:])};"
-            " resample one onto the other."
-        )
-    if not np.allclose(np.asarray(volume.affine), np.asarray(image.affine), rtol=1e-3, atol=1e-2):
-        raise ValueError(
-            f"case '{name}': the affine of {path} differs from that of {image_path}:\n{np.asarray(volume.affine)}\n"
-            f"{np.asarray(image.affine)}\nThe mask would lie in the wrong place; save it on the image's grid."
-        )
+def _paths(source: str | Path | Sequence[str]) -> list[Any]:
+    return [source] if isinstance(source, (str, Path)) else list(source)
 
 
-def _to_class_indices(
-    name: str, key: str, path: Any, volume: MetaTensor, values: Mapping[Any, int] | None
-) -> MetaTensor:
-    """Map file values to class indices as uint8."""
-    array = np.asarray(volume)
-    if not np.array_equal(np.rint(array), array) or not np.isfinite(array).all():
-        raise ValueError(f"case '{name}': {key} {path} holds values that are not whole numbers.")
-    rounded = array.astype(np.int64)
-    seen = np.unique(rounded)
-    table = {int(v): int(v) for v in seen} if values is None else {int(v): int(i) for v, i in values.items()}
-    unknown = [int(v) for v in seen if int(v) not in table or not 0 <= table[int(v)] <= 255]
-    if unknown:
-        raise ValueError(
-            f"case '{name}': {key} {path} holds the values {unknown}, which dataset.json does not name; it names "
-            f"{sorted(table)} ('labels' for masks, 'weak_label.values' for weak labels)."
-        )
-    keys = np.array(sorted(table))
-    indices = np.array([table[int(k)] for k in keys], dtype=np.uint8)
-    return MetaTensor(torch.from_numpy(indices[np.searchsorted(keys, rounded)]), meta=volume.meta)
+@contextmanager
+def _named(name: str, key: str, path: Any) -> Iterator[None]:
+    """Say in errors which case and which of its files is meant."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise FileNotFoundError(f"case '{name}': {key} {path} does not exist; mend its path in dataset.json.") from None
+    except UnreadableVolume as error:
+        raise ValueError(f"case '{name}': cannot read {key} {error}.") from error
+    except ValueError as error:
+        raise ValueError(f"case '{name}': {key} {error}") from error
 
 
 LoadCaseD = LoadCaseDict = LoadCased
