@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["SplitFile", "kfold", "read_split_file", "split_patients", "stratified"]
+__all__ = ["SplitFile", "find_split_file", "kfold", "read_split_file", "split_patients", "stratified"]
 
 Groups = Mapping[str, "str | None"]
 
@@ -161,6 +161,18 @@ def fold_name(fold: int | str | None, names: Sequence[str], where: str) -> str:
     if isinstance(fold, str) and fold in names:
         return fold
     raise ValueError(f"no fold {fold!r} in the {where}; it has {list(names)} (or 0 to {len(names) - 1})")
+
+
+def find_split_file(split: str | os.PathLike[str], root: Path) -> Path:
+    """Find a split file, named relative to the current folder or to the data set's folder `root`.
+
+    Raises:
+        FileNotFoundError: it is in neither.
+    """
+    for path in (Path(split), root / split):
+        if path.is_file():
+            return path
+    raise FileNotFoundError(f"no split file '{split}', neither in the current folder nor in '{root}'")
 
 
 def read_split_file(path: str | os.PathLike[str]) -> SplitFile:
