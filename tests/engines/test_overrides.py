@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import re
 import sys
 
 import pytest
@@ -9,7 +8,6 @@ from monai.bundle import ConfigWorkflow, create_workflow
 from tiny import CONFIGS, ROOT
 
 from wss_monai.engines import check_overrides
-from wss_monai.engines.overrides import show_root_cause
 
 TRAIN = ("train.yaml",)
 EVALUATE = ("train.yaml", "evaluate.yaml")
@@ -152,21 +150,3 @@ def test_properties_set_from_python_are_accepted():
 
 def test_outside_of_a_workflow_there_is_nothing_to_check():
     assert check_overrides(str(CONFIGS)) is None
-
-
-def test_first_cause_is_the_last_line(monkeypatch, capsys):
-    calls = []
-    monkeypatch.setattr(sys, "excepthook", lambda *_: calls.append(1))
-    show_root_cause()
-    show_root_cause()
-    try:
-        try:
-            raise ValueError("the cause")
-        except ValueError as cause:
-            raise RuntimeError("wrapped") from cause
-    except RuntimeError as error:
-        sys.excepthook(type(error), error, error.__traceback__)
-    assert calls == [1]
-    assert re.fullmatch(r"\s*Error: the cause\n", capsys.readouterr().err)
-    sys.excepthook(KeyError, KeyError("plain"), None)
-    assert capsys.readouterr().err == ""

@@ -20,6 +20,9 @@ class Store(Protocol):
 
     def __len__(self) -> int: ...
 
+    def by_case(self, key: str) -> Iterator[tuple[str, Tensor]]:
+        """Name and entries (n, ...) of each case."""
+
     def batch(self, indices: Sequence[int], seed: int) -> dict[str, Tensor]:
         """Plain tensors of the chosen samples."""
 
@@ -99,6 +102,12 @@ class BatchLoader:
         """The store, made when first asked for."""
         if callable(self._store):
             self._store = self._store()
+        if self._store.volume_terms and self.volume_sampler is None:
+            raise ValueError(
+                f"the bounds of {sorted(self._store.volume_terms)} are about whole volumes, but a batch of shuffled "
+                "slices does not hold one: set volume_sampler to a wss_monai.data.VolumeBatchSampler (the overlay "
+                "volume_bounds.yaml does)."
+            )
         return self._store
 
     def set_epoch(self, epoch: int) -> None:
@@ -111,11 +120,6 @@ class BatchLoader:
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         store = self.store
         terms = sorted(store.volume_terms)
-        if terms and self.volume_sampler is None:
-            raise ValueError(
-                f"the bounds of {terms} are about whole volumes, but a batch of shuffled slices does not hold one: set "
-                "volume_sampler to a wss_monai.data.VolumeBatchSampler (the overlay volume_bounds.yaml does)."
-            )
         rank, ranks = self._ranks()
         for iteration, (indices, weights) in enumerate(self._batches()[rank::ranks]):
             seed = _seed(self.seed, self.epoch, iteration, rank)

@@ -7,14 +7,21 @@ import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from wss_monai.data.leak_guard import check_no_leak
 from wss_monai.data.schema import BACKGROUND, Dataset, class_names_of, read_dataset
-from wss_monai.data.splits import SplitFile, fold_name, kfold, patient_count, read_split_file, stratified
+from wss_monai.data.splits import (
+    SplitFile,
+    find_split_file,
+    fold_name,
+    kfold,
+    patient_count,
+    read_split_file,
+    stratified,
+)
 from wss_monai.functional import UNLABELLED
 
 __all__ = ["CASE_KEYS", "DataSplit", "draw_dense", "load_cases"]
@@ -94,18 +101,25 @@ def load_cases(
         ValueError: names, tags, split or patients do not fit; or a patient is on two sides.
     """
     dataset = read_dataset(dataset_dir)
+    if not dataset.training and not dataset.test:
+        raise ValueError(f"{dataset.path} lists no case: fill its 'training' list, one entry a volume")
     names = _class_names(class_names, dataset)
+    if len(names) < 2:
+        raise ValueError(f"{dataset.path}: '{BACKGROUND}' alone cannot be segmented; name another class in 'labels'")
     groups = _groups(dataset)
     wanted = _wanted(patients, groups, dataset)
-    file = None if split is None else read_split_file(_find_split(split, dataset))
+    file = None if split is None else read_split_file(find_split_file(split, dataset.root))
     if file is None:
         parts, fold_lists, chosen = _default_parts(dataset, groups, wanted, fold, folds, seed)
     else:
         parts, fold_lists, chosen = _file_parts(file, dataset, groups, wanted, fold)
-    if "validation" not in parts:
+    if "validation" not in parts and parts["training"]:
         parts = _take_validation(parts, validation, fold_lists, chosen, groups, seed)
     if not parts["training"]:
-        raise ValueError(f"no patient of '{dataset.path}' is left for training; parts: {_counts(parts)}")
+        raise ValueError(
+            f"no patient of '{dataset.path}' is left for training; parts: {_counts(parts)}. List cases under "
+            "'training' in dataset.json, or choose another split, fold or validation"
+        )
     used = {patient for ids in parts.values() for patient in ids}
     if left := sorted(set(groups) - used):
         logger.info("left out %d patients of %s that the split does not use: %s", len(left), dataset.path, left)
@@ -192,13 +206,6 @@ def _refuse_unknown(ids: Iterable[str], groups: Mapping[str, Any], where: str, d
             f"{where} names {unknown}, who are not in {dataset.path} (it has e.g. {sorted(groups)[:3]}); "
             "use the names of its 'patient' entries"
         )
-
-
-def _find_split(split: str | os.PathLike[str], dataset: Dataset) -> Path:
-    for path in (Path(split), dataset.root / split):
-        if path.is_file():
-            return path
-    raise FileNotFoundError(f"no split file '{split}', neither in the current folder nor in '{dataset.root}'")
 
 
 def _default_parts(

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -87,6 +87,11 @@ class SliceStore:
     def __len__(self) -> int:
         return len(self.volume)
 
+    def by_case(self, key: str) -> Iterator[tuple[str, Tensor]]:
+        """Name and entries (S, ...) of each case."""
+        for number, name in enumerate(self.cases):
+            yield name, self.tensors[key][self.volume == number]
+
     def batch(self, indices: Sequence[int], seed: int) -> dict[str, Tensor]:
         """Plain tensors of the chosen slices: image (B, C, H, W), maps (B, 1, H, W), bounds (B, K, M, 2), ..."""
         index = torch.as_tensor(indices)
@@ -132,6 +137,11 @@ class PatchStore:
 
     def __len__(self) -> int:
         return len(self.volume)
+
+    def by_case(self, key: str) -> Iterator[tuple[str, Tensor]]:
+        """Name and entry (1, ...) of each case."""
+        for name, volume in zip(self.cases, self.volumes, strict=True):
+            yield name, volume[key].unsqueeze(0)
 
     def _prepare(self, name: str, case: Mapping[str, Any]) -> dict[str, Tensor]:
         image = _plain(case["image"])

@@ -12,7 +12,6 @@ from __future__ import annotations
 import difflib
 import inspect
 import re
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -20,6 +19,8 @@ from typing import Any, cast
 from monai.bundle import ComponentLocator, ConfigComponent, ConfigParser, ConfigWorkflow
 from monai.bundle.properties import TrainProperties
 from monai.utils import BundlePropertyConfig, optional_import
+
+from wss_monai.engines.user_errors import show_user_errors
 
 BASE = "train"
 """Stem of the file that overlays change; only its ids may stand unused."""
@@ -39,7 +40,7 @@ def check_overrides(folder: str, also: Sequence[str] = ()) -> None:
         ValueError: an id that no file of the bundle defines and that nothing uses, or an argument that a component does
             not take; names the nearest one.
     """
-    show_root_cause()
+    show_user_errors()
     parser, overlays, run_ids = _running()
     if parser is None or not isinstance(parser.config, Mapping):
         return
@@ -54,24 +55,6 @@ def check_overrides(folder: str, also: Sequence[str] = ()) -> None:
         if idle and not _as_in_file(value, known[key]):
             raise ValueError(f"setting '--{key}' has no effect here: it belongs to another configuration file.")
     _check(parser.config, known, (), used | set(_references(known)))
-
-
-def show_root_cause() -> None:
-    """Repeat the first cause of an uncaught error as the last line, below MONAI's chain of wrappers."""
-    if getattr(sys.excepthook, "shows_root_cause", False):
-        return
-    former = sys.excepthook
-
-    def hook(kind: Any, error: BaseException, trace: Any) -> None:
-        former(kind, error, trace)
-        cause = error
-        while cause.__cause__ is not None:
-            cause = cause.__cause__
-        if cause is not error:
-            print(f"\nError: {cause}", file=sys.stderr)
-
-    hook.shows_root_cause = True  # type: ignore[attr-defined]
-    sys.excepthook = hook
 
 
 def _running() -> tuple[ConfigParser | None, list[Path], list[str]]:

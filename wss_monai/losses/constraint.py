@@ -123,9 +123,20 @@ class ConstraintLoss(nn.Module):
         if self.classes and max(self.classes) >= logits.shape[1]:
             raise ValueError(f"classes {self.classes} go beyond the {logits.shape[1]} classes of the logits.")
 
-    def _check_room(self, bounds: Tensor) -> None:
+    def no_room(self, bounds: Tensor) -> Tensor:
+        """Where bounds (B, K, M, 2) of all classes leave no room between lower and upper, as a mask (B, K, M)."""
+        wrong = self._no_room(bounds)
+        if self.classes is not None:
+            others = [k for k in range(bounds.shape[1]) if k not in self.classes]
+            wrong[:, others] = False
+        return wrong
+
+    def _no_room(self, bounds: Tensor) -> Tensor:
         room = bounds[..., 1] - bounds[..., 0]
-        wrong = ~(room > 0) if getattr(self.penalty, "strict_interior", False) else ~(room >= 0)
+        return ~(room > 0) if getattr(self.penalty, "strict_interior", False) else ~(room >= 0)
+
+    def _check_room(self, bounds: Tensor) -> None:
+        wrong = self._no_room(bounds)
         if bool(wrong.any()):
             sample, index, component = (int(i) for i in wrong.nonzero()[0])
             raise ValueError(

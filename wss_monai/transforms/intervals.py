@@ -43,7 +43,10 @@ def check_interval(bounds: Tensor, descriptor: Descriptor, where: str) -> Tensor
         wrong |= upper < 0
         lower = torch.where(lower > 0, lower, -math.inf)
     if bool(wrong.any()):
-        raise ValueError(f"bounds of '{descriptor.name}' for {where} cannot hold: {bounds[wrong][0].tolist()}.")
+        raise ValueError(
+            f"bounds of '{descriptor.name}' for {where} cannot hold: {bounds[wrong][0].tolist()}; give (lower, upper) "
+            "with lower <= upper, and upper >= 0 for what cannot be negative."
+        )
     return torch.stack((lower, upper), -1)
 
 

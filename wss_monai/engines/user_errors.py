@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the command line says when a run fails: the user's error alone, not MONAI's wrappers around it."""
+
+from __future__ import annotations
+
+import dis
+import os
+import sys
+from typing import Any
+
+__all__ = ["find_user_error", "show_user_errors"]
+
+PACKAGE = __name__.partition(".")[0]
+RAISE = dis.opmap["RAISE_VARARGS"]
+TRACEBACK = "WSS_MONAI_TRACEBACK"
+"""Environment variable; where it is set, user errors are shown with their traceback."""
+
+
+def find_user_error(error: BaseException) -> BaseException:
+    """Look through a chain of causes for the message that is meant for the user.
+
+    Args:
+        error: what was caught.
+
+    Returns:
+        The outermost ``ValueError`` or ``OSError`` that a ``raise`` of this package made; where there is none, the
+        first cause of all.
+    """
+    cause = error
+    while not _is_ours(cause) and cause.__cause__ is not None:
+        cause = cause.__cause__
+    return cause
+
+
+def show_user_errors() -> None:
+    """Let an uncaught error end the output with its message as the last line.
+
+    The traceback of a user's error (see ``find_user_error``) is left out unless ``WSS_MONAI_TRACEBACK`` is set; that of
+    any other error is shown, with its first cause repeated below.
+    """
+    if getattr(sys.excepthook, "shows_user_errors", False):
+        return
+    former = sys.excepthook
+
+    def hook(kind: Any, error: BaseException, trace: Any) -> None:
+        cause = find_user_error(error)
+        if not _is_ours(cause) or os.environ.get(TRACEBACK):
+            former(kind, error, trace)
+        if cause is not error or _is_ours(cause):
+            print(f"\nError: {cause}", file=sys.stderr)
+
+    hook.shows_user_errors = True  # type: ignore[attr-defined]
+    sys.excepthook = hook
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Whether it is a user's error: a ``raise`` of this package made it, not something that the package called."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None or not isinstance(error, (ValueError, OSError)):
+        return False
+    package = str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
+    return package == PACKAGE and trace.tb_frame.f_code.co_code[trace.tb_lasti] == RAISE

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Before the first step: can this loss learn every class from this training set?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from torch import Tensor
+
+from wss_monai.losses import WeightedSumLoss
+
+__all__ = ["TrainingCheck"]
+
+MAPS = ("weak_label", "label")
+
+
+class TrainingCheck:
+    """Refuse, when training starts, a training set that the loss cannot learn from; put it before all that write.
+
+    Every class needs a labelled voxel in a map that the loss reads, or a constraint that acts on it: a lower bound in
+    some sample (an upper one alone is kept by a network that never predicts the class). For the background an upper
+    bound of any class will do. Every constraint needs a bound somewhere, and its bounds must leave room.
+
+    Args:
+        loader: whose ``store`` holds the training set, see ``wss_monai.data.BatchLoader``.
+        loss: whose terms say what they read.
+        class_names: background first.
+
+    Raises:
+        ValueError: classes without label and constraint, a constraint without any bound, bounds without room; named.
+    """
+
+    def __init__(self, loader: Any, loss: WeightedSumLoss, class_names: Sequence[str]) -> None:
+        self.loader = loader
+        self.loss = loss
+        self.class_names = list(class_names)
+
+    def attach(self, engine: Engine) -> None:
+        """Act when ``engine`` starts."""
+        engine.add_event_handler(Events.STARTED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Check the training set that the loader holds."""
+        store = self.loader.store
+        learnt = torch.zeros(len(self.class_names), dtype=torch.bool)
+        for name, term in self._constraints():
+            learnt |= self._constrained(name, term, store)
+        maps = [key for key in MAPS if key in self.loss.target_keys()]
+        labelled = torch.zeros_like(learnt)
+        for key in maps:
+            for _, index in store.by_case(key):
+                labelled |= torch.bincount(index.flatten(), minlength=256)[: len(labelled)] > 0
+        missing = [
+            name for name, known in zip(self.class_names, (learnt | labelled).tolist(), strict=True) if not known
+        ]
+        if not missing:
+            return
+        read = " and ".join(f"'{key}'" for key in maps) or "no map"
+        count = len(store.cases)
+        if maps and not bool(labelled.any()):
+            raise ValueError(
+                f"there is no labelled voxel in {read} of any of the {count} training cases, and no constraint says "
+                f"how much of {missing} there is at least: nothing can be learnt. Draw weak labels (or give dense "
+                "labels for --mode full), and check the paths and 'weak_label.values' in dataset.json."
+            )
+        raise ValueError(
+            f"the classes {missing} have no labelled voxel in {read} of any of the {count} training cases, and no "
+            "constraint says how much of them there is at least: the network would never predict them. Label them in "
+            "some case, bound them from below in a constraint, or take them out of dataset.json and --class_names."
+        )
+
+    def _constraints(self) -> Iterator[tuple[str, Any]]:
+        for name, term in self.loss.terms.items():
+            if hasattr(term, "descriptor"):
+                yield name, term
+
+    def _constrained(self, name: str, term: Any, store: Any) -> Tensor:
+        """(K,) classes that a constraint can teach."""
+        lower = torch.zeros(len(self.class_names), dtype=torch.bool)
+        upper = torch.zeros_like(lower)
+        for case, bounds in store.by_case(f"bounds_{name}"):
+            wrong = term.no_room(bounds).nonzero()
+            if len(wrong):
+                sample, index, component = wrong[0].tolist()
+                raise ValueError(
+                    f"case '{case}', class '{self.class_names[index]}': the bounds of '{name}' leave no room: lower "
+                    f"and upper are {bounds[sample, index, component].tolist()} (in voxels); widen the interval (a "
+                    "log-barrier needs lower < upper)."
+                )
+            lower |= bounds[..., 0].isfinite().any(-1).any(0)
+            upper |= bounds[..., 1].isfinite().any(-1).any(0)
+        acting = torch.ones_like(lower)
+        if term.classes is not None:
+            acting = torch.zeros_like(lower).index_fill(0, torch.tensor(term.classes), True)
+        if not bool(((lower | upper) & acting).any()):
+            raise ValueError(
+                f"the constraint '{name}' has no bound in any of the {len(store.cases)} training cases: its bounds "
+                "come from tags, labels or values that are not there. Choose another --bounds_from, or --mode partial."
+            )
+        learnt = lower & acting
+        learnt[0] |= bool((upper & acting).any())
+        return learnt
