@@ -8,6 +8,7 @@ from wss_monai.handlers.epoch_log import EpochLog
 from wss_monai.handlers.run_record import RunRecord
 from wss_monai.handlers.set_epoch import SetEpoch
 from wss_monai.handlers.snapshots import Snapshots
+from wss_monai.handlers.training_check import TrainingCheck
 from wss_monai.handlers.validation_score import ValidationScore
 from wss_monai.handlers.volume_scores import VolumeScores
 from wss_monai.handlers.weight_ramp import WeightRamp
@@ -19,6 +20,7 @@ __all__ = [
     "RunRecord",
     "SetEpoch",
     "Snapshots",
+    "TrainingCheck",
     "TrainingCheckpoint",
     "UpdateAverage",
     "ValidationScore",
