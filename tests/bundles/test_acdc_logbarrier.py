@@ -104,9 +104,19 @@ def test_resumed_run_ends_where_the_uninterrupted_run_ends(run_bundle, tmp_path)
     assert [row["loss"] for row in rows[0]] == [row["loss"] for row in rows[1]]
 
 
-def test_resume_without_a_checkpoint_is_refused(run_bundle):
-    with refused("no checkpoint"):
-        run_bundle(*TRAIN, resume=True)
+def test_resume_with_other_settings_is_refused_and_touches_nothing(run_bundle):
+    _, out = run_bundle(*TRAIN, mode="partial")
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    for overrides, message in (
+        ({"mode": "quadratic"}, "mode is 'partial' there and 'quadratic' here; bounds_origin is 'none' there"),
+        ({"seed": 1}, "seed is 0 there and 1 here"),
+        ({"validation": 2}, "patients is "),
+        ({"learning_rate": 0.5}, r"'optimizer' of this configuration: initial_lr .* is 0.002 in the file and 0.5 here"),
+        ({"network_def#channels": [8, 8]}, r"'network' of this configuration: .*\(4, 1, 3, 3\) in the file"),
+    ):
+        with refused(message):
+            run_bundle(*TRAIN, out=out, resume=True, **{"mode": "partial", **overrides})
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 
 
 def test_volume_bounds_need_whole_volumes_in_a_batch(run_bundle):
