@@ -11,6 +11,7 @@ are drawn out of the training patients by the run's seed; the ``+k`` arms train 
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,7 @@ LARGE = {
     "network_def#strides": "[2,2,2,2]",
     "network_def#num_res_units": 2,
 }
+CONSTANT = {name: [10, 6000] for name in ("RV", "Myo", "LV")}  # mm2, as in train.yaml
 LABELS = ("scribbles", "points")
 MODES = ("quadratic", "logbarrier")
 
@@ -57,7 +59,7 @@ def fit_bounds(data: Path, split: Path, k: int, seed: int, out: Path) -> None:
     if not out.exists():
         fit = [sys.executable, "-m", "wss_monai", "bounds", "--fit", str(data), "--dense", str(k), "--seed", str(seed)]
         where = ["--split", str(split), "--fold", "fold1", "--validation", "0", "--out", str(out)]
-        subprocess.run([*fit, *where], check=True, cwd=ROOT)
+        subprocess.run([*fit, *where, "--constant", json.dumps({"size": CONSTANT})], check=True, cwd=ROOT)
 
 
 def main() -> None:

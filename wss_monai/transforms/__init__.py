@@ -10,6 +10,7 @@ from wss_monai.transforms.bounds import (
     LabelBounds,
     LabelBoundsd,
 )
+from wss_monai.transforms.estimated_bounds import EstimatedBounds, EstimatedBoundsd, WeakCuesd
 from wss_monai.transforms.load_case import LoadCased
 from wss_monai.transforms.tags import WeakTags, WeakTagsd
 from wss_monai.transforms.weak_labels import RandWeakLabel, RandWeakLabeld, WeakLabeld
@@ -20,11 +21,14 @@ __all__ = [
     "BoxBoundsd",
     "ConstantBounds",
     "ConstantBoundsd",
+    "EstimatedBounds",
+    "EstimatedBoundsd",
     "LabelBounds",
     "LabelBoundsd",
     "LoadCased",
     "RandWeakLabel",
     "RandWeakLabeld",
+    "WeakCuesd",
     "WeakLabeld",
     "WeakTags",
     "WeakTagsd",

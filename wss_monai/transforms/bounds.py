@@ -236,7 +236,7 @@ class Boundsd(MapTransform):
     Attributes:
         term: name of the constraint term.
         descriptor: what is bounded.
-        origin: where the bounds come from ("constant", "tag", "oracle", "box").
+        origin: where the bounds come from ("constant", "tag", "oracle", "box", "estimated (k=5)").
     """
 
     def __init__(self, term: str, keys: str, tags_key: str | None, bounds: Any) -> None:

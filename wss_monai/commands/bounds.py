@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m wss_monai bounds`: fit bounds on a few dense patients, from what the weak labels show."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wss_monai.estimation import CaseMeasures
+
+__all__ = ["add_parser", "run"]
+
+PARTS = ("training", "validation", "test")
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the verb `bounds`."""
+    parser = subparsers.add_parser("bounds", help="fit bounds on a few dense patients", description=__doc__)
+    parser.add_argument("--fit", required=True, metavar="DATA", help="data set with a dataset.json")
+    parser.add_argument("--dense", type=int, required=True, metavar="K", help="how many dense training patients to use")
+    parser.add_argument("--seed", type=int, default=0, help="of the draw of the K patients (default 0)")
+    parser.add_argument("--out", type=Path, required=True, metavar="JSON", help="file to write, for --bounds_file")
+    parser.add_argument("--patients", nargs="+", metavar="NAME", help="these dense patients instead of a draw")
+    parser.add_argument("--terms", nargs="+", default=["size"], metavar="TERM",
+                        help="size, centroid (slices), volume, volume_centroid (default: size)")  # fmt: skip
+    parser.add_argument("--level", type=float, default=0.9, help="nominal coverage of the intervals (default 0.9)")
+    parser.add_argument("--cues", choices=("auto", "position"), default="auto",
+                        help="auto: scribbles or boxes where the weak labels are such; position: the slice's position "
+                        "and tags alone")  # fmt: skip
+    parser.add_argument("--constant", type=_json, default={}, metavar="JSON",
+                        help='mm2 and ml, none is made wider: {"size": {"LV": [10, 6000]}}')  # fmt: skip
+    parser.add_argument("--audit", nargs="+", default=[], choices=PARTS, metavar="PART",
+                        help="coverage on others: training (those not drawn), validation, test")  # fmt: skip
+    for name, text in (
+        ("split", "split file"),
+        ("fold", "test fold"),
+        ("validation", "number, fraction or fold of the patients set apart for validation"),
+        ("class-names", "names of the classes, background first (JSON list)"),
+    ):
+        parser.add_argument(f"--{name}", help=f"{text}, as the bundle's setting of that name")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Fit, print the tables, write the file.
+
+    Raises:
+        FileNotFoundError: no such data set or split.
+        ValueError: arguments, data or the number of patients do not fit.
+    """
+    from wss_monai.data import draw_dense, load_cases
+    from wss_monai.estimation import audit_bounds, fit_bounds, measure_cases
+    from wss_monai.transforms.estimated_bounds import FORMAT
+
+    if unknown := sorted(set(args.constant) - set(args.terms)):
+        raise ValueError(f"--constant names the terms {unknown}, which --terms {args.terms} does not fit")
+    names = None if args.class_names is None else _json(args.class_names)
+    options = {} if args.validation is None else {"validation": _number(args.validation)}
+    split = load_cases(args.fit, names, args.split, _number(args.fold), seed=args.seed, **options)
+    chosen = sorted(args.patients) if args.patients else draw_dense(split.training, args.dense, args.seed)
+    if args.patients and (strange := sorted(set(chosen) - {case["patient"] for case in split.training})):
+        raise ValueError(f"--patients {strange} are no training patients of this split")
+    kind = None if args.cues == "auto" else "position"
+
+    def measure(part: str, fitted: bool = False) -> list[CaseMeasures]:
+        cases = [c for c in getattr(split, part) if (c["patient"] in chosen) == fitted and (fitted or c["label"])]
+        return measure_cases(cases, len(split.class_names), split.dataset.slice_axis, kind)
+
+    terms = fit_bounds(measure("training", True), split.class_names, args.terms, args.level, args.constant)
+    audits = {part: audit_bounds(terms, measure(part), split.class_names) for part in args.audit}
+    content = {
+        "format": FORMAT,
+        "bounds_origin": "estimated",
+        "dataset": split.dataset.name,
+        "class_names": split.class_names,
+        "dense": len(chosen),
+        "seed": args.seed,
+        "patients": chosen,
+        "level": args.level,
+        "level_guaranteed": len(chosen) / (len(chosen) + 1),
+        "approximate": "calibrated on pooled slices or volumes, left out by patient; those of one patient are alike",
+        "terms": terms,
+        "audit": audits,
+    }
+    _write(args.out, content)
+    _print(content, args.terms)
+    print(f"written: {args.out}")
+    return 0
+
+
+def _print(content: Mapping[str, Any], terms: Sequence[str]) -> None:
+    k, level = content["dense"], content["level"]
+    print(f"Bounds fitted on {k} dense patients of {content['dataset']}: {', '.join(content['patients'])}")
+    print(
+        f"Nominal coverage {level:.2f}, approximate (residuals of slices or volumes are pooled; those of one patient "
+        f"are alike). Calibration by patient could guarantee {content['level_guaranteed']:.2f} at most, k / (k + 1)."
+    )
+    parts = {"left out by patient": {term: content["terms"][term]["check"] for term in terms}, **content["audit"]}
+    for part, tables in parts.items():
+        where = part if part == "left out by patient" else f"audit on {part} patients"
+        print(f"\n{where}:")
+        print(f"{'term':<16}{'class':<14}{'cues':<10}{'patients':>8}{'n':>6}{'coverage':>10}  width")
+        for term, rows in tables.items():
+            for row in rows:
+                width = (
+                    f"{row['width_mm']:.1f} mm" if "width_mm" in row else f"upper / lower = {row['width_ratio']:.1f}"
+                )
+                print(
+                    f"{term:<16}{row['class']:<14}{row['cues']:<10}{row['patients']:>8}{row['n']:>6}"
+                    f"{row['coverage']:>10.2f}  {width}{_replaced(row)}"
+                )
+    for term in terms:
+        lacking = [name for name, c in content["terms"][term]["classes"].items() if "constant" not in c]
+        if lacking and not term.endswith("centroid"):
+            print(f"{term}: no constant bounds of {', '.join(lacking)} to fall back on (--constant)")
+
+
+def _replaced(row: Mapping[str, Any]) -> str:
+    share = row.get("replaced_by_constant", 0.0)
+    return f"  ({share:.0%} replaced by the constant bound, which is tighter on a side)" if share else ""
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    """Write the file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            json.dump(content, stream, indent=1, allow_nan=False)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"not JSON: {error}") from error
+
+
+def _number(text: str | None) -> Any:
+    """A number where the text is one, else the text (the name of a fold)."""
+    for kind in (int, float):
+        try:
+            return None if text is None else kind(text)
+        except ValueError:
+            continue
+    return text

@@ -1,0 +1,325 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bounds predicted from what a case's weak label shows, by models fitted on a few dense patients."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform
+from torch import Tensor
+
+from wss_monai.functional.descriptors import Centroid, Descriptor, Size
+from wss_monai.functional.interval_models import IntervalModel, kind_of, slice_features, volume_features
+from wss_monai.functional.weak_cues import CUES, slice_cues
+from wss_monai.transforms.bounds import Boundsd
+from wss_monai.transforms.intervals import NO_BOUND, check_interval, spacing_of, tags_of
+
+__all__ = ["FORMAT", "TERMS", "EstimatedBounds", "EstimatedBoundsd", "WeakCuesd", "read_bounds_file"]
+
+FORMAT = "wss_monai estimated bounds 1"
+TERMS = {"size": (Size, "slice"), "centroid": (Centroid, "slice"), "volume": (Size, "volume"),
+         "volume_centroid": (Centroid, "volume")}  # fmt: skip
+"""What can be estimated: term -> descriptor, and whether of slices or of volumes."""
+
+
+class WeakCuesd(MapTransform):
+    """Measure what the weak label shows, in mm, before anything resamples or crops it.
+
+    Writes ``cues`` (S, K, 3), the cues of `wss_monai.functional.weak_cues`; ``places`` (S, K, 3), the world
+    coordinates in mm of the mean drawn voxel of a class in a slice (NaN where it is not drawn); and ``cue_kind``, how
+    the case's kind of weak label is read ("scribble", "box", "position"). Drawn boxes are read from the key ``boxes``
+    where the data have it.
+
+    Args:
+        num_classes: K.
+        slice_axis: spatial axis of the slices.
+        keys: key of the weak label (1, *spatial).
+        kind_key: key of the kind of weak label.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        slice_axis: int = 2,
+        keys: KeysCollection = "weak_label",
+        kind_key: str = "weak_kind",
+    ) -> None:
+        super().__init__(keys)
+        self.num_classes = num_classes
+        self.slice_axis = slice_axis
+        self.kind_key = kind_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Add the cues to a copy of the case."""
+        kind = kind_of(data.get(self.kind_key))
+        weak = data[self.first_key(dict(data))]
+        source = data["boxes"] if kind == "box" and "boxes" in data else weak
+        plain = np.asarray(source)[0]
+        spacing = spacing_of(weak)
+        if plain.ndim == 2:
+            index, plane, axes = plain[None], spacing, [0, 1]
+        else:
+            index = np.moveaxis(plain, self.slice_axis, 0)
+            axes = [axis for axis in range(3) if axis != self.slice_axis]
+            plane = [spacing[axis] for axis in axes]
+        cues, at = slice_cues(index, plane, self.num_classes)
+        voxels = np.zeros((*at.shape[:2], plain.ndim))
+        voxels[..., axes] = at
+        if plain.ndim == 3:
+            voxels[..., self.slice_axis] = np.arange(len(index))[:, None]
+        return {
+            **data,
+            "cues": torch.from_numpy(cues).float(),
+            "places": torch.from_numpy(_to_world(voxels, weak)).float(),
+            "cue_kind": kind,
+        }
+
+
+class EstimatedBounds:
+    """Bounds from the models in a file of ``python -m wss_monai bounds --fit``.
+
+    A class that a tag says to be present in a slice gets the interval that the model predicts from the slice's cues;
+    where its weak label has no such cues (points, tags alone) from its position and the tags. A class that is absent
+    gets size 0 at most. Slices that are drawn densely get no interval, they need none. A volume's interval needs the
+    class to be present in some slice. A side beyond the constant bound in the file is replaced by that bound.
+
+    Args:
+        file: the JSON file.
+        class_names: names of all K classes, background first.
+        term: "size" or "centroid" of slices, "volume" or "volume_centroid" of volumes.
+        slice_axis: spatial axis of the slices in the tensor.
+        unseen: patients that the models must not have been fitted on: those whom the run is scored on.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a file of another kind, without the term or a class, or fitted on patients among ``unseen``.
+    """
+
+    origin = "estimated"
+
+    def __init__(
+        self,
+        file: str | Path | None,
+        class_names: Sequence[str],
+        term: str = "size",
+        slice_axis: int = 2,
+        unseen: Sequence[str] = (),
+    ) -> None:
+        if term not in TERMS:
+            raise ValueError(f"term must be one of {list(TERMS)}, got {term!r}.")
+        self.file, self.term, self.class_names = file, term, list(class_names)
+        descriptor, self.level = TERMS[term]
+        self.descriptor: Descriptor = descriptor()
+        self.slice_axis = slice_axis
+        self.classes: dict[str, Any] = {}
+        if file is not None:
+            content = read_bounds_file(file)
+            self.classes = _classes_of(content, term, self.class_names, file)
+            self.origin = f"estimated (k={content['dense']})"
+            if seen := sorted(set(unseen) & set(content["patients"])):
+                raise ValueError(
+                    f"{file} was fitted on {seen}, whom this run is scored on: fit it with the split, fold and "
+                    "validation of the run."
+                )
+
+    def __call__(
+        self, image: Tensor, cues: Tensor, places: Tensor, cue_kind: str, slice_tags: Tensor, tags: Tensor
+    ) -> Tensor:
+        """Bounds in voxels of a channel-first ``image``: (S, K, M, 2), of volumes (K, M, 2).
+
+        ``cues``, ``places`` and ``cue_kind`` as ``WeakCuesd`` writes them, ``slice_tags`` (S, K), ``tags`` (K,).
+        """
+        if self.file is None:
+            raise ValueError(
+                "bounds_from estimated needs bounds_file: make one with `python -m wss_monai bounds --fit DATA "
+                "--dense k --out bounds.json`."
+            )
+        count = 1 if image.dim() == 3 else image.shape[1 + self.slice_axis]
+        if len(cues) != count:
+            raise ValueError(
+                f"cues of {len(cues)} slices do not fit an image of {count}: estimated bounds need the slices as they "
+                "are stored; do not resample, crop or turn the slice axis."
+            )
+        tags_of_slices = tags_of(slice_tags, count, len(self.class_names))
+        make = self._of_slices if self.level == "slice" else self._of_volume
+        return make(image, cues.numpy(), places.numpy(), cue_kind, tags_of_slices, torch.as_tensor(tags))
+
+    def _models(self, name: str, kind: str, cues: np.ndarray) -> dict[str, Any]:
+        """The model for the cues at hand: that of the position where the file has no other, or nothing is drawn."""
+        models: dict[str, Any] = self.classes[name]
+        chosen: dict[str, Any] = models[kind if kind in models and cues.any() else "position"]
+        return chosen
+
+    def _of_slices(
+        self, image: Tensor, cues: np.ndarray, places: np.ndarray, kind: str, slice_tags: Tensor, tags: Tensor
+    ) -> Tensor:
+        spacing = spacing_of(image)
+        axes = list(range(2)) if image.dim() == 3 else [a for a in range(3) if a != self.slice_axis]
+        plane = np.array([spacing[axis] for axis in axes])
+        bounds = torch.tensor(NO_BOUND).repeat(len(cues), len(self.class_names), self.descriptor.components(2), 1)
+        voxels = to_voxels(places, image)[..., axes]
+        for k, name in enumerate(self.class_names):
+            if name not in self.classes:
+                continue
+            present = (slice_tags[:, k] == 1).numpy()
+            dense = np.isnan(cues[:, k, 0])
+            for number in np.flatnonzero(present & ~dense):
+                models = self._models(name, kind, cues[number, k])
+                if self.term == "centroid":
+                    if not np.isfinite(voxels[number, k, 0]):
+                        continue
+                    reach = models["reach"] / plane
+                    bounds[number, k] = torch.from_numpy(
+                        np.stack((voxels[number, k] - reach, voxels[number, k] + reach), -1)
+                    )
+                else:
+                    used = models["kind"]
+                    row = slice_features(used, cues[:, k], present)[number : number + 1]
+                    mm2 = within_constant(IntervalModel.from_dict(models)(row)[0], self.classes[name].get("constant"))
+                    bounds[number, k, 0] = torch.from_numpy(mm2 / plane.prod())
+        if self.term == "size":
+            absent = (slice_tags == 0)[..., None]
+            bounds[..., 1] = torch.where(absent, 0.0, bounds[..., 1])
+        return check_interval(bounds, self.descriptor, "the estimate")
+
+    def _of_volume(
+        self, image: Tensor, cues: np.ndarray, places: np.ndarray, kind: str, slice_tags: Tensor, tags: Tensor
+    ) -> Tensor:
+        spacing = np.array(spacing_of(image))
+        bounds = torch.tensor(NO_BOUND).repeat(len(self.class_names), self.descriptor.components(3), 1)
+        for k, name in enumerate(self.class_names):
+            present = (slice_tags[:, k] == 1).numpy()
+            if name not in self.classes or not present.any() or bool(np.isnan(cues[:, k, 0]).all()):
+                continue
+            models = self._models(name, kind, np.nan_to_num(cues[:, k]))
+            if self.term == "volume_centroid":
+                middle = to_voxels(middle_of(places[:, k], cues[:, k], present), image)
+                if not np.isfinite(middle[0]):
+                    continue
+                bounds[k] = torch.from_numpy(
+                    np.stack((middle - models["reach"] / spacing, middle + models["reach"] / spacing), -1)
+                )
+            else:
+                row = volume_features(models["kind"], cues[:, k], present, float(spacing[self.slice_axis]))
+                ml = within_constant(IntervalModel.from_dict(models)(row)[0], self.classes[name].get("constant"))
+                bounds[k, 0] = torch.from_numpy(ml * 1000 / spacing.prod())
+        if self.term == "volume":
+            bounds[..., 1] = torch.where((tags == 0)[:, None], 0.0, bounds[..., 1])
+        return check_interval(bounds, self.descriptor, "the estimate")
+
+
+class EstimatedBoundsd(Boundsd):
+    """Dictionary version of ``EstimatedBounds``; needs ``WeakTagsd`` and ``WeakCuesd`` before.
+
+    Args:
+        term: name of the constraint term, "size", "centroid", "volume" or "volume_centroid".
+        keys: the image whose grid counts.
+        bounds: the other arguments of ``EstimatedBounds``.
+    """
+
+    def __init__(self, term: str = "size", keys: str = "image", **bounds: Any) -> None:
+        super().__init__(term, keys, None, EstimatedBounds(term=term, **bounds))
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Add the bounds to a copy of the data.
+
+        Raises:
+            ValueError: no cues in the data, or bounds that cannot hold; names the case.
+        """
+        case = data.get("case", "?")
+        if "cues" not in data:
+            raise ValueError(f"case '{case}': estimated bounds need WeakCuesd before; put it behind WeakTagsd.")
+        entries = [data[key] for key in ("cues", "places", "cue_kind", "slice_tags", "tags")]
+        try:
+            return {**data, f"bounds_{self.term}": self.bounds(data[self.first_key(dict(data))], *entries)}
+        except ValueError as error:
+            raise ValueError(f"case '{case}': {error}") from error
+
+
+def read_bounds_file(file: str | Path) -> dict[str, Any]:
+    """Read a file of estimated bounds.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no JSON, or no file of estimated bounds.
+    """
+    path = Path(file)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"bounds_file: no file '{path}'; make one with "
+            f"`python -m wss_monai bounds --fit DATA --dense k --out {path}`"
+        )
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"bounds_file: '{path}' is not a JSON file: {error}") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise ValueError(
+            f"bounds_file: '{path}' is no file of estimated bounds (its 'format' must be '{FORMAT}'); make one with "
+            "`python -m wss_monai bounds --fit`"
+        )
+    return content
+
+
+def _classes_of(content: dict[str, Any], term: str, names: list[str], file: Any) -> dict[str, Any]:
+    if term not in content["terms"]:
+        raise ValueError(f"bounds_file: '{file}' holds {list(content['terms'])}, not '{term}'; add --terms {term}.")
+    classes: dict[str, Any] = content["terms"][term]["classes"]
+    if lacking := [name for name in names[1:] if name not in classes]:
+        raise ValueError(f"bounds_file: '{file}' says nothing of {lacking}; it knows {list(classes)}.")
+    return classes
+
+
+def within_constant(interval: np.ndarray, constant: Sequence[float | None] | None) -> np.ndarray:
+    """Replace a side that says less than the constant one."""
+    if constant is None:
+        return interval
+    lower, upper = (
+        (-math.inf if constant[0] is None else constant[0]),
+        (math.inf if constant[1] is None else constant[1]),
+    )
+    clipped = np.array([max(interval[0], lower), min(interval[1], upper)])
+    return clipped if clipped[0] < clipped[1] else np.array([lower, upper])
+
+
+def middle_of(places: np.ndarray, cues: np.ndarray, present: np.ndarray) -> np.ndarray:
+    """Mean place (3,) of the slices that show the class, each by the root of its drawn box; NaN if none is drawn."""
+    drawn = present & np.isfinite(places[:, 0])
+    weight = np.sqrt(np.nan_to_num(cues[drawn, CUES.index("box")], nan=1.0))
+    middle: np.ndarray = (places[drawn] * weight[:, None]).sum(0) / weight.sum() if drawn.any() else np.full(3, np.nan)
+    return middle
+
+
+def _affine(volume: Tensor) -> np.ndarray:
+    dimensions = volume.dim() - 1
+    if not isinstance(volume, MetaTensor):
+        return np.eye(dimensions + 1)
+    affine = np.asarray(volume.affine, dtype=float)
+    keep = [*range(dimensions), affine.shape[0] - 1]
+    return affine[np.ix_(keep, keep)]
+
+
+def _to_world(voxels: np.ndarray, volume: Tensor) -> np.ndarray:
+    """World coordinates of voxel coordinates (..., D), as (..., 3); the third is 0 in 2D."""
+    affine = _affine(volume)
+    world = voxels @ affine[:-1, :-1].T + affine[:-1, -1]
+    return np.concatenate((world, np.zeros((*world.shape[:-1], 3 - world.shape[-1]))), -1)
+
+
+def to_voxels(world: np.ndarray, volume: Tensor) -> np.ndarray:
+    """Voxel coordinates (..., D) of world coordinates (..., 3)."""
+    inverse = np.linalg.inv(_affine(volume))
+    voxels: np.ndarray = world[..., : volume.dim() - 1] @ inverse[:-1, :-1].T + inverse[:-1, -1]
+    return voxels
+
+
+EstimatedBoundsD = EstimatedBoundsDict = EstimatedBoundsd
+WeakCuesD = WeakCuesDict = WeakCuesd
