@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All checks of one case: its files are read one after the other, and only facts are kept."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from wss_monai.data.check_entries import Entry
+from wss_monai.data.check_geometry import Grid, check_grid, check_nifti, check_same_grid, read_grid
+from wss_monai.data.check_image import ImageFacts, check_image
+from wss_monai.data.check_maps import MapFacts, check_agreement, check_map, check_tags
+from wss_monai.data.check_problem import Problems
+from wss_monai.data.schema import UNLABELLED_NAME, class_names_of
+from wss_monai.functional.volume_files import read_volume
+from wss_monai.functional.weak_labels import present_classes
+
+__all__ = ["CaseFacts", "check_case"]
+
+
+@dataclass
+class CaseFacts:
+    """What is kept of a case, and its problems.
+
+    Attributes:
+        entry: the case.
+        problems: of this case alone.
+        files: (key, absolute path, name in messages) of its files.
+        grid: of its first readable file; None where there is none, or its geometry is broken.
+        images: one of each readable modality, by its place.
+        dense: class name -> voxels of the dense label; None where it has none that could be read.
+        weak: the same for the weak label, with "unlabelled".
+        tagged: classes tagged present, in the volume or in a slice.
+        undrawn: (slices in which a class shows, is not drawn, and something else is; slices in which a class shows
+            and something is drawn), each counted once for every class.
+    """
+
+    entry: Entry
+    problems: Problems
+    files: list[tuple[str, str, str]] = field(default_factory=list)
+    grid: Grid | None = None
+    images: dict[int, ImageFacts] = field(default_factory=dict)
+    dense: dict[str, int] | None = None
+    weak: dict[str, int] | None = None
+    tagged: set[str] = field(default_factory=set)
+    undrawn: tuple[int, int] = (0, 0)
+
+
+def check_case(entry: Entry, quick: bool = False, labels_known: bool = True) -> CaseFacts:
+    """Check the files, maps and tags of one case.
+
+    Args:
+        entry: the case.
+        quick: read headers only.
+        labels_known: False: the data set's `labels` are broken, so that values are not checked.
+
+    Returns:
+        What was found. Nothing is raised for faults of the data.
+    """
+    facts = CaseFacts(entry, Problems(entry.name))
+    case, dataset = entry.case, entry.dataset
+    own = dataset.labels_of(case)
+    weak_values = dataset.weak_values
+    names = list(dict.fromkeys([*class_names_of(own), *(n for n in weak_values.values() if n != UNLABELLED_NAME)]))
+    maps: dict[str, MapFacts] = {}
+    first: tuple[Grid, str] | None = None
+    for key, position, path, shown in _files(entry):
+        facts.files.append((key, os.path.realpath(path), shown))
+        array, grid = _read(path, shown, quick, facts.problems)
+        if grid is None:
+            continue
+        if first is None:
+            first = grid, shown
+            before = len(facts.problems)
+            check_grid(grid, dataset.slice_axis, shown, facts.problems)
+            broken = any(problem.severity == "error" for problem in facts.problems[before:])
+            facts.grid = None if broken else grid
+            same = True
+        else:
+            same = check_same_grid(grid, shown, *first, facts.problems)
+        if array is None:
+            continue
+        if key == "image":
+            image = check_image(array, shown, facts.problems)
+            if image is not None:
+                facts.images[position] = image
+        elif labels_known:
+            weak = key == "weak_label"
+            found = check_map(array, weak_values if weak else own, names, weak, shown, facts.problems)
+            if found is not None and weak:
+                facts.weak = found.voxels
+            elif found is not None:
+                facts.dense = found.voxels
+            if found is not None and same:
+                maps[key] = found
+        del array
+    _compare(facts, maps)
+    return facts
+
+
+def _compare(facts: CaseFacts, maps: dict[str, MapFacts]) -> None:
+    """Compare the case's maps and tags with each other."""
+    case, dataset = facts.entry.case, facts.entry.dataset
+    tags, rows = case.get("tags"), case.get("slice_tags")
+    names = class_names_of(dataset.labels_of(case))
+    for row in ([tags] if tags is not None else []) + (rows or []):
+        facts.tagged |= {name for name, tag in zip(names, row, strict=True) if tag == 1}
+    shape = None if facts.grid is None else facts.grid.shape
+    check_tags(tags, rows, shape, dataset.slice_axis, list(maps.values()), facts.problems)
+    if "label" in maps and "weak_label" in maps:
+        dense, weak = maps["label"], maps["weak_label"]
+        check_agreement(dense, weak, dataset.weak_kind, facts.problems)
+        if dataset.undrawn_means_absent:
+            facts.undrawn = _undrawn(dense, weak, dataset.slice_axis)
+
+
+def _undrawn(dense: MapFacts, weak: MapFacts, slice_axis: int) -> tuple[int, int]:
+    """Count the classes, slice by slice, that show although they are not drawn, and all that show."""
+    if slice_axis >= dense.index.ndim:
+        return 0, 0
+    shown = present_classes(dense.index, len(dense.names), slice_axis)[:, 1:]
+    drawn = present_classes(weak.index, len(weak.names), slice_axis)
+    shown = shown * drawn.any(axis=1, keepdims=True)
+    return int(np.sum((shown == 1) & (drawn[:, 1:] == 0))), int(shown.sum())
+
+
+def _files(entry: Entry) -> list[tuple[str, int, str, str]]:
+    """List key, place among the modalities, absolute path and written path of a case's files, images first."""
+    found = []
+    for key in ("image", "label", "weak_label"):
+        paths: Any = entry.dataset.file_of(entry.case, key)
+        written = entry.case.get(key)
+        if paths is None:
+            continue
+        if isinstance(paths, str):
+            paths, written = [paths], [written]
+        found += [(key, i, path, str(name)) for i, (path, name) in enumerate(zip(paths, written or [], strict=True))]
+    return found
+
+
+def _read(path: str, shown: str, quick: bool, problems: Problems) -> tuple[np.ndarray | None, Grid | None]:
+    """Read a file; the array is None where only the header could, or should, be read."""
+    if os.path.isfile(path) and os.path.getsize(path) == 0:
+        problems.error("unreadable", "is empty (0 bytes)", "export or copy it again", shown)
+        return None, None
+    try:
+        grid = read_grid(path)
+        check_nifti(path, shown, problems)
+    except (ValueError, OSError) as error:
+        problems.error("unreadable", *_halves(str(error)), shown)
+        return None, None
+    if quick:
+        return None, grid
+    try:
+        volume = read_volume(path)
+    except (ValueError, OSError) as error:
+        if np.isfinite(grid.affine).all() and abs(np.linalg.det(grid.affine)) >= 1e-12:  # else check_grid says it
+            problems.error("unreadable", *_halves(f"cannot be read: {_without_path(str(error), path)}"), shown)
+        return None, grid
+    return np.asarray(volume), Grid(tuple(volume.shape), np.asarray(volume.affine, dtype=float))
+
+
+def _halves(message: str) -> tuple[str, str]:
+    """Cut a message into what is wrong and what to do."""
+    what, _, todo = message.partition("; ")
+    return what, todo or "export or copy it again"
+
+
+def _without_path(message: str, path: str) -> str:
+    return message.removeprefix(f"{path}: ").removeprefix("cannot be read: ")

@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checks of a case's label maps and tags: values, emptiness, and whether they agree with each other."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from wss_monai.data.check_problem import Problems
+from wss_monai.data.schema import UNLABELLED_NAME
+from wss_monai.functional import UNLABELLED
+from wss_monai.functional.weak_labels import present_classes
+
+__all__ = ["MapFacts", "check_agreement", "check_map", "check_tags"]
+
+WRONG_SHARE = 0.02
+"""A weak label may differ from the dense one in this share of its voxels: people slip at borders."""
+MANY = 8
+"""Values beyond this many are not listed."""
+
+
+@dataclass(frozen=True)
+class MapFacts:
+    """What is known of a label map.
+
+    Attributes:
+        shown: its name in messages.
+        index: class indices along `names`, 255 where nothing is known, uint8 (*spatial).
+        names: the case's classes.
+        voxels: class name, or "unlabelled", -> number of voxels; classes of the map that do not occur have 0.
+        weak: whether it is a weak label.
+    """
+
+    shown: str
+    index: np.ndarray
+    names: Sequence[str]
+    voxels: dict[str, int]
+    weak: bool
+
+
+def check_map(
+    array: np.ndarray, values: Mapping[int, str], names: Sequence[str], weak: bool, shown: str, problems: Problems
+) -> MapFacts | None:
+    """Check the values of a label map.
+
+    Args:
+        array: (*spatial), as stored.
+        values: file value -> class name or "unlabelled".
+        names: the case's classes.
+        weak: whether it is a weak label.
+        shown: its name in messages.
+        problems: grows.
+
+    Returns:
+        What it holds; None where values are unknown.
+    """
+    if not (np.isfinite(array).all() and np.array_equal(np.rint(array), array)):
+        problems.error(
+            "values", "holds values that are not whole numbers", "resample label maps by nearest neighbour", shown
+        )
+        return None
+    flat = array.astype(np.int64).reshape(-1)
+    shift = int(flat.min())
+    if int(flat.max()) - shift < 1 << 20:
+        counts = np.bincount(flat - shift)
+        seen = {int(v) + shift: int(counts[v]) for v in np.flatnonzero(counts)}
+    else:
+        found, numbers = np.unique(flat, return_counts=True)
+        seen = dict(zip(found.tolist(), numbers.tolist(), strict=True))
+    unknown = [value for value in seen if value not in values]
+    if unknown:
+        _report_unknown(unknown, seen, values, weak, shown, problems)
+        return None
+    known = np.array(sorted(values))
+    table = np.array([UNLABELLED if values[v] == UNLABELLED_NAME else names.index(values[v]) for v in known.tolist()])
+    voxels = dict.fromkeys(values.values(), 0)
+    for value, count in seen.items():
+        voxels[values[value]] += count
+    index = table.astype(np.uint8)[np.searchsorted(known, flat)].reshape(array.shape)
+    facts = MapFacts(shown, index, names, voxels, weak)
+    _check_empty(facts, problems)
+    return facts
+
+
+def _report_unknown(
+    unknown: list[int], seen: Mapping[int, int], values: Mapping[int, str], weak: bool, shown: str, problems: Problems
+) -> None:
+    key = "weak_label.values" if weak else "labels"
+    guess = {v: UNLABELLED_NAME if weak and v in (0, UNLABELLED) else "NAME" for v in unknown[:MANY]}
+    whole = json.dumps({str(v): name for v, name in sorted({**values, **guess}.items())}, ensure_ascii=False)
+    shares = ", ".join(f"{v} ({seen[v]} voxels)" for v in unknown[:MANY])
+    more = f" and {len(unknown) - MANY} more" if len(unknown) > MANY else ""
+    problems.error(
+        "values",
+        f"holds the values {_listed(list(seen))}; '{key}' does not name {shares}{more}",
+        f'write "{key}": {whole}, or correct the file',
+        shown,
+    )
+
+
+def _listed(values: Sequence[int]) -> str:
+    return "[" + ", ".join(map(str, values[:MANY])) + (", ...]" if len(values) > MANY else "]")
+
+
+def _check_empty(facts: MapFacts, problems: Problems) -> None:
+    drawn = sum(count for name, count in facts.voxels.items() if name != UNLABELLED_NAME)
+    if facts.weak and drawn == 0:
+        problems.warning(
+            "empty_label", "nothing is drawn in it", "draw something, or leave 'weak_label' out", facts.shown
+        )
+    elif not facts.weak and facts.voxels.get(facts.names[0], 0) == drawn:
+        problems.warning(
+            "empty_label", "shows background alone", "right if the case has none of the classes; else save it again",
+            facts.shown,
+        )  # fmt: skip
+
+
+def check_agreement(dense: MapFacts, weak: MapFacts, kind: str | None, problems: Problems) -> None:
+    """Compare a weak label with the dense one, where something is drawn.
+
+    The inside of a box is not all organ, so of boxes only what is drawn as background is compared.
+
+    Args:
+        dense: the dense label.
+        weak: the weak label, of the same shape.
+        kind: what sort of weak label it is.
+        problems: grows.
+    """
+    drawn = weak.index != UNLABELLED
+    if kind == "box":
+        drawn &= weak.index == 0
+    total = int(drawn.sum())
+    wrong = drawn & (weak.index != dense.index)
+    count = int(wrong.sum())
+    if total == 0 or count <= WRONG_SHARE * total:
+        return
+    pairs, numbers = np.unique(
+        np.stack([weak.index[wrong], dense.index[wrong]]).astype(np.int64), axis=1, return_counts=True
+    )
+    drawn_as, is_class = pairs[:, numbers.argmax()].tolist()
+    problems.warning(
+        "weak_against_dense",
+        f"{count / total:.1%} of its drawn voxels ({count} of {total}) contradict {dense.shown}, most often "
+        f"'{weak.names[drawn_as]}' where that says '{dense.names[is_class]}'",
+        "check 'weak_label.values' and the drawing" if count > total / 2 else "correct the drawing or the mask",
+        weak.shown,
+    )
+
+
+def check_tags(
+    tags: Sequence[int] | None,
+    rows: Sequence[Sequence[int]] | None,
+    shape: Sequence[int] | None,
+    slice_axis: int,
+    maps: Sequence[MapFacts],
+    problems: Problems,
+) -> None:
+    """Compare tags with the label maps.
+
+    Args:
+        tags: (K,), None where the case has none.
+        rows: slice tags (S, K), None where the case has none.
+        shape: voxels along each axis, None where unknown.
+        slice_axis: along which slices are tagged.
+        maps: the case's readable label maps.
+        problems: grows.
+    """
+    if rows is not None and shape is not None and slice_axis < len(shape) and len(rows) != shape[slice_axis]:
+        problems.error(
+            "tags",
+            f"'slice_tags' has {len(rows)} rows, but the volume has {shape[slice_axis]} slices along axis {slice_axis}",
+            "give one row a slice, or correct 'slice_axis'",
+        )
+        rows = None
+    for facts in maps:
+        for key, said, axis in (("tags", tags, None), ("slice_tags", rows, slice_axis)):
+            if said is not None:
+                shown = np.atleast_2d(present_classes(facts.index, len(facts.names), axis))
+                rows_said = np.atleast_2d(np.asarray(said))
+                _compare(key, rows_said, shown[:, : rows_said.shape[1]], facts, problems)
+
+
+def _compare(key: str, said: np.ndarray, shown: np.ndarray, facts: MapFacts, problems: Problems) -> None:
+    """Report classes tagged absent that a map shows, and classes tagged present that a dense map lacks."""
+    wrong = {"absent, but shown": (said == 0) & (shown == 1)}
+    if not facts.weak:
+        wrong["present, but not shown"] = (said == 1) & (shown == 0)
+    for what, where in wrong.items():
+        for k in np.flatnonzero(where.any(axis=0)).tolist():
+            slices = np.flatnonzero(where[:, k]).tolist()
+            place = f" in slices {_listed(slices)}" if key == "slice_tags" else ""
+            problems.error(
+                "tags",
+                f"'{key}' says that '{facts.names[k]}' is {what} by this map{place}",
+                "correct the tag or the map; the order of tags is that of the classes",
+                facts.shown,
+            )
