@@ -187,7 +187,10 @@ def test_a_data_set_is_never_overwritten(data, capsys):
 def test_a_value_that_is_no_class_is_refused(data, tmp_path, capsys):
     nib.save(nib.Nifti1Image(dense(0) + 1, OBLIQUE), data / "labels" / "c0.nii.gz")
     assert weaken(data, tmp_path / "weak") == 2
-    assert "case 'c0': " in (error := capsys.readouterr().err) and "holds the value 1, which 'labels'" in error
+    assert (
+        "case 'c0': " in (error := capsys.readouterr().err)
+        and "holds the values [1, 6, 10], which dataset.json" in error
+    )
 
 
 def test_a_data_set_without_dense_labels_is_refused(data, tmp_path, capsys):

@@ -77,7 +77,9 @@ def test_every_key_in_every_case(tmp_path):
         "label": str(root / "p00_ED_gt.nii.gz"),
         "weak_label": str(root / "p00_ED_weak.nii.gz"),
         "label_values": {0: 0, 10: 1, 20: 2},
+        "label_segments": {"background": 0, "RV": 1, "LV": 2},
         "weak_values": {1: 0, 2: 2, 0: 255},
+        "weak_segments": {"background": 0, "RV": 1, "LV": 2, "unlabelled": 255},
         "tags": [-1, -1, -1],
         "slice_tags": None,
         "slice_axis": 1,
@@ -86,6 +88,7 @@ def test_every_key_in_every_case(tmp_path):
     }
     plain = next(case for case in cases if case["case"] == "p00_ES")
     assert plain["label"] is plain["weak_label"] is None
+    assert plain["weak_kind"] == "nothing"
     assert split.class_names == NAMES
     assert split.dataset.name == "hearts"
 
@@ -99,6 +102,16 @@ def test_classes_are_mapped_by_name(tmp_path):
     assert case["weak_values"] == {1: 0, 2: 1, 0: 255}
     assert case["tags"] == [1, -1, 0]
     assert case["slice_tags"] == [[1, 0, 1], [1, -1, 0]]
+
+
+def test_a_case_declares_what_it_has(tmp_path):
+    own = {"kind": "box", "values": {"9": "RV"}, "segments": {"ring": "LV"}, "undrawn_means_absent": True}
+    folder = edit(make(tmp_path / "d", segments={"chamber": "RV"}), 0, weak_labels=own)
+    split = load_cases(folder, class_names=["background", "LV", "RV"], validation=0)
+    case = next(case for case in split.training + split.test if case["case"] == "p00_ED")
+    assert (case["weak_kind"], case["undrawn_means_absent"], case["weak_values"]) == ("box", True, {9: 2})
+    assert case["weak_segments"] == {"background": 0, "LV": 1, "RV": 2, "unlabelled": 255, "ring": 1}
+    assert case["label_segments"] == {"background": 0, "LV": 1, "RV": 2, "chamber": 2}
 
 
 def test_labels_of_a_case_override_those_of_the_data_set(tmp_path):

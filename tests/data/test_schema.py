@@ -63,14 +63,73 @@ def test_the_file_itself_can_be_named(tmp_path):
     assert read_dataset(tmp_path / "dataset.json").path == read_dataset(str(tmp_path)).path
 
 
-def test_paths_may_lead_out_of_the_folder_to_files_that_exist(tmp_path):
+@pytest.mark.parametrize("absolute", [False, True])
+@pytest.mark.parametrize("key", ["image", "label", "weak_label"])
+def test_paths_out_of_the_folder_need_leave(tmp_path, key, absolute):
     inner = tmp_path / "inner"
     inner.mkdir()
     content(tmp_path)
-    case = {"patient": "p1", "image": "../a.nii.gz", "label": str(tmp_path / "b.nii.gz")}
-    dataset = read_dataset(write(inner, content(inner, training=[case])))
-    assert dataset.file_of(dataset.training[0], "image") == str(tmp_path / "a.nii.gz")
-    assert dataset.file_of(dataset.training[0], "label") == str(tmp_path / "b.nii.gz")
+    path = str(tmp_path / "a.nii.gz") if absolute else "images/../../a.nii.gz"
+    whole = first(inner, **{"case": "x", key: path})
+    with pytest.raises(ValueError, match=rf"case 'x' .*'{key}' names '{path}', which lies outside .*files_outside"):
+        read_dataset(write(inner, whole))
+    with pytest.raises(ValueError, match="'files_outside' must be true or false, got 'yes'"):
+        read_dataset(write(inner, whole | {"files_outside": "yes"}))
+    dataset = read_dataset(write(inner, whole | {"files_outside": True}))
+    assert dataset.file_of(dataset.training[0], key) == str(tmp_path / "a.nii.gz")
+
+
+def test_a_folder_that_is_a_link_and_absolute_paths_into_the_folder_are_fine(tmp_path):
+    folder = tmp_path / "real"
+    folder.mkdir()
+    (tmp_path / "link").symlink_to(folder)
+    write(folder, first(folder, image=str(tmp_path / "link" / "a.nii.gz"), label=str(folder / "a.nii.gz")))
+    assert read_dataset(tmp_path / "link").root == folder
+
+
+def test_an_image_may_be_a_folder(tmp_path):
+    (tmp_path / "series" / "p1").mkdir(parents=True)
+    dataset = read_dataset(write(tmp_path, first(tmp_path, image="series/p1")))
+    assert dataset.training[0]["case"] == "p1"
+    for key, path in (("label", "series/p1"), ("image", ".")):
+        with pytest.raises(FileNotFoundError, match=f"'{key}' names a missing file"):
+            read_dataset(write(tmp_path, first(tmp_path, **{"case": "x", key: path})))
+
+
+def test_a_case_says_what_its_weak_label_means(tmp_path):
+    own = {"kind": "box", "values": {"5": "RV"}, "segments": {"Left ventricle": "LV"}, "undrawn_means_absent": True}
+    dataset = read_dataset(write(tmp_path, first(tmp_path, weak_labels=own)))
+    meaning = dataset.weak_of(dataset.training[0])
+    assert (meaning.kind, meaning.values, meaning.undrawn_means_absent) == ("box", {5: "RV"}, True)
+    assert meaning.segments == {"Left ventricle": "LV"}
+    part = dataset.weak_of({**dataset.training[0], "weak_labels": {"undrawn_means_absent": True}})
+    assert (part.kind, part.values, part.undrawn_means_absent) == ("scribble", dataset.weak_values, True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind"),
+    [
+        ({}, "scribble"),
+        ({"weak_label": None}, "dense"),
+        ({"weak_label": None, "label": None}, "nothing"),
+        ({"weak_label": None, "label": None, "tags": [1, 1, 0]}, "tags"),
+        ({"weak_label": None, "label": None, "slice_tags": [[1, 1, 0]]}, "tags"),
+        ({"weak_label": None, "weak_labels": {"kind": "nothing"}}, "nothing"),
+        ({"weak_label": None, "weak_labels": {"kind": "tags"}, "tags": [1, 1, 0]}, "tags"),
+        ({"weak_labels": {"kind": "dense"}}, "dense"),
+        ({"weak_label": None, "weak_labels": {"values": {"1": "LV"}}}, "dense"),
+    ],
+)
+def test_the_kind_of_a_case(tmp_path, changes, kind):
+    dataset = read_dataset(write(tmp_path, first(tmp_path, **changes)))
+    assert dataset.weak_of(dataset.training[0]).kind == kind
+
+
+def test_names_of_segments(tmp_path):
+    whole = first(tmp_path, segments={"b": "RV"})
+    dataset = read_dataset(write(tmp_path, whole | {"segments": {"a": "LV"}}))
+    assert dataset.segments_of(dataset.training[0]) == {"b": "RV"}
+    assert dataset.segments_of(dataset.training[1]) == {"a": "LV"}
 
 
 def test_a_case_with_labels_of_its_own(tmp_path):
@@ -116,6 +175,14 @@ def test_label_maps_without_images_and_tags(tmp_path):
             {"weak_label": {"kind": "box", "values": {"1": "LV"}, "undrawn_means_absent": "yes"}},
             "undrawn_means_absent' must be true or false, got 'yes'",
         ),
+        (
+            {"weak_label": {"kind": "boxes", "values": {"1": "LV"}}},
+            "kind': write 'box' in place of 'boxes'",
+        ),
+        ({"weak_label": {"kind": 3, "values": {"1": "LV"}}}, "'weak_label' must be an object with 'kind'"),
+        ({"weak_label": {"kind": "x", "segments": {"a": "MYO"}}}, r"'weak_label.segments' names \['MYO'\]"),
+        ({"weak_label": {"kind": "x", "segments": ["a"]}}, "'weak_label.segments' must map names of segments"),
+        ({"segments": {"a": "unlabelled"}}, r"'segments' names \['unlabelled'\], which are no class"),
         ({"weak_label": None}, r"case 'a' \(training\[0\]\) has a 'weak_label', but the file does not say"),
         ({"training": {}}, "'training' must be a list of cases, got dict"),
         ({"training": ["a.nii.gz"]}, r"training\[0\] must be an object, got str"),
@@ -147,6 +214,14 @@ def test_a_broken_data_set_is_refused(tmp_path, changes, message):
             {"tags": [1, 0]},
             r"'tags' must be 3 values out of 1 .* in the order \['background', 'RV', 'LV'\]; got \[1, 0\]",
         ),
+        ({"weak_labels": "scribbles"}, r"'weak_labels' must be an object with any of \['kind', 'values'"),
+        ({"weak_labels": {"kinds": "box"}}, r"'weak_labels' must be an object with any of \['kind', 'values'"),
+        ({"weak_labels": {"kind": "nothing"}}, "is 'nothing', but the case has a 'weak_label'; take one away"),
+        ({"weak_labels": {"kind": "points"}, "weak_label": None}, "is 'points', but the case has no 'weak_label'; add"),
+        ({"weak_labels": {"kind": "tags"}, "weak_label": None}, "is 'tags', but the case has no 'tags' or 'slice_t"),
+        ({"weak_labels": {"kind": "dense"}, "weak_label": None, "label": None}, "but the case has no 'label'; add it"),
+        ({"weak_labels": {"values": {"1": "MYO"}}}, r"case 'a': 'weak_labels.values' names \['MYO'\]"),
+        ({"segments": {"a": "MYO"}}, r"case 'a': 'segments' names \['MYO'\]"),
         ({"tags": [1, 0, 2]}, r"'tags' must be 3 values.*got \[1, 0, 2\]"),
         ({"tags": [1, 0, True]}, "'tags' must be 3 values"),
         ({"slice_tags": [1, 0, 1]}, "'slice_tags' row 0 must be 3 values"),

@@ -136,16 +136,22 @@ def _load_dense(dataset: Dataset, case: Mapping[str, Any]) -> tuple[np.ndarray, 
     """Load a dense label as class indices, (X, Y[, Z]) uint8, and the image it came in."""
     import nibabel as nib
 
-    file = str(dataset.file_of(case, "label"))
-    like: Any = nib.load(file)
-    stored = np.asanyarray(like.dataobj)
-    dense = np.zeros(stored.shape, np.uint8)
-    known = dataset.labels_of(case)
-    for value in np.unique(stored).tolist():
-        if value not in known:
-            raise ValueError(f"case '{case['case']}': {file} holds the value {value}, which 'labels' {known} lacks")
-        dense[stored == value] = dataset.class_names.index(known[value])
-    return dense, like
+    from wss_monai.functional.label_files import read_label
+    from wss_monai.functional.volume_files import read_volume
+
+    file, source = str(dataset.file_of(case, "label")), dataset.file_of(case, "image")
+    index = {name: i for i, name in enumerate(dataset.class_names)}
+    segments = index | {segment: index[name] for segment, name in dataset.segments_of(case).items()}
+    values = {value: index[name] for value, name in dataset.labels_of(case).items()}
+    grid: Any = read_volume(file if source is None else source if isinstance(source, str) else source[0])[None]
+    try:
+        found = read_label(file, grid, values, segments, image_path=str(source))
+    except ValueError as error:
+        raise ValueError(f"case '{case['case']}': {error}") from error
+    dense = found[0].numpy()
+    if file.lower().endswith((".nii", ".nii.gz")):
+        return dense, nib.load(file)
+    return dense, nib.Nifti1Image(dense, found.affine.numpy())
 
 
 def _save(weak: np.ndarray, like: Any, target: Path) -> None:
@@ -164,9 +170,12 @@ def _description(dataset: Dataset, section: dict[str, Any], out: Path) -> dict[s
         parts[part] = []
         for case in cases:
             moved = {**case, **{key: _relative(dataset.file_of(case, key), out) for key in ("image", "label")}}
+            moved["weak_labels"] = None
             moved["weak_label"] = None if case.get("label") is None else _target(case)
             parts[part].append({key: value for key, value in moved.items() if value is not None})
-    return {**dataset.raw, "weak_label": section, **{part: parts[part] for part in parts if part in dataset.raw}}
+    outside = any(".." in str(case.get(key)) for part in parts.values() for case in part for key in ("image", "label"))
+    section = {"weak_label": section, **({"files_outside": True} if outside else {})}
+    return {**dataset.raw, **section, **{part: parts[part] for part in parts if part in dataset.raw}}
 
 
 def _relative(path: str | list[str] | None, out: Path) -> str | list[str] | None:

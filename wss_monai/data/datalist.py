@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from wss_monai.data.leak_guard import check_no_leak
-from wss_monai.data.schema import BACKGROUND, Dataset, class_names_of, read_dataset
+from wss_monai.data.schema import BACKGROUND, UNLABELLED_NAME, Dataset, class_names_of, read_dataset
 from wss_monai.data.splits import (
     SplitFile,
     find_split_file,
@@ -27,8 +27,8 @@ from wss_monai.functional import UNLABELLED
 __all__ = ["CASE_KEYS", "DataSplit", "draw_dense", "load_cases"]
 
 CASE_KEYS = (
-    "case", "patient", "group", "phase", "image", "label", "weak_label", "label_values", "weak_values",
-    "tags", "slice_tags", "slice_axis", "undrawn_means_absent", "weak_kind",
+    "case", "patient", "group", "phase", "image", "label", "weak_label", "label_values", "label_segments",
+    "weak_values", "weak_segments", "tags", "slice_tags", "slice_axis", "undrawn_means_absent", "weak_kind",
 )  # fmt: skip
 """Keys of every case dictionary."""
 
@@ -164,7 +164,10 @@ def _densely(cases: list[dict[str, Any]], patients: Sequence[str]) -> list[dict[
         raise ValueError(f"dense names {unknown}, who are no training patients; those are {sorted(known)}")
     if lacking := [c["case"] for c in cases if c["patient"] in set(patients) and c["label"] is None]:
         raise ValueError(f"dense names patients whose cases {lacking} have no dense label")
-    return [{**case, "weak_label": None} if case["patient"] in set(patients) else case for case in cases]
+    return [
+        {**case, "weak_label": None, "weak_kind": "dense"} if case["patient"] in set(patients) else case
+        for case in cases
+    ]
 
 
 def _class_names(class_names: Sequence[str] | None, dataset: Dataset) -> list[str]:
@@ -300,6 +303,7 @@ def _case(case: dict[str, Any], dataset: Dataset, names: list[str]) -> dict[str,
     index = {name: i for i, name in enumerate(names)}
     order = [own.index(name) for name in names]
     tags, rows = case.get("tags"), case.get("slice_tags")
+    weak = dataset.weak_of(case)
     return {
         "case": case["case"],
         "patient": case["patient"],
@@ -309,10 +313,14 @@ def _case(case: dict[str, Any], dataset: Dataset, names: list[str]) -> dict[str,
         "label": dataset.file_of(case, "label"),
         "weak_label": dataset.file_of(case, "weak_label"),
         "label_values": {value: index[name] for value, name in labels.items()},
-        "weak_values": {value: index.get(name, UNLABELLED) for value, name in dataset.weak_values.items()},
+        "label_segments": index | {segment: index[name] for segment, name in dataset.segments_of(case).items()},
+        "weak_values": {value: index.get(name, UNLABELLED) for value, name in weak.values.items()},
+        "weak_segments": index
+        | {UNLABELLED_NAME: UNLABELLED}
+        | {segment: index.get(name, UNLABELLED) for segment, name in weak.segments.items()},
         "tags": [-1] * len(names) if tags is None else [tags[i] for i in order],
         "slice_tags": None if rows is None else [[row[i] for i in order] for row in rows],
         "slice_axis": dataset.slice_axis,
-        "undrawn_means_absent": dataset.undrawn_means_absent,
-        "weak_kind": dataset.weak_kind,
+        "undrawn_means_absent": weak.undrawn_means_absent,
+        "weak_kind": weak.kind,
     }

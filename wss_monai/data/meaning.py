@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What label files mean: the classes of values and segments, and the kind of a weak label."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+__all__ = [
+    "BACKGROUND",
+    "UNLABELLED_NAME",
+    "WeakMeaning",
+    "class_names_of",
+    "is_name",
+    "label_map",
+    "read_meaning",
+    "segment_map",
+]
+
+BACKGROUND = "background"
+"""Name of class 0, always the meaning of the file value 0."""
+UNLABELLED_NAME = "unlabelled"
+"""Name that a weak label's value carries where nothing is known."""
+WITHOUT_FILE = ("dense", "tags", "nothing")
+"""Kinds of cases that need no file under `weak_label`."""
+_MEANT = {
+    "boxes": "box",
+    "bounding_box": "box",
+    "bounding box": "box",
+    "tag": "tags",
+    "none": "nothing",
+    "full": "dense",
+}
+_KEYS = ("kind", "values", "segments", "undrawn_means_absent")
+
+
+@dataclass(frozen=True)
+class WeakMeaning:
+    """What a weak label means.
+
+    Attributes:
+        kind: "scribble", "points", "box", "slices", "dense", "tags", "nothing" or another word; None where unknown.
+        values: file value -> class name or "unlabelled".
+        segments: name of a segment in 3D Slicer -> class name or "unlabelled", beside the classes' own names.
+        undrawn_means_absent: whether a class that was not drawn in a slice (2D) or volume (3D) is absent there.
+    """
+
+    kind: str | None
+    values: dict[int, str]
+    segments: dict[str, str]
+    undrawn_means_absent: bool
+
+    def refuse_strangers(self, names: Sequence[str], where: str, section: str) -> None:
+        """Refuse classes that are not among ``names``.
+
+        Raises:
+            ValueError: names the part and the classes.
+        """
+        for part, table in (("values", self.values), ("segments", self.segments)):
+            strange = sorted({name for name in table.values() if name not in (*names, UNLABELLED_NAME)})
+            if strange:
+                raise ValueError(
+                    f"{where}: '{section}.{part}' names {strange}, which are no class of 'labels' {list(names)}; "
+                    f"use those names or '{UNLABELLED_NAME}'"
+                )
+
+
+def class_names_of(labels: Mapping[int, str]) -> list[str]:
+    """Order the class names of a value map: background, then by file value, each name once."""
+    return list(dict.fromkeys([BACKGROUND, *(labels[value] for value in sorted(labels))]))
+
+
+def label_map(labels: Any, where: str) -> dict[int, str]:
+    """Check the value map of dense labels.
+
+    Raises:
+        ValueError: it is none, or 0 is not the background.
+    """
+    values = _value_map(labels, where)
+    if values.get(0) != BACKGROUND:
+        found = f"'{values[0]}'" if 0 in values else "missing"
+        raise ValueError(f'{where}: value 0 must be \'{BACKGROUND}\', it is {found}; write "0": "{BACKGROUND}"')
+    if UNLABELLED_NAME in values.values():
+        raise ValueError(f"{where}: '{UNLABELLED_NAME}' is no class; dense labels know every voxel")
+    return values
+
+
+def read_meaning(section: Any, where: str, name: str, base: WeakMeaning | None = None) -> WeakMeaning:
+    """Check the section `weak_label` of a data set, or `weak_labels` of a case.
+
+    Args:
+        section: what the file says; None: nothing.
+        where: the place in messages.
+        name: the section's name in messages.
+        base: what holds for keys that the section leaves out; None: `kind`, and `values` or `segments`, are required.
+
+    Raises:
+        ValueError: it breaks a rule of the format.
+    """
+    empty = WeakMeaning(None, {}, {}, False)
+    if section is None:
+        return base or empty
+    if base is None:
+        known = isinstance(section, dict) and is_name(section.get("kind"))
+        if not known or not ("values" in section or "segments" in section):
+            raise ValueError(
+                f"{where}: '{name}' must be an object with 'kind' and 'values' (or 'segments'), got {section!r}"
+            )
+    elif not isinstance(section, dict) or not any(key in section for key in _KEYS):
+        raise ValueError(f"{where}: '{name}' must be an object with any of {list(_KEYS)}, got {section!r}")
+    found = base or empty
+    if "kind" in section:
+        found = replace(found, kind=_check_kind(section["kind"], f"{where}: '{name}.kind'"))
+    if "values" in section:
+        found = replace(found, values=_value_map(section["values"], f"{where}: '{name}.values'"))
+    if "segments" in section:
+        found = replace(found, segments=segment_map(section["segments"], f"{where}: '{name}.segments'"))
+    absent = section.get("undrawn_means_absent", found.undrawn_means_absent)
+    if not isinstance(absent, bool):
+        raise ValueError(f"{where}: '{name}.undrawn_means_absent' must be true or false, got {absent!r}")
+    return replace(found, undrawn_means_absent=absent)
+
+
+def _check_kind(kind: Any, where: str) -> str:
+    """Check the word for a kind of weak label.
+
+    Raises:
+        ValueError: it is no text, or near one of the words that decide how a case is read.
+    """
+    if not is_name(kind):
+        raise ValueError(f"{where} must be a text such as scribble, points, box or slices, got {kind!r}")
+    if kind.lower() in _MEANT:
+        raise ValueError(f"{where}: write '{_MEANT[kind.lower()]}' in place of '{kind}'")
+    return str(kind)
+
+
+def _value_map(values: Any, where: str) -> dict[int, str]:
+    """Check a map of file values to names.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not isinstance(values, dict) or not values:
+        raise ValueError(f'{where} must be an object like {{"0": "background", "1": "LV"}}, got {values!r}')
+    for value, name in values.items():
+        if not re.fullmatch(r"-?\d+", str(value)) or not is_name(name):
+            raise ValueError(f'{where} must map file values to class names, as in "1": "LV"; got {value!r}: {name!r}')
+    return {int(value): name for value, name in values.items()}
+
+
+def segment_map(segments: Any, where: str) -> dict[str, str]:
+    """Check a map of segment names to class names.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not isinstance(segments, Mapping) or not all(is_name(k) and is_name(v) for k, v in segments.items()):
+        raise ValueError(
+            f'{where} must map names of segments to classes, as in "Left ventricle": "LV"; got {segments!r}'
+        )
+    return {str(segment).strip(): str(name) for segment, name in segments.items()}
+
+
+def is_name(value: Any) -> bool:
+    """Tell whether something is a text with more than blanks in it."""
+    return isinstance(value, str) and bool(value.strip())
