@@ -252,7 +252,12 @@ def save_atomically(content: Any, path: Path) -> None:
         OSError: nothing could be written; names the file.
     """
     with replacing(path) as temporary, temporary.open("wb") as file:
-        torch.save(content, file)
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):  # of which PyTorch makes an "unexpected pos"
+                raise error.__context__ from None
+            raise
 
 
 def check_writable(folder: Path) -> None:

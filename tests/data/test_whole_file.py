@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import errno
+import os
+import resource
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from wss_monai.data.whole_file import replacing
+from wss_monai.handlers.checkpoint import save_atomically
+
+
+def test_takes_the_place_of_the_former_file(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("former")
+    with replacing(path) as temporary:
+        temporary.write_text("new")
+        assert temporary.parent == tmp_path and temporary.suffix == ".csv"
+        assert path.read_text() == "former"
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("former", [True, False])
+def test_an_error_half_way_leaves_the_former_file(tmp_path, former):
+    path = tmp_path / "a.csv"
+    if former:
+        path.write_text("former")
+    for error, expected in ((KeyboardInterrupt(), KeyboardInterrupt), (ValueError("x"), ValueError)):
+        with pytest.raises(expected), replacing(path) as temporary:
+            temporary.write_text("half")
+            raise error
+    with pytest.raises(OSError, match="No space left") as caught, replacing(str(path)) as temporary:
+        temporary.write_text("half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert caught.value.errno == errno.ENOSPC and caught.value.filename == str(path)
+    assert ("the former file is whole" in str(caught.value)) == former
+    assert [p.read_text() for p in tmp_path.iterdir()] == (["former"] if former else [])
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for path in (tmp_path / "file" / "a.csv", tmp_path / "no" / "a.csv"):
+        with pytest.raises(OSError, match="choose another folder") as caught, replacing(path) as temporary:
+            temporary.write_text("new")
+        assert caught.value.filename == str(path)
+
+
+@pytest.fixture
+def full():
+    """No file may grow beyond 2000 bytes: what a full disk does to a writer, without one."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_checkpoint_and_volume_on_a_full_disk(tmp_path, full):
+    R = np.random.RandomState(0)
+    volumes = [R.randint(0, 255, (16, 16, 16)).astype(np.uint8) for _ in range(2)]
+
+    def volume(number, path):
+        with replacing(path) as temporary:
+            nib.save(nib.Nifti1Image(volumes[number], np.eye(4)), temporary)
+
+    model, prediction = tmp_path / "model.pt", tmp_path / "p.nii.gz"
+    save_atomically({"a": torch.zeros(2000)}, model)
+    volume(0, prediction)
+    full()
+    for write, path in (
+        (lambda: save_atomically({"a": torch.ones(2000)}, model), model),
+        (lambda: volume(1, prediction), prediction),
+    ):
+        with pytest.raises(OSError, match="the former file is whole") as caught:
+            write()
+        assert caught.value.filename == str(path)
+    assert not torch.load(model, weights_only=True)["a"].any()
+    np.testing.assert_array_equal(np.asarray(nib.load(prediction).dataobj), volumes[0])
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["model.pt", "p.nii.gz"]
