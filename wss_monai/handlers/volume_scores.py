@@ -41,6 +41,9 @@ class VolumeScores:
         bounds_origin: origin of the bounds that the run was trained with, for the summary.
         seed: of the run, for the summary.
         slice_axis: axis of bounds on slices.
+
+    Raises:
+        ValueError: no cases.
     """
 
     def __init__(
@@ -53,6 +56,11 @@ class VolumeScores:
         seed: int = 0,
         slice_axis: int = 2,
     ) -> None:
+        if not cases:
+            raise ValueError(
+                "there is no case to evaluate: the data set or split has none in this part; choose another with "
+                "--evaluate_on or --split."
+            )
         self.folder = Path(output_dir)
         self.cases = {str(case["case"]): dict(case) for case in cases}
         self.class_names = list(class_names)

@@ -34,15 +34,20 @@ class LoadCased(MapTransform):
 
     Args:
         keys: which of "image", "label" and "weak_label" to read.
+        spatial_dims: of the network; with 3, a volume with a single slice is refused.
 
     Raises:
         FileNotFoundError: a file is not there.
         ValueError: an unreadable file, more or fewer than 2 or 3 dimensions, an image and a map of different shape or
-            affine, label values outside the set, intensities that are not finite; each names the case and the file.
+            affine, label values outside the set, intensities that are not finite, a single slice for a 3D network; each
+            names the case and the file.
     """
 
-    def __init__(self, keys: KeysCollection = ("image", "label", "weak_label")) -> None:
+    def __init__(
+        self, keys: KeysCollection = ("image", "label", "weak_label"), spatial_dims: int | None = None
+    ) -> None:
         super().__init__(keys, allow_missing_keys=True)
+        self.spatial_dims = spatial_dims
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return a copy of the case with tensors in the place of paths."""
@@ -50,6 +55,11 @@ class LoadCased(MapTransform):
         name = str(data.get("case") or data.get("image"))
         image = self._image(name, data["image"])
         case["image"] = image
+        if self.spatial_dims == 3 and min(image.shape[1:]) < 2:
+            raise ValueError(
+                f"case '{name}': {_paths(data['image'])[0]} has shape {tuple(image.shape[1:])}, a single slice, "
+                "which a 3D network cannot use; take the 2D configuration, or leave the case out."
+            )
         dense_instead = "weak_label" in self.keys and data.get("weak_label") is None
         wanted = {*self.keys, *(["label"] if dense_instead else [])}
         maps = {key: self._map(name, key, data, image) for key in MAPS if key in wanted and data.get(key) is not None}
@@ -75,7 +85,10 @@ class LoadCased(MapTransform):
                 channel: Any = read_volume(path)[None]
                 check_grid(path, channel, paths[0], channels[0] if channels else channel)
             if not bool(torch.isfinite(channel).all()):
-                raise ValueError(f"case '{name}': {path} holds intensities that are not finite (NaN or infinite).")
+                raise ValueError(
+                    f"case '{name}': {path} holds intensities that are not finite (NaN or infinite); mend the "
+                    "file, or leave the case out."
+                )
             channels.append(channel)
         return MetaTensor(torch.cat([c.as_tensor() for c in channels]), meta=channels[0].meta)
 
