@@ -270,7 +270,7 @@ class TestBoxBounds:
 class TestDictionaries:
     def test_keys_and_origins(self):
         label = label_map()
-        data = {"case": "a", "image": volume(), "label": label, "weak_label": label, "slice_tags": torch.ones(4, 3)}
+        data = {"case": "a", "image": volume(), "label": label, "boxes": label, "slice_tags": torch.ones(4, 3)}
         out = data
         for transform, origin in (
             (ConstantBoundsd("size", values={"LV": (2, 20)}, class_names=NAMES, slice_axis=2), "constant"),
@@ -291,6 +291,11 @@ class TestDictionaries:
         ignoring = ConstantBoundsd(values={"LV": (2, 20)}, class_names=NAMES, slice_axis=2, tags_key=None)
         out = ignoring({"image": volume(), "slice_tags": torch.zeros(4, 3)})
         assert out["bounds_size"][0, 2, 0].tolist() == [-INF, 20]
+
+    def test_a_map_on_another_grid_is_refused(self):
+        data = {"case": "p1", "image": volume(), "boxes": label_map()[:, :2]}
+        with pytest.raises(ValueError, match=r"case 'p1': boxes has shape .*; give 'boxes' to every spatial transform"):
+            BoxBoundsd(class_names=NAMES, slice_axis=2)(data)
 
     def test_errors_name_the_case(self):
         transform = ConstantBoundsd(values={"LV": (2, 3)}, class_names=NAMES, unit="mm", slice_axis=2)

@@ -9,10 +9,11 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import torch
 from monai.data import MetaTensor
 
-from wss_monai.transforms import LoadCased
+from wss_monai.transforms import LoadCased, WeakTagsd
 
 SHAPE = (6, 5, 4)
 AFFINE = np.array([[0.0, -1.5, 0, 10], [1.5, 0, 0, -20], [0, 0, 8, 5], [0, 0, 0, 1]])
@@ -138,6 +139,92 @@ class TestReading:
         near = AFFINE + np.random.RandomState(0).uniform(-5e-4, 5e-4, (4, 4)) * np.array([[1], [1], [1], [0]])
         case["label"] = write("near.nii.gz", array_of(case["label"]), near)
         assert LoadCased()(case)["label"].shape == (1, *SHAPE)
+
+
+class TestKinds:
+    """What a case declares itself to be decides what its files mean."""
+
+    def boxed(self, case, write, **changes):
+        drawn = np.full(SHAPE, 9, np.uint8)
+        drawn[1:3, 1:4, 1] = 7  # class 2
+        drawn[4, 0:2, 2] = 2
+        values = {2: 1, 7: 2, 9: 255, 0: 0}
+        return case | {"weak_label": write("box.nii.gz", drawn), "weak_values": values, "weak_kind": "box"} | changes
+
+    def test_boxes_are_no_partial_label(self, case, write):
+        out = LoadCased()(self.boxed(case, write))
+        assert (out["weak_label"] == 255).all()
+        expected = np.full(SHAPE, 255)
+        expected[1:3, 1:4, 1], expected[4, 0:2, 2] = 2, 1
+        np.testing.assert_array_equal(out["boxes"][0].numpy(), expected)
+        assert out["boxes"].dtype == out["weak_label"].dtype == torch.uint8
+        np.testing.assert_allclose(out["boxes"].affine.numpy(), AFFINE)
+
+    def test_outside_of_all_boxes_is_background_where_undrawn_means_absent(self, case, write):
+        out = LoadCased()(self.boxed(case, write, undrawn_means_absent=True, slice_axis=2))
+        weak, boxes = out["weak_label"][0].numpy(), out["boxes"][0].numpy()
+        assert (weak[..., [0, 3]] == 255).all(), "nobody looked at slices without a box"
+        np.testing.assert_array_equal(weak[..., [1, 2]], np.where(boxes[..., [1, 2]] == 255, 0, 255))
+        flat = {"image": write("flat.nii.gz", np.ones((6, 5), np.float32)), "label": None}
+        flat |= {"weak_label": write("flat_box.nii.gz", np.eye(6, 5, dtype=np.uint8) * 2), "weak_kind": "box"}
+        out = LoadCased()(case | flat | {"weak_values": {0: 255, 2: 1}, "undrawn_means_absent": True})
+        np.testing.assert_array_equal(out["weak_label"][0].numpy(), np.eye(6, 5) * 255)
+
+    def test_background_that_is_drawn_stays(self, case, write):
+        boxed = self.boxed(case, write)
+        drawn = array_of(boxed["weak_label"]).copy()
+        drawn[0, :, 0] = 0
+        out = LoadCased()(boxed | {"weak_label": write("drawn.nii.gz", drawn)})
+        assert int((out["weak_label"] == 0).sum()) == SHAPE[1]
+
+    @pytest.mark.parametrize("kind", ["tags", "nothing"])
+    def test_a_dense_label_for_evaluation_is_no_drawing(self, case, kind):
+        out = LoadCased()(case | {"weak_label": None, "weak_kind": kind})
+        assert (out["weak_label"] == 255).all()
+        assert (out["label"] != 255).all()
+        dense = LoadCased()(case | {"weak_label": None, "weak_kind": "dense"})
+        assert torch.equal(dense["weak_label"], out["label"])
+
+    def test_every_case_has_boxes(self, case):
+        out = LoadCased(keys=["image", "weak_label"])(case)
+        assert out["boxes"].shape == (1, *SHAPE)
+        assert (out["boxes"] == 255).all()
+        assert "boxes" not in LoadCased(keys=["image", "label"])(case)
+
+    def test_tags_come_from_boxes(self, case, write):
+        tags = WeakTagsd(3, 2)
+        out = tags(LoadCased()(self.boxed(case, write)))
+        assert out["slice_tags"].tolist() == [[-1, -1, -1], [-1, -1, 1], [-1, 1, -1], [-1, -1, -1]]
+        out = tags(LoadCased()(self.boxed(case, write, undrawn_means_absent=True)))
+        assert out["slice_tags"].tolist() == [[-1, -1, -1], [1, 0, 1], [1, 1, 0], [-1, -1, -1]]
+
+    def test_other_formats(self, case, tmp_path):
+        for key in ("image", "label", "weak_label"):
+            picture = sitk.ReadImage(case[key])
+            sitk.WriteImage(picture, str(tmp_path / f"{key}.mhd"))
+            sitk.WriteImage(picture, str(tmp_path / f"{key}.nrrd"))
+        same = LoadCased()(case)
+        for suffixes in (("mhd", "nrrd", "mhd"), ("nrrd", "mhd", "nrrd")):
+            keys = dict(zip(("image", "label", "weak_label"), suffixes, strict=True))
+            out = LoadCased()(case | {key: str(tmp_path / f"{key}.{suffix}") for key, suffix in keys.items()})
+            for key in keys:
+                assert torch.equal(out[key], same[key])
+                np.testing.assert_allclose(out[key].affine.numpy(), AFFINE, atol=1e-5)
+
+    def test_a_segmentation_of_3d_slicer(self, case, tmp_path):
+        picture = sitk.ReadImage(case["image"])
+        drawn = sitk.Cast(picture > 1.5, sitk.sitkUInt8)[1:5, :, :]
+        drawn.SetMetaData("Segment0_Name", "ring")
+        sitk.WriteImage(drawn, str(tmp_path / "drawn.seg.nrrd"))
+        path = str(tmp_path / "drawn.seg.nrrd")
+        whole = np.zeros(SHAPE, bool)
+        whole[1:5] = array_of(case["image"])[1:5] > 1.5
+        names = {"weak_segments": {"ring": 2}, "label_segments": {"ring": 1}}
+        out = LoadCased()(case | names | {"weak_label": path, "label": path})
+        np.testing.assert_array_equal(out["weak_label"][0].numpy(), np.where(whole, 2, 255))
+        np.testing.assert_array_equal(out["label"][0].numpy(), np.where(whole, 1, 0))
+        with pytest.raises(ValueError, match=r"case 'p1_ED': weak_label \S*drawn.seg.nrrd has the segments \['ring'\]"):
+            LoadCased()(case | {"weak_segments": {"LV": 2}, "weak_label": path})
 
 
 class TestRefusals:

@@ -254,6 +254,11 @@ class Boundsd(MapTransform):
             ValueError: bounds that cannot hold; names the case.
         """
         source = data[self.first_key(dict(data))]
+        if "image" in data and source.shape[1:] != data["image"].shape[1:]:
+            raise ValueError(
+                f"case '{data.get('case', '?')}': {self.keys[0]} has shape {tuple(source.shape[1:])}, but the image "
+                f"has {tuple(data['image'].shape[1:])}; give '{self.keys[0]}' to every spatial transform."
+            )
         tags = (data[self.tags_key],) if self.tags_key and self.tags_key in data else ()
         try:
             return {**data, f"bounds_{self.term}": self.bounds(source, *tags)}
@@ -285,10 +290,13 @@ class LabelBoundsd(Boundsd):
 
 
 class BoxBoundsd(Boundsd):
-    """Dictionary version of ``BoxBounds``, from the key "weak_label"."""
+    """Dictionary version of ``BoxBounds``, from the key "boxes" that ``LoadCased`` writes.
+
+    The boxes must have gone through the spatial transforms of the image.
+    """
 
     def __init__(
-        self, term: str = "size", keys: str = "weak_label", tags_key: str | None = "slice_tags", **bounds: Any
+        self, term: str = "size", keys: str = "boxes", tags_key: str | None = "slice_tags", **bounds: Any
     ) -> None:
         super().__init__(term, keys, tags_key, BoxBounds(**bounds))
 

@@ -22,6 +22,8 @@ MAPS = {
     "weak_label": ("weak_values", "weak_segments", UNLABELLED),
 }
 """Entries of a case that say what the values and segments of a map mean, and what is not drawn in a segmentation."""
+WITHOUT_DRAWING = ("tags", "nothing")
+"""Kinds of cases whose dense label, if they have one, is for evaluation alone."""
 SPENT = {entry for entries in MAPS.values() for entry in entries[:2]}
 
 
@@ -30,7 +32,13 @@ class LoadCased(MapTransform):
 
     Several image files (modalities) become channels. Label maps become uint8 class indices (255 = unlabelled) through
     the case's ``label_values`` and ``weak_values``; where a case has no weak label, its dense label takes that place (a
-    case drawn densely), and a missing map is 255 everywhere, so that every case carries every key.
+    case drawn densely) unless its ``weak_kind`` is "tags" or "nothing", and a missing map is 255 everywhere, so that
+    every case carries every key.
+
+    Filled boxes (``weak_kind`` "box") are no partial label, since a box is not the organ: they go to the key ``boxes``
+    (1, *spatial), class indices, 255 = no box, which every case then carries. In their place ``weak_label`` is 255
+    inside a box and class 0 where the file says so or, if undrawn means absent, outside all boxes of a slice that has
+    some; elsewhere 255.
 
     Args:
         keys: which of "image", "label" and "weak_label" to read.
@@ -60,7 +68,11 @@ class LoadCased(MapTransform):
                 f"case '{name}': {_paths(data['image'])[0]} has shape {tuple(image.shape[1:])}, a single slice, "
                 "which a 3D network cannot use; take the 2D configuration, or leave the case out."
             )
-        dense_instead = "weak_label" in self.keys and data.get("weak_label") is None
+        dense_instead = (
+            "weak_label" in self.keys
+            and data.get("weak_label") is None
+            and data.get("weak_kind") not in WITHOUT_DRAWING
+        )
         wanted = {*self.keys, *(["label"] if dense_instead else [])}
         maps = {key: self._map(name, key, data, image) for key in MAPS if key in wanted and data.get(key) is not None}
         for key in MAPS:
@@ -68,10 +80,16 @@ class LoadCased(MapTransform):
                 case.pop(key, None)
             elif key in maps:
                 case[key] = maps[key]
-            elif key == "weak_label" and "label" in maps:
+            elif key == "weak_label" and dense_instead and "label" in maps:
                 case[key] = maps["label"].clone()
             else:
-                case[key] = MetaTensor(torch.full(image[:1].shape, UNLABELLED, dtype=torch.uint8), meta=image.meta)
+                case[key] = MetaTensor(_nothing_like(image).as_tensor().clone(), meta=image.meta)
+        if "weak_label" in self.keys:
+            case["boxes"] = _nothing_like(image)
+            if data.get("weak_kind") == "box" and "weak_label" in maps:
+                case["boxes"], case["weak_label"] = _split_boxes(
+                    maps["weak_label"], bool(data.get("undrawn_means_absent")), int(data.get("slice_axis", 2))
+                )
         for key in ("tags", "slice_tags"):
             if case.get(key) is None:
                 case.pop(key, None)
@@ -97,6 +115,25 @@ class LoadCased(MapTransform):
         with _named(name, key, data[key]):
             first = _paths(data["image"])[0]
             return read_label(data[key], image, data.get(values), data.get(segments), undrawn, first)
+
+
+def _nothing_like(image: MetaTensor) -> MetaTensor:
+    """Give a map of 255 on the image's grid, (1, *spatial); it takes the memory of one voxel."""
+    nothing = torch.full((1,) * image.dim(), UNLABELLED, dtype=torch.uint8)
+    return MetaTensor(nothing.expand(image[:1].shape), meta=image.meta)
+
+
+def _split_boxes(drawn: MetaTensor, undrawn_means_absent: bool, slice_axis: int) -> tuple[MetaTensor, MetaTensor]:
+    """Split a map of filled boxes into the boxes and what they say of single voxels."""
+    index = drawn.as_tensor()
+    inside = (index != UNLABELLED) & (index != 0)
+    outside = index == 0
+    if undrawn_means_absent:
+        others = [axis for axis in range(index.dim()) if index.dim() < 4 or axis != slice_axis + 1]
+        outside = ~inside & (index != UNLABELLED).any(dim=others, keepdim=True)
+    nothing = torch.full_like(index, UNLABELLED)
+    boxes, partial = torch.where(inside, index, nothing), torch.where(outside, torch.zeros_like(index), nothing)
+    return MetaTensor(boxes, meta=drawn.meta), MetaTensor(partial, meta=drawn.meta)
 
 
 def _paths(source: str | Path | Sequence[str]) -> list[Any]:

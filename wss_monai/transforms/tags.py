@@ -128,7 +128,8 @@ class WeakTagsd(MapTransform):
     """Write ``tags`` (K,) and ``slice_tags`` (S, K) of a case, joining what it brings along with its weak label.
 
     See ``WeakTags`` for the rules. Given slice tags are in the order of the stored file. If the weak label is a
-    MetaTensor that was turned or flipped since it was loaded, they are put into the order of its slices.
+    MetaTensor that was turned or flipped since it was loaded, they are put into the order of its slices. A box that
+    was drawn (key ``boxes``, where the data have it) shows its class as a drawn voxel does.
 
     Args:
         num_classes: K.
@@ -173,9 +174,21 @@ class WeakTagsd(MapTransform):
             ):
                 rows = rows[::-1]
             d[self.tags_key], d[self.slice_tags_key] = self.converter(
-                d[key], d.get(self.tags_key), rows, bool(d.get(self.undrawn_key, False)), case
+                _with_boxes(d[key], d.get("boxes")),
+                d.get(self.tags_key),
+                rows,
+                bool(d.get(self.undrawn_key, False)),
+                case,
             )
         return d
+
+
+def _with_boxes(weak: Any, boxes: Any) -> Any:
+    """Draw the boxes of a case into its weak label."""
+    if boxes is None or boxes.shape != weak.shape:
+        return weak
+    label, drawn = convert_to_numpy(weak), convert_to_numpy(boxes)
+    return np.where(drawn != UNLABELLED, drawn, label)
 
 
 def _slices_are_reversed(weak: Any, file_axis: int, slice_axis: int, case: str) -> bool:
