@@ -26,7 +26,6 @@ LARGE = {
 }
 CONSTANT = {name: [10, 6000] for name in ("RV", "Myo", "LV")}  # mm2, as in train.yaml
 LABELS = ("scribbles", "points")
-MODES = ("quadratic", "logbarrier")
 
 
 def arms(k: int, data: dict[str, Path], bounds: Path) -> dict[str, tuple[tuple[str, ...], dict[str, object]]]:
@@ -37,7 +36,7 @@ def arms(k: int, data: dict[str, Path], bounds: Path) -> dict[str, tuple[tuple[s
         estimated = {"bounds_from": "estimated", "bounds_file": str(bounds / f"{labels}_k{k}_s{{seed}}.json")}
         out[f"{labels}_partial"] = (CPU, {**common, "mode": "partial"})
         out[f"{labels}_partial+{k}"] = (CPU, {**common, "mode": "partial", "dense": k})
-        for mode in MODES:
+        for mode in ("logbarrier", "quadratic"):
             out[f"{labels}_{mode}"] = (CPU, {**common, "mode": mode})
             out[f"{labels}_{mode}_estimated"] = (CPU, {**common, "mode": mode, **estimated})
             out[f"{labels}_{mode}_oracle"] = (CPU, {**common, "mode": mode, "bounds_from": "oracle"})

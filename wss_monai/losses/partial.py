@@ -39,6 +39,10 @@ class PartialCrossEntropyLoss(nn.Module):
         per_sample: bool = False,
     ) -> None:
         super().__init__()
+        if not isinstance(per_sample, bool):
+            raise ValueError(
+                f"per_sample must be true or false (on the command line True or False), got {per_sample!r}."
+            )
         self.ignore_index = ignore_index
         self.classes = classes
         self.target_keys = {"target": target_key}

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+from tiny import make_dataset
+
+from wss_monai.__main__ import main
+
+CLASSES = ("RV", "Myo", "LV")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return make_dataset(tmp_path_factory.mktemp("bounds") / "data", patients=8)
+
+
+def fit(data, out, *words):
+    return main(["bounds", "--fit", str(data), "--validation", "0", "--out", str(out / "b.json"), *words])
+
+
+def test_the_file_and_the_tables(data, tmp_path, capsys):
+    constant = '{"size": {"RV": [10, 2000], "Myo": [10, 100], "LV": [10, 2000]}}'
+    words = ["--dense", "5", "--terms", "size", "volume", "--constant", constant, "--audit", "training", "test"]
+    assert fit(data, tmp_path, *words) == 0
+    content = json.loads((tmp_path / "b.json").read_text())
+    assert content["bounds_origin"] == "estimated" and content["dense"] == 5 and len(content["patients"]) == 5
+    assert content["level_guaranteed"] == pytest.approx(5 / 6)
+    assert set(content["terms"]) == {"size", "volume"} and set(content["terms"]["size"]["classes"]) == set(CLASSES)
+    rows = {(row["class"], row["cues"]): row for row in content["terms"]["size"]["check"]}
+    assert rows["LV", "scribble"]["n"] == 20 and rows["RV", "scribble"]["n"] == 15  # RV is not in the first slice
+    assert 0 <= rows["LV", "scribble"]["coverage"] <= 1 and rows["LV", "scribble"]["width_ratio"] > 1
+    assert rows["Myo", "scribble"]["replaced_by_constant"] > 0.9  # its area is far above 100 mm2
+    assert {row["patients"] for row in content["audit"]["test"]["size"]} == {1}
+    assert {row["patients"] for row in content["audit"]["training"]["size"]} == {2}
+    printed = capsys.readouterr().out
+    for text in ("k / (k + 1)", "0.83", "left out by patient", "audit on test patients", "replaced by the constant"):
+        assert text in printed
+    assert "volume: no constant bounds of RV, Myo, LV" in printed
+
+
+def test_the_seed_draws_the_patients(data, tmp_path):
+    drawn = []
+    for seed in ("0", "1", "0"):
+        assert fit(data, tmp_path, "--dense", "3", "--seed", seed) == 0
+        drawn.append(json.loads((tmp_path / "b.json").read_text())["patients"])
+    assert drawn[0] == drawn[2] and len({tuple(p) for p in drawn}) == 2
+    assert fit(data, tmp_path, "--dense", "3", "--patients", "p2", "p1", "p4") == 0
+    assert json.loads((tmp_path / "b.json").read_text())["patients"] == ["p1", "p2", "p4"]
+
+
+def test_position_alone_without_weak_labels(data, tmp_path, capsys):
+    content = json.loads((data / "dataset.json").read_text())
+    for case in content["training"]:
+        case.pop("weak_label")
+    copy = data / "bare"
+    copy.mkdir()
+    content["files_outside"] = True
+    for case in content["training"] + content["test"]:
+        for key in ("image", "label", "weak_label"):
+            if key in case:
+                case[key] = f"../{case[key]}"
+    (copy / "dataset.json").write_text(json.dumps(content))
+    assert fit(copy, tmp_path, "--dense", "4") == 2
+    assert "has a dense label but no weak one" in capsys.readouterr().err
+    assert fit(copy, tmp_path, "--dense", "4", "--cues", "position") == 0
+    classes = json.loads((tmp_path / "b.json").read_text())["terms"]["size"]["classes"]
+    assert set(classes["LV"]) == {"position"}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--dense", "2"], "2 of the dense patients show it (p"),
+        (["--dense", "40"], "dense=40: it must lie between 0 and the 7 training patients"),
+        (["--dense", "5", "--terms", "length"], "terms ['length'] are unknown"),
+        (["--dense", "5", "--level", "1.5"], "level must be at least 0.5 and below 1"),
+        (["--dense", "5", "--constant", '{"volume": {}}'], "--constant names the terms ['volume']"),
+        (["--dense", "3", "--patients", "p1", "p0", "p2"], "--patients ['p0'] are no training patients"),
+    ],
+)
+def test_refusals_write_nothing(data, tmp_path, capsys, words, message):
+    assert fit(data, tmp_path, *words) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_class_that_too_few_patients_show(tmp_path, capsys):
+    data = make_dataset(tmp_path / "data", patients=5)
+    for number in (1, 2, 3):
+        for kind in ("labels", "scribbles"):
+            file = data / kind / f"p{number}_ED.nii.gz"
+            image = nib.load(file)
+            array = np.asarray(image.dataobj).copy()
+            array[array == 3] = 2
+            nib.save(nib.Nifti1Image(array, image.affine), file)
+    out = tmp_path / "out"
+    assert fit(data, out, "--dense", "4") == 2
+    assert "class 'LV': 1 of the dense patients show it (p4)" in capsys.readouterr().err
