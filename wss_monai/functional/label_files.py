@@ -19,7 +19,7 @@ from monai.data import MetaTensor
 from wss_monai.functional import UNLABELLED
 from wss_monai.functional.volume_files import UnreadableVolume, affine_of, quiet_itk, read_image, read_volume, reason_of
 
-__all__ = ["check_grid", "read_label"]
+__all__ = ["check_grid", "read_label", "segments_of"]
 
 UNLABELLED_NAME = "unlabelled"
 MANY = 20
@@ -64,7 +64,7 @@ def read_label(
             write); segments of different classes that overlap, or that reach out of the image. All begin with the path.
     """
     names = {index: name for name, index in reversed(list((segments or {}).items()))}
-    found = _segments_of(path)
+    found = segments_of(path)
     if found:
         array = _read_segmentation(fspath(path), found, image, segments or {}, undrawn)
         return MetaTensor(torch.from_numpy(array)[None], meta=image.meta)
@@ -112,7 +112,7 @@ def _indices(path: object, array: np.ndarray, values: Mapping[int, int] | None, 
     return indices[np.searchsorted(keys, rounded)]
 
 
-def _segments_of(path: str | PathLike[str]) -> list[Segment]:
+def segments_of(path: str | PathLike[str]) -> list[Segment]:
     """List the segments that the header of a .nrrd names; none where it is another file, or a plain label map."""
     if not fspath(path).lower().endswith((".nrrd", ".nhdr")):
         return []
