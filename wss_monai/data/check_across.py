@@ -12,7 +12,7 @@ import numpy as np
 from wss_monai.data.check_case import CaseFacts
 from wss_monai.data.check_entries import Entries
 from wss_monai.data.check_problem import Problems
-from wss_monai.data.schema import BACKGROUND, UNLABELLED_NAME, class_names_of
+from wss_monai.data.meaning import BACKGROUND, UNLABELLED_NAME, class_names_of
 
 __all__ = ["check_annotation", "check_geometries", "check_images", "class_statistics"]
 
@@ -20,6 +20,8 @@ SPACING_RATIO = 3.0
 """Cases whose spacing along an axis differs by a larger factor are worth a look."""
 RANGE_RATIO = 100.0
 """The same for the range of intensities."""
+COMPLETE = ("box", "dense")
+"""Kinds of weak labels that may well have a meaning for every voxel."""
 UNDRAWN_SHARE = 0.05
 """Where `undrawn_means_absent`, this share of the classes that slices show may be undrawn."""
 
@@ -127,15 +129,15 @@ def check_annotation(entries: Entries, cases: Sequence[CaseFacts], problems: Pro
             f"no dense label shows {never}",
             "check 'labels'; remove what the set does not have: no score can be given for it",
         )
-    declared = list(dict.fromkeys(name for facts in weak for name in facts.weak or {}))
-    unseen = [name for name in declared if not any((facts.weak or {}).get(name) for facts in weak)]
-    if UNLABELLED_NAME in declared and UNLABELLED_NAME in unseen:
+    partial = [facts.weak or {} for facts in weak if _kind(facts) not in COMPLETE]
+    declared = any(UNLABELLED_NAME in voxels for voxels in partial)
+    if declared and not any(voxels.get(UNLABELLED_NAME) for voxels in partial):
         problems.warning(
             "value_unseen",
             "no weak label has an 'unlabelled' voxel, as if everything were drawn",
             "check 'weak_label.values': the value of \"nothing drawn\" (mostly 0 or 255) must be 'unlabelled'",
         )
-    elif weak and UNLABELLED_NAME not in declared:
+    elif partial and not declared:
         problems.warning(
             "value_unseen",
             "'weak_label.values' has no 'unlabelled', so that every voxel counts as drawn",
@@ -168,7 +170,7 @@ def _check_supervision(names: Sequence[str], cases: Sequence[CaseFacts], problem
         for key, value in (("label", "dense"), ("weak_label", "weak"))
     ):
         return  # unreadable maps may hold it; they are reported, and the answer comes once they are mended
-    maps = [facts.weak if facts.weak is not None else facts.dense for facts in training]
+    maps = [facts.dense if facts.weak is None and _kind(facts) == "dense" else facts.weak for facts in training]
     tagged = {name for facts in training for name in facts.tagged}
     if not any(facts is not None for facts in maps) and not tagged:
         problems.error(
@@ -200,6 +202,11 @@ def _check_supervision(names: Sequence[str], cases: Sequence[CaseFacts], problem
                 f"'{name}' is neither drawn nor tagged as present in any training case",
                 "draw it in some cases or remove it from 'labels'; a bound on its size alone does not say where it is",
             )
+
+
+def _kind(facts: CaseFacts) -> str | None:
+    """Give the kind of a case's annotation."""
+    return facts.entry.dataset.weak_of(facts.entry.case).kind
 
 
 def _names(facts: CaseFacts) -> list[str]:

@@ -12,9 +12,10 @@ import numpy as np
 from wss_monai.data.check_entries import Entry
 from wss_monai.data.check_geometry import Grid, check_grid, check_nifti, check_same_grid, read_grid
 from wss_monai.data.check_image import ImageFacts, check_image
-from wss_monai.data.check_maps import MapFacts, check_agreement, check_map, check_tags
+from wss_monai.data.check_maps import MapFacts, check_agreement, check_map, check_segmentation, check_tags
 from wss_monai.data.check_problem import Problems
-from wss_monai.data.schema import UNLABELLED_NAME, class_names_of
+from wss_monai.data.meaning import UNLABELLED_NAME, class_names_of
+from wss_monai.functional.label_files import segments_of
 from wss_monai.functional.volume_files import read_volume
 from wss_monai.functional.weak_labels import present_classes
 
@@ -61,44 +62,57 @@ def check_case(entry: Entry, quick: bool = False, labels_known: bool = True) -> 
         What was found. Nothing is raised for faults of the data.
     """
     facts = CaseFacts(entry, Problems(entry.name))
-    case, dataset = entry.case, entry.dataset
-    own = dataset.labels_of(case)
-    weak_values = dataset.weak_values
-    names = list(dict.fromkeys([*class_names_of(own), *(n for n in weak_values.values() if n != UNLABELLED_NAME)]))
+    slice_axis = entry.dataset.slice_axis
     maps: dict[str, MapFacts] = {}
     first: tuple[Grid, str] | None = None
     for key, position, path, shown in _files(entry):
         facts.files.append((key, os.path.realpath(path), shown))
-        array, grid = _read(path, shown, quick, facts.problems)
+        segmented = key != "image" and bool(segments_of(path))
+        array, grid = _read(path, shown, quick or segmented, facts.problems)
         if grid is None:
             continue
+        same = True
         if first is None:
             first = grid, shown
             before = len(facts.problems)
-            check_grid(grid, dataset.slice_axis, shown, facts.problems)
+            check_grid(grid, slice_axis, shown, facts.problems)
             broken = any(problem.severity == "error" for problem in facts.problems[before:])
             facts.grid = None if broken else grid
-            same = True
-        else:
+        elif not segmented:
             same = check_same_grid(grid, shown, *first, facts.problems)
-        if array is None:
-            continue
         if key == "image":
-            image = check_image(array, shown, facts.problems)
+            image = None if array is None else check_image(array, shown, facts.problems)
             if image is not None:
                 facts.images[position] = image
-        elif labels_known:
-            weak = key == "weak_label"
-            found = check_map(array, weak_values if weak else own, names, weak, shown, facts.problems)
-            if found is not None and weak:
-                facts.weak = found.voxels
-            elif found is not None:
-                facts.dense = found.voxels
+        elif labels_known and not quick:
+            found = _check_map(entry, key == "weak_label", array, path, shown, facts)
             if found is not None and same:
                 maps[key] = found
         del array
     _compare(facts, maps)
     return facts
+
+
+def _check_map(
+    entry: Entry, weak: bool, array: np.ndarray | None, path: str, shown: str, facts: CaseFacts
+) -> MapFacts | None:
+    """Check a label map, or a segmentation where there is no array, and count its voxels."""
+    dataset, case = entry.dataset, entry.case
+    own, meaning = dataset.labels_of(case), dataset.weak_of(case)
+    said = [*meaning.values.values(), *meaning.segments.values(), *dataset.segments_of(case).values()]
+    names = list(dict.fromkeys([*class_names_of(own), *(name for name in said if name != UNLABELLED_NAME)]))
+    if array is not None:
+        found = check_map(array, meaning.values if weak else own, names, weak, shown, facts.problems)
+    elif facts.grid is not None and segments_of(path):
+        segments = meaning.segments if weak else dataset.segments_of(case)
+        found = check_segmentation(path, facts.grid, segments, names, weak, shown, facts.problems)
+    else:
+        return None
+    if found is not None and weak:
+        facts.weak = found.voxels
+    elif found is not None:
+        facts.dense = found.voxels
+    return found
 
 
 def _compare(facts: CaseFacts, maps: dict[str, MapFacts]) -> None:
@@ -111,9 +125,9 @@ def _compare(facts: CaseFacts, maps: dict[str, MapFacts]) -> None:
     shape = None if facts.grid is None else facts.grid.shape
     check_tags(tags, rows, shape, dataset.slice_axis, list(maps.values()), facts.problems)
     if "label" in maps and "weak_label" in maps:
-        dense, weak = maps["label"], maps["weak_label"]
-        check_agreement(dense, weak, dataset.weak_kind, facts.problems)
-        if dataset.undrawn_means_absent:
+        dense, weak, meaning = maps["label"], maps["weak_label"], dataset.weak_of(case)
+        check_agreement(dense, weak, meaning.kind, facts.problems)
+        if meaning.undrawn_means_absent and meaning.kind != "box":
             facts.undrawn = _undrawn(dense, weak, dataset.slice_axis)
 
 

@@ -15,14 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from wss_monai.data.check_problem import Problems
-from wss_monai.data.schema import BACKGROUND, Dataset, parse_dataset
+from wss_monai.data.meaning import BACKGROUND
+from wss_monai.data.schema import Dataset, parse_dataset
 
 __all__ = ["Entries", "Entry", "read_entries"]
 
 PARTS = ("training", "test")
 _MEND = "mend dataset.json as docs/reference/dataset-json.md describes it"
-_FIRST = ("case", "labels", "weak_label", "files_outside", "patient")
-"""Keys of a case that the check of others may lean on; they are looked at first."""
+_GROUPS = (
+    *((key,) for key in ("case", "patient", "labels", "image", "label", "tags", "slice_tags")),
+    ("weak_label", "weak_labels"),
+)
+"""Keys of a case in an order in which none leans on a later one; those in one group lean on each other."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +146,7 @@ class _Reader:
             return False
         said = self._ask({**self.header, key: self.raw[key]})
         if isinstance(said, str):
-            self._report(said, "", key)
+            self._report(said, "")
             return False
         self.header[key] = self.raw[key]
         return True
@@ -158,12 +162,12 @@ class _Reader:
 
     def _entry(self, case: Any, part: str, where: str) -> Entry | None:
         if not isinstance(case, dict):
-            self._report(str(self._ask({**self.header, "training": [case]})), where, where)
+            self._report(str(self._ask({**self.header, "training": [case]})), where)
             return None
         if not self.labels_known:  # tags and values mean nothing then
             case = {key: value for key, value in case.items() if key not in ("tags", "slice_tags")}
-        if not self.weak_known and isinstance(case.get("weak_label"), str):
-            case = {key: value for key, value in case.items() if key != "weak_label"}
+        if not self.weak_known:
+            case = {key: value for key, value in case.items() if key not in ("weak_label", "weak_labels")}
         said = self._ask({**self.header, "training": [case]})
         if isinstance(said, Dataset):
             return Entry(part, said.training[0]["case"], said.training[0]["patient"], said.training[0], said)
@@ -174,21 +178,24 @@ class _Reader:
         kept: dict[str, Any] = {"case": where, "patient": "unknown"}
         name, reported = _name(case, where), len(self.problems)
         patient = None
-        for key in sorted(case, key=lambda key: _FIRST.index(key) if key in _FIRST else len(_FIRST)):
-            said = self._ask({**self.header, "training": [{**kept, key: case[key]}]})
+        for keys in [*_GROUPS, *((key,) for key in case if all(key not in group for group in _GROUPS))]:
+            new = {key: case[key] for key in keys if key in case}
+            if not new:
+                continue
+            said = self._ask({**self.header, "training": [{**kept, **new}]})
             if isinstance(said, Dataset):
-                kept[key] = case[key]
-                patient = case[key] if key == "patient" else patient
-            elif key == "image" and isinstance(case[key], list) and len(case[key]) > 1:
-                self._each_image(case[key], kept, name)
+                kept |= new
+                patient = new.get("patient", patient)
+            elif isinstance(new.get("image"), list) and len(new["image"]) > 1:
+                self._each_image(new["image"], kept, name)
             else:
-                self._report(said, name, key)
+                self._report(said, name)
         if "patient" not in case:
-            self._report(str(self._ask({**self.header, "training": [{**kept, "patient": None}]})), name, "patient")
+            self._report(str(self._ask({**self.header, "training": [{**kept, "patient": None}]})), name)
         if "case" not in case:
             self._name(kept, case, where)
         if len(self.problems) == reported:  # keys that are right alone and wrong together
-            self._report(refusal, name, "")
+            self._report(refusal, name)
         said = self._ask({**self.header, "training": [kept]})
         if not isinstance(said, Dataset):
             return None
@@ -200,7 +207,7 @@ class _Reader:
         if isinstance(said, Dataset):
             kept["case"] = said.training[0]["case"]
         elif "image" not in case and "label" not in case:
-            self._report(said, where, "case")
+            self._report(said, where)
         else:
             kept["case"] = _name(case, where)
 
@@ -212,7 +219,7 @@ class _Reader:
             if isinstance(said, Dataset):
                 good.append(item)
             else:
-                self._report(said, name, "image")
+                self._report(said, name)
         if good:
             kept["image"] = good
 
@@ -223,10 +230,10 @@ class _Reader:
         except (ValueError, OSError) as error:
             return str(error)
 
-    def _report(self, said: str, case: str, key: str) -> None:
+    def _report(self, said: str, case: str) -> None:
         """Turn a message of `parse_dataset` into a problem: its first half is what is wrong, its second what to do."""
         text = said.removeprefix(f"{self.file}: ")
-        text = re.sub(r"^(case '[^']*' \()?(training|test)\[\d+\]\)?:? ", "", text)
+        text = re.sub(r"^(case '[^']*'( \((training|test)\[\d+\]\))?|(training|test)\[\d+\]):? ", "", text)
         what, _, todo = text.partition("; ")
         missing = re.search(r"names a missing file '(.*?)'", what)
         kind = "missing" if missing else "format"

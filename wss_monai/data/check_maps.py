@@ -8,13 +8,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from monai.data import MetaTensor
 
+from wss_monai.data.check_geometry import Grid
 from wss_monai.data.check_problem import Problems
-from wss_monai.data.schema import UNLABELLED_NAME
+from wss_monai.data.meaning import UNLABELLED_NAME
 from wss_monai.functional import UNLABELLED
+from wss_monai.functional.label_files import read_label
+from wss_monai.functional.volume_files import UnreadableVolume
 from wss_monai.functional.weak_labels import present_classes
 
-__all__ = ["MapFacts", "check_agreement", "check_map", "check_tags"]
+__all__ = ["MapFacts", "check_agreement", "check_map", "check_segmentation", "check_tags"]
 
 WRONG_SHARE = 0.02
 """A weak label may differ from the dense one in this share of its voxels: people slip at borders."""
@@ -81,6 +86,47 @@ def check_map(
         voxels[values[value]] += count
     index = table.astype(np.uint8)[np.searchsorted(known, flat)].reshape(array.shape)
     facts = MapFacts(shown, index, names, voxels, weak)
+    _check_empty(facts, problems)
+    return facts
+
+
+def check_segmentation(
+    path: str,
+    grid: Grid,
+    segments: Mapping[str, str],
+    names: Sequence[str],
+    weak: bool,
+    shown: str,
+    problems: Problems,
+) -> MapFacts | None:
+    """Check a segmentation of 3D Slicer, whose segments have names and whose grid may be a part of the image's.
+
+    Args:
+        path: the file.
+        grid: of the image.
+        segments: segment name -> class name or "unlabelled", beside the classes' own names.
+        names: the case's classes.
+        weak: whether it is a weak label.
+        shown: its name in messages.
+        problems: grows.
+
+    Returns:
+        What it holds on the image's grid; None where that cannot be said.
+    """
+    classes = {name: k for k, name in enumerate(names)} | ({UNLABELLED_NAME: UNLABELLED} if weak else {})
+    meaning = classes | {segment: classes[name] for segment, name in segments.items()}
+    image = MetaTensor(torch.zeros(1).expand(1, *grid.shape), affine=torch.from_numpy(grid.affine))
+    try:
+        label = read_label(path, image, None, meaning, UNLABELLED if weak else 0, "the image")
+    except (ValueError, OSError) as error:
+        kind = "unreadable" if isinstance(error, UnreadableVolume) else "values"
+        kind = "affine" if "its voxels are not those" in str(error) else kind
+        what, _, todo = str(error).removeprefix(path).lstrip(": ").partition("; ")
+        problems.error(kind, what, todo or "export or copy it again", shown)
+        return None
+    index = np.asarray(label)[0]
+    counts = np.bincount(index.reshape(-1), minlength=UNLABELLED + 1)
+    facts = MapFacts(shown, index, names, {name: int(counts[k]) for name, k in classes.items()}, weak)
     _check_empty(facts, problems)
     return facts
 
