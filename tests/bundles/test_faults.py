@@ -262,3 +262,23 @@ def test_command_line_shows_the_error_alone(fault, tmp_path):
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("Error: ") and message in last
     assert files_in(tmp_path / "run") == []
+
+
+@pytest.mark.parametrize("fault", ["no weights", "empty image"])
+def test_inference_ends_with_the_cause(fault, tmp_path):
+    folder = make_dataset(tmp_path / "data") / "images"
+    model = tmp_path / "model.pt"
+    if fault == "empty image":
+        weights(model, "train.yaml")
+        (folder / "p0_ED.nii.gz").write_bytes(b"")
+    small = {key: TINY[key] for key in TINY if key.startswith("network_def")}
+    where = {"dataset_dir": folder, "ckpt_path": model, "output_dir": tmp_path / "out"}
+    config = "bundles/acdc_logbarrier/configs/inference.yaml"
+    done = command_line("run", "--config_file", config, **where, **small)
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    if fault == "no weights":
+        assert last == f"Error: FileNotFoundError: there is no {model}: train first, or set --ckpt_path"
+    else:
+        assert last.startswith("Error: ") and "p0_ED.nii.gz" in last
+    assert files_in(tmp_path / "out") == []
