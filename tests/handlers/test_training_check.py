@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from ignite.engine import Engine
+
+from wss_monai.data import BatchLoader, PatchStore, SliceStore
+from wss_monai.functional.descriptors import Size
+from wss_monai.handlers import TrainingCheck
+from wss_monai.losses import (
+    ConstraintLoss,
+    LogBarrierExtension,
+    PartialCrossEntropyLoss,
+    QuadraticPenalty,
+    WeightedSumLoss,
+)
+
+NAMES = ["background", "RV", "LV"]
+FREE = [-math.inf, math.inf]
+
+
+def case(name="a", drawn=(), bounds=None, label=None):
+    """A volume of 4 x 4 x 2 voxels; ``bounds`` are (lower, upper) of the classes of each slice."""
+    weak = torch.full((1, 4, 4, 2), 255, dtype=torch.uint8)
+    for number, index in enumerate(drawn):
+        weak[0, 0, number, 0] = index
+    out = {"case": name, "image": torch.zeros(1, 4, 4, 2), "weak_label": weak}
+    if label is not None:
+        out["label"] = torch.full_like(weak, label)
+    if bounds is not None:
+        out["bounds_size"] = torch.tensor(bounds).reshape(1, 3, 1, 2).repeat(2, 1, 1, 1)
+    return out
+
+
+def loss(penalty=None, **constraint):
+    terms = {"partial": (PartialCrossEntropyLoss(), 1.0)}
+    if penalty is not None:
+        terms["size"] = (ConstraintLoss(Size(), penalty, **constraint), 1.0)
+    return WeightedSumLoss(terms)
+
+
+def check(cases, made, store=SliceStore):
+    engine = Engine(lambda *_: None)
+    TrainingCheck(BatchLoader(store(cases)), made, NAMES).attach(engine)
+    engine.run([0], max_epochs=1)
+
+
+def test_classes_that_are_drawn_in_some_case_pass():
+    check([case("a", (0, 1)), case("b", (2,))], loss())
+
+
+def test_class_that_nobody_drew_is_named():
+    with pytest.raises(ValueError, match=r"classes \['RV', 'LV'\] have no labelled voxel in 'weak_label' of any of"):
+        check([case("a", (0,)), case("b", (0,))], loss())
+
+
+def test_nothing_drawn_at_all():
+    with pytest.raises(ValueError, match="there is no labelled voxel in 'weak_label' of any of the 2 training cases"):
+        check([case("a"), case("b")], loss())
+
+
+def test_a_lower_bound_teaches_a_class_and_an_upper_one_the_background():
+    lower = [*FREE, 1.0, math.inf, 1.0, 5.0]
+    check([case("a", bounds=[*FREE] * 3), case("b", bounds=lower)], loss(LogBarrierExtension()))
+    with pytest.raises(ValueError, match=r"\['background'\]"):
+        check([case("a", (1, 2), bounds=[*FREE, 1.0, math.inf, *FREE])], loss(QuadraticPenalty()))
+    with pytest.raises(ValueError, match=r"\['LV'\]"):
+        check([case("a", (1,), bounds=[*FREE, *FREE, -math.inf, 5.0])], loss(QuadraticPenalty()))
+
+
+def test_only_classes_that_the_constraint_acts_on_count():
+    bounds = [*FREE, 1.0, 4.0, 1.0, 4.0]
+    check([case("a", (0,), bounds=bounds)], loss(QuadraticPenalty(), classes=[1, 2]))
+    with pytest.raises(ValueError, match=r"\['LV'\]"):
+        check([case("a", (0,), bounds=bounds)], loss(QuadraticPenalty(), classes=[1]))
+
+
+def test_bounds_without_room_name_case_and_class():
+    cases = [case("a", (0, 1, 2), bounds=[*FREE, 1.0, 4.0, *FREE]), case("b", bounds=[*FREE, *FREE, 3.0, 3.0])]
+    with pytest.raises(ValueError, match=r"case 'b', class 'LV': .* \[3.0, 3.0\]"):
+        check(cases, loss(LogBarrierExtension()))
+    check(cases, loss(QuadraticPenalty()))
+    check(cases, loss(LogBarrierExtension(), classes=[1]))
+
+
+def test_constraint_without_any_bound_is_refused():
+    with pytest.raises(ValueError, match="constraint 'size' has no bound in any of the 1 training cases"):
+        check([case("a", (0, 1, 2), bounds=[*FREE] * 3)], loss(QuadraticPenalty()))
+
+
+def test_full_supervision_looks_at_the_dense_label():
+    dense = WeightedSumLoss({"dense": (PartialCrossEntropyLoss(target_key="label"), 1.0)})
+    with pytest.raises(ValueError, match=r"\['LV'\] have no labelled voxel in 'label'"):
+        check([case("a", (2,), label=0), case("b", label=1)], dense)
+
+
+def test_patches_are_checked_by_volume():
+    def patches(cases):
+        return PatchStore(cases, (4, 4, 2))
+
+    cases = [case("a", (0, 1)), case("b", (2,))]
+    check(cases, loss(), patches)
+    with pytest.raises(ValueError, match=r"\['LV'\]"):
+        check(cases[:1], loss(), patches)
+    for entry in cases:
+        entry["bounds_size"] = torch.tensor([[*FREE], [*FREE], [3.0, 2.0]]).reshape(3, 1, 2)
+    with pytest.raises(ValueError, match="case 'a', class 'LV'"):
+        check(cases, loss(QuadraticPenalty()), patches)
