@@ -9,6 +9,7 @@ import shutil
 import stat
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -41,7 +42,9 @@ def unpack(archive: str | os.PathLike[str], folder: str | os.PathLike[str], want
                 _unpack_tar(file, archive, Path(folder), wanted)
         else:
             raise ValueError(f"'{archive}' is neither a zip nor a tar archive, or its download was cut short")
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, RuntimeError, NotImplementedError) as error:
+    except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+        raise ValueError(f"archive '{archive}' is refused: a name is a file and a folder at once ({error})") from error
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
         raise ValueError(f"archive '{archive}' cannot be unpacked: {error}; download it again") from error
 
 
