@@ -64,7 +64,7 @@ def check_geometries(cases: Sequence[CaseFacts], problems: Problems) -> None:
 def check_images(entries: Entries, cases: Sequence[CaseFacts], problems: Problems) -> None:
     """Compare the number of modalities and the ranges of intensities over the cases; look for cases without image."""
     without = [facts for facts in cases if not facts.entry.case.get("image")]
-    lacking = [facts for facts in without if not _lists_image(entries, facts)]
+    lacking = [facts for facts in without if "image" not in facts.entry.refused]
     label_only = len(without) == len(cases) and entries.raw.get("modality") == {}
     if lacking and not label_only:
         some = len(lacking) < len(cases)
@@ -76,13 +76,13 @@ def check_images(entries: Entries, cases: Sequence[CaseFacts], problems: Problem
                 "no case has an 'image', which every run needs",
                 'add them; if the set holds label maps only, say so by "modality": {}',
             )
-    channels = Counter(sum(key == "image" for key, _, _ in facts.files) for facts in cases)
-    channels.pop(0, None)
+    whole = [facts for facts in cases if facts.entry.case.get("image") and "image" not in facts.entry.refused]
+    channels = Counter(sum(key == "image" for key, _, _ in facts.files) for facts in whole)
     if len(channels) > 1:
         usual = channels.most_common(1)[0][0]
-        for facts in cases:
+        for facts in whole:
             count = sum(key == "image" for key, _, _ in facts.files)
-            if count not in (0, usual):
+            if count != usual:
                 problems.error(
                     "modalities",
                     f"has {count} image files, but most cases have {usual}",
@@ -102,11 +102,6 @@ def check_images(entries: Entries, cases: Sequence[CaseFacts], problems: Problem
                 f"intensities (1 to 99 %) of modality {place} span {low:.4g} in case '{a}' and {high:.4g} in '{b}'",
                 "normalise each volume by itself, as the bundles do; never by one window for all",
             )
-
-
-def _lists_image(entries: Entries, facts: CaseFacts) -> bool:
-    """Whether the case lists an image that was refused, which has been reported."""
-    return any(p.case == facts.entry.name and "'image'" in p.problem for p in entries.problems)
 
 
 def check_annotation(entries: Entries, cases: Sequence[CaseFacts], problems: Problems) -> None:
@@ -143,7 +138,8 @@ def check_annotation(entries: Entries, cases: Sequence[CaseFacts], problems: Pro
             "'weak_label.values' has no 'unlabelled', so that every voxel counts as drawn",
             'if 0 is "nothing drawn", write "0": "unlabelled"',
         )
-    _check_supervision(names, cases, problems)
+    if entries.weak_known:
+        _check_supervision(names, cases, problems)
     own = Counter(tuple(class_names_of(facts.entry.dataset.labels_of(facts.entry.case))) for facts in cases)
     if len({frozenset(classes) for classes in own}) > 1:
         problems.warning(
@@ -164,12 +160,10 @@ def check_annotation(entries: Entries, cases: Sequence[CaseFacts], problems: Pro
 def _check_supervision(names: Sequence[str], cases: Sequence[CaseFacts], problems: Problems) -> None:
     """Look for classes that nothing in the training cases shows. A dense label counts where there is no weak one."""
     training = [facts for facts in cases if facts.entry.part == "training"]
-    if any(
-        facts.entry.case.get(key) and getattr(facts, value) is None
-        for facts in training
-        for key, value in (("label", "dense"), ("weak_label", "weak"))
-    ):
-        return  # unreadable maps may hold it; they are reported, and the answer comes once they are mended
+    for facts in training:
+        for key, voxels in (("label", facts.dense), ("weak_label", facts.weak)):
+            if key in facts.entry.refused or (facts.entry.case.get(key) and voxels is None):
+                return  # a map that cannot be read may hold it; the answer comes once it is mended
     maps = [facts.dense if facts.weak is None and _kind(facts) == "dense" else facts.weak for facts in training]
     tagged = {name for facts in training for name in facts.tagged}
     if not any(facts is not None for facts in maps) and not tagged:

@@ -17,6 +17,7 @@ from typing import Any
 from wss_monai.data.check_problem import Problems
 from wss_monai.data.meaning import BACKGROUND
 from wss_monai.data.schema import Dataset, parse_dataset
+from wss_monai.functional.volume_files import without_suffix
 
 __all__ = ["Entries", "Entry", "read_entries"]
 
@@ -38,6 +39,7 @@ class Entry:
         name: the case id.
         patient: the person; None where the case does not say.
         case: the entry without the keys that were refused.
+        refused: these keys; they have been reported.
         dataset: the data set reduced to this case, which knows its paths and value maps.
     """
 
@@ -45,6 +47,7 @@ class Entry:
     name: str
     patient: str | None
     case: dict[str, Any]
+    refused: frozenset[str]
     dataset: Dataset
 
 
@@ -170,14 +173,17 @@ class _Reader:
             case = {key: value for key, value in case.items() if key not in ("weak_label", "weak_labels")}
         said = self._ask({**self.header, "training": [case]})
         if isinstance(said, Dataset):
-            return Entry(part, said.training[0]["case"], said.training[0]["patient"], said.training[0], said)
+            case = said.training[0]
+            return Entry(part, case["case"], case["patient"], case, frozenset(), said)
         return self._piecewise(case, part, where, said)
 
     def _piecewise(self, case: dict[str, Any], part: str, where: str, refusal: str) -> Entry | None:
         """Look at one key after the other and keep those that are accepted."""
         kept: dict[str, Any] = {"case": where, "patient": "unknown"}
         name, reported = _name(case, where), len(self.problems)
-        patient = None
+        patient, refused = None, set[str]()
+        if "case" not in case and ("image" in case or "label" in case):
+            kept["case"] = name
         for keys in [*_GROUPS, *((key,) for key in case if all(key not in group for group in _GROUPS))]:
             new = {key: case[key] for key in keys if key in case}
             if not new:
@@ -186,30 +192,20 @@ class _Reader:
             if isinstance(said, Dataset):
                 kept |= new
                 patient = new.get("patient", patient)
-            elif isinstance(new.get("image"), list) and len(new["image"]) > 1:
+                continue
+            refused |= set(new)
+            if isinstance(new.get("image"), list) and len(new["image"]) > 1:
                 self._each_image(new["image"], kept, name)
             else:
                 self._report(said, name)
         if "patient" not in case:
             self._report(str(self._ask({**self.header, "training": [{**kept, "patient": None}]})), name)
-        if "case" not in case:
-            self._name(kept, case, where)
-        if len(self.problems) == reported:  # keys that are right alone and wrong together
+        if len(self.problems) == reported:  # without a name, or keys that are right alone and wrong together
             self._report(refusal, name)
         said = self._ask({**self.header, "training": [kept]})
         if not isinstance(said, Dataset):
             return None
-        return Entry(part, said.training[0]["case"], patient, said.training[0], said)
-
-    def _name(self, kept: dict[str, Any], case: dict[str, Any], where: str) -> None:
-        """Derive the case id from its files, whether they are there or not."""
-        said = self._ask({**self.header, "training": [{**kept, "case": None}]})
-        if isinstance(said, Dataset):
-            kept["case"] = said.training[0]["case"]
-        elif "image" not in case and "label" not in case:
-            self._report(said, where)
-        else:
-            kept["case"] = _name(case, where)
+        return Entry(part, said.training[0]["case"], patient, said.training[0], frozenset(refused), said)
 
     def _each_image(self, images: list[Any], kept: dict[str, Any], name: str) -> None:
         """Report each of several images that is refused, and keep the others."""
@@ -247,7 +243,7 @@ def _name(case: Mapping[str, Any], where: str) -> str:
         return str(case["case"])
     image = case.get("image") or case.get("label")
     first = image[0] if isinstance(image, list) and image else image
-    return Path(first).name.split(".")[0] if isinstance(first, str) and first.strip() else where
+    return without_suffix(Path(first).name) if isinstance(first, str) and first.strip() else where
 
 
 def _as_list(value: Any) -> list[Any]:
