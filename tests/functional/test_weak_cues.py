@@ -97,3 +97,8 @@ def test_the_scale_of_the_residuals_is_limited():
 )
 def test_which_cues_a_kind_of_weak_label_has(kind, cue):
     assert kind_of(kind) == cue
+
+
+def test_an_interval_is_never_a_point():
+    model = IntervalModel([np.log(100.0)], [0.0], (0.0, 0.0))
+    assert np.allclose(model(np.ones((1, 1))), [[100 * np.exp(-0.05), 100 * np.exp(0.05)]])

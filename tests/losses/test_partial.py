@@ -45,6 +45,22 @@ class TestCrossEntropy:
         expected = F.cross_entropy(logits.movedim(1, -1)[known], index[:, 0][known].long())
         torch.testing.assert_close(PartialCrossEntropyLoss(ignore_index=255)(logits, index), expected)
 
+    def test_per_sample_is_the_mean_of_the_samples_that_have_labels(self):
+        logits, index = make((3, 3, 6, 5))
+        index[1] = torch.randint(0, 3, index[1].shape)  # densely labelled
+        index[2] = 255
+        each = [PartialCrossEntropyLoss()(logits[i : i + 1], index[i : i + 1]) for i in range(3)]
+        loss = PartialCrossEntropyLoss(per_sample=True)
+        torch.testing.assert_close(loss(logits, index), (each[0] + each[1]) / 2)
+        logits.requires_grad_()
+        nothing = loss(logits, torch.full_like(index, 255))
+        nothing.backward()
+        assert nothing.item() == 0 and not logits.grad.any()
+
+    def test_per_sample_refuses_the_text_of_a_command_line(self):
+        with pytest.raises(ValueError, match="per_sample must be true or false"):
+            PartialCrossEntropyLoss(per_sample="false")
+
     def test_equals_the_tutorials_formula_on_foreground_points(self):
         logits, index = make((2, 3, 8, 8))
         mask = one_hot(index, 3)[:, 1:].double()

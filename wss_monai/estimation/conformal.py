@@ -18,6 +18,8 @@ from wss_monai.functional.interval_models import IntervalModel
 
 __all__ = ["coverage_by_patient", "fit_interval", "fit_reach", "quantile"]
 
+LEAST_REACH = 1.0
+"""mm; no centroid is known better."""
 RIDGE = 1.0
 """Penalty on the standardised coefficients of the measure."""
 SPREAD_RIDGE = 10.0
@@ -58,7 +60,7 @@ def fit_interval(features: np.ndarray, values: np.ndarray, patients: np.ndarray,
 def fit_reach(distances: np.ndarray, level: float) -> float:
     """How far in mm along any axis a measured centroid lies from the weak label's; ``distances`` (N,) are the largest
     over the axes."""
-    return quantile(distances, level)
+    return max(quantile(distances, level), LEAST_REACH)
 
 
 def coverage_by_patient(

@@ -11,8 +11,8 @@ import numpy as np
 
 __all__ = ["IntervalModel", "kind_of", "slice_features", "slice_positions", "volume_features"]
 
-POSITION = 3
-"""The first features, by which the spread of the residuals may vary: 1, position, its square."""
+LEAST = 0.05
+"""Least distance of each end from the prediction, in the logarithm: nothing drawn is known better than that."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,9 @@ class IntervalModel:
     def __call__(self, features: np.ndarray) -> np.ndarray:
         """Intervals (N, 2) of the measure for features (N, F)."""
         centre = features @ np.asarray(self.coefficients)
-        scale = self.scale(features)
-        return np.exp(centre[:, None] + scale[:, None] * np.asarray(self.quantiles))
+        steps = self.scale(features)[:, None] * np.asarray(self.quantiles)
+        lower, upper = np.minimum(steps[:, 0], -LEAST), np.maximum(steps[:, 1], LEAST)
+        return np.exp(centre[:, None] + np.stack((lower, upper), 1))
 
     def scale(self, features: np.ndarray) -> np.ndarray:
         """Scale (N,) of the residuals."""
