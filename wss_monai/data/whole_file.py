@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +38,24 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     except BaseException:
         _remove(temporary)
         raise
+
+
+def check_writable(folder: str | os.PathLike[str]) -> None:
+    """Make sure that files can be written to an output folder, or to the nearest one above it that is there.
+
+    Raises:
+        ValueError: they cannot.
+    """
+    folder = Path(folder)
+    there = next((place for place in (folder, *folder.absolute().parents) if os.path.lexists(place)), folder)
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        what = "" if there == folder else f": {there}"
+        raise ValueError(
+            f"cannot write to the output folder {folder} ({error.strerror}{what}): choose another --output_dir."
+        ) from error
 
 
 def _remove(path: Path) -> None:

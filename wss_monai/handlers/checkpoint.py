@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import tempfile
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from wss_monai.data.whole_file import replacing
+from wss_monai.data.whole_file import check_writable, replacing
 from wss_monai.handlers.load_weights import contents, misfit, read_file
 from wss_monai.handlers.random_state import random_state, set_random_state
 
@@ -85,7 +84,8 @@ class TrainingCheckpoint:
     def start(self, engine: Engine) -> None:
         """Continue the run in the folder, or make sure that none is lost."""
         if engine.state.epoch == 0:  # else the engine goes on by itself, as in rounds of federated learning
-            check_writable(self.folder)
+            if _rank() == 0:
+                check_writable(self.folder)
             done = self._load(engine) if self.resume and self.path.is_file() else 0
             _check_agreement(done, self.path)
             if not done and _rank() == 0:
@@ -258,25 +258,6 @@ def save_atomically(content: Any, path: Path) -> None:
             if isinstance(error.__context__, OSError):  # of which PyTorch makes an "unexpected pos"
                 raise error.__context__ from None
             raise
-
-
-def check_writable(folder: Path) -> None:
-    """Make sure that files can be written to ``folder`` (or to the nearest one above it that is there).
-
-    Raises:
-        ValueError: they cannot.
-    """
-    if _rank():
-        return
-    there = next((place for place in (folder, *folder.absolute().parents) if place.exists()), folder)
-    try:
-        with tempfile.TemporaryFile(dir=there):
-            pass
-    except OSError as error:
-        what = "" if there == folder else f": {there}"
-        raise ValueError(
-            f"cannot write to the output folder {folder} ({error.strerror}{what}): choose another --output_dir."
-        ) from error
 
 
 def _is_schedule(value: Any) -> bool:

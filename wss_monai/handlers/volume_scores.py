@@ -17,7 +17,7 @@ from ignite.engine import Engine, Events
 from monai.data import MetaTensor
 from torch import Tensor
 
-from wss_monai.data.whole_file import replacing
+from wss_monai.data.whole_file import check_writable, replacing
 from wss_monai.functional import UNLABELLED
 from wss_monai.metrics import constraint_rows, summarize_constraints, summarize_volumes, volume_metrics
 from wss_monai.metrics.measure import measure_prediction
@@ -80,6 +80,7 @@ class VolumeScores:
 
     def _start(self, engine: Engine) -> None:
         self.rows, self.constraints, self.written = [], [], []
+        check_writable(self.folder)
         (self.folder / "evaluation" / "predictions").mkdir(parents=True, exist_ok=True)
 
     def _add(self, engine: Engine) -> None:
