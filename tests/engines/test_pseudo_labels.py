@@ -22,14 +22,14 @@ from wss_monai.losses import (
 INF = math.inf
 
 
-def row_of(*classes: int, sure: float = 0.95, second: dict[int, tuple[int, float]] | None = None, k: int = 3):
-    """Probabilities (1, K, 1, N): ``sure`` for the class of each pixel; ``second`` moves some to another class."""
-    probs = torch.full((len(classes), k), (1 - sure) / (k - 1))
-    for pixel, c in enumerate(classes):
-        probs[pixel, c] = sure
-        for other, value in (second or {}).get(pixel, ()) and [(second or {})[pixel]]:
-            probs[pixel] = 0
-            probs[pixel, other], probs[pixel, c] = value, 1 - value
+def row_of(*classes: int, second: dict[int, tuple[int, float]] | None = None):
+    """Probabilities (1, 3, 1, N): .95 for the class of each pixel; ``second``: pixel -> its runner-up and how likely."""
+    probs = torch.full((len(classes), 3), 0.025)
+    for pixel, k in enumerate(classes):
+        probs[pixel, k] = 0.95
+    for pixel, (other, value) in (second or {}).items():
+        probs[pixel] = 0
+        probs[pixel, other], probs[pixel, classes[pixel]] = value, 1 - value
     return probs.T[None, :, None, :]
 
 

@@ -166,7 +166,7 @@ def refused_by_bounds(
     Returns:
         Boolean (B, 1, *spatial).
     """
-    index = probs.argmax(1)
+    index = probs.max(1).indices  # on the CPU far faster than argmax
     hard = F.one_hot(index, probs.shape[1]).movedim(-1, 1)
     measure = descriptor(hard.to(probs), spacing=spacing, region=region)
     bounds = bounds.to(measure)
