@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m wss_monai prepare acdc`: turn a public release into a data set with a `dataset.json`."""
+"""`python -m wss_monai prepare ...`: a `dataset.json` for a public release, or for a folder of your own volumes."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ __all__ = ["add_parser"]
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the verb `prepare` with one sub-verb a release."""
-    parser = subparsers.add_parser("prepare", help="convert a public release to a data set", description=__doc__)
+    """Add the verb `prepare` with one sub-verb a release, and one for any folder."""
+    parser = subparsers.add_parser("prepare", help="make a dataset.json for a release or a folder", description=__doc__)
     releases = parser.add_subparsers(dest="release", required=True, metavar="RELEASE")
     acdc = releases.add_parser(
         "acdc", help="the official ACDC release", description="Convert the official ACDC release."
@@ -30,6 +30,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="folder or archive with patientXXX_frameYY[_scribble].nii.gz (4, 255: unlabelled)",
     )
     acdc.set_defaults(run=run_acdc)
+    from wss_monai.commands.prepare_folder import add_folder
+
+    add_folder(releases)
 
 
 def run_acdc(args: argparse.Namespace) -> int:

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m wss_monai prepare folder`: write the `dataset.json` of a folder whose file names say what they are."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wss_monai.data.folder import FolderCases
+
+__all__ = ["add_folder", "run"]
+
+SHOWN = 5
+"""How many names of a list are printed."""
+
+
+def add_folder(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the sub-verb `folder`."""
+    parser = subparsers.add_parser(
+        "folder",
+        help="your own volumes, by a naming pattern",
+        description=f"{__doc__} A PATTERN is a regular expression on the whole path relative to the folder; its named "
+        r"groups say what a file is: 'images/(?P<patient>p\d+)_(?P<phase>ED|ES)\.nii\.gz'. patient is required; phase, "
+        "group, case, modality and others tell files apart. A folder with a DICOM series counts as a file.",
+    )
+    parser.add_argument("--source", required=True, metavar="DIR", help="the folder; dataset.json is written into it")
+    parser.add_argument("--image", required=True, metavar="PATTERN", help="which files are images")
+    parser.add_argument("--label", metavar="PATTERN", help="which are dense labels")
+    parser.add_argument("--weak_label", metavar="PATTERN", help="which are weak labels: scribbles, points, boxes ...")
+    parser.add_argument(
+        "--labels", required=True, metavar="JSON", help='values of the dense labels: {"0": "background", "1": "LV"}'
+    )
+    parser.add_argument(
+        "--segments", metavar="JSON", help='segments of dense .seg.nrrd files: {"Left ventricle": "LV"}'
+    )
+    parser.add_argument(
+        "--weak_values", metavar="JSON", help='values of the weak labels: {"0": "unlabelled", "1": "background" ...}'
+    )
+    parser.add_argument("--weak_segments", metavar="JSON", help="segments of weak .seg.nrrd files")
+    parser.add_argument(
+        "--weak_kind", default="scribble", metavar="WORD", help="scribble (default), points, box, slices"
+    )
+    parser.add_argument(
+        "--undrawn_means_absent", action="store_true", help="what is not drawn in a slice is absent there"
+    )
+    parser.add_argument("--slice_axis", type=int, default=2, choices=(0, 1, 2), help="axis of the slices (default 2)")
+    parser.add_argument("--name", help="name of the data set (default: the folder's)")
+    parser.add_argument("--dry-run", action="store_true", help="print what was found and write nothing")
+    parser.add_argument("--overwrite", action="store_true", help="replace a dataset.json that is there")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Find the cases, print what was found and what was not, and write the dataset.json.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: a pattern or a JSON argument does not fit; there is a dataset.json already.
+    """
+    from wss_monai.data.folder import find_cases
+    from wss_monai.data.schema import parse_dataset, write_dataset
+
+    source = Path(args.source)
+    target = source / "dataset.json"
+    if target.exists() and not (args.overwrite or args.dry_run):
+        raise ValueError(f"'{target}' exists already; pass --overwrite to replace it, or --dry-run to look only")
+    header = _header(args, source)
+    found = find_cases(source, args.image, args.label, args.weak_label)
+    if args.weak_label is not None and "weak_label" not in header:
+        header["weak_label"] = _weak_section(args, found)
+    content = header | {"training": found.cases}
+    if args.dry_run:
+        parse_dataset(content, target)
+    else:
+        write_dataset(source, content)
+    _print(found)
+    print(f"{target}: {'would be written' if args.dry_run else 'written'}, {len(found.cases)} cases")
+    if args.dry_run and found.cases:
+        print("first case: " + json.dumps(found.cases[0], ensure_ascii=False))
+    return 0
+
+
+def _header(args: argparse.Namespace, source: Path) -> dict[str, Any]:
+    """Make the description without its cases."""
+    header: dict[str, Any] = {"name": args.name or source.resolve().name, "labels": _json(args.labels, "--labels")}
+    if args.segments is not None:
+        header["segments"] = _json(args.segments, "--segments")
+    return header | {"slice_axis": args.slice_axis}
+
+
+def _weak_section(args: argparse.Namespace, found: FolderCases) -> dict[str, Any]:
+    section: dict[str, Any] = {"kind": args.weak_kind}
+    files = [case["weak_label"] for case in found.cases if "weak_label" in case]
+    by_value = [file for file in files if not file.lower().endswith(".seg.nrrd")]
+    if args.weak_values is not None:
+        section["values"] = _json(args.weak_values, "--weak_values")
+    elif by_value:
+        raise ValueError(
+            f"--weak_values is needed for '{by_value[0]}': what its values mean, for example "
+            '\'{"0": "unlabelled", "1": "background", "2": "LV"}\' with your classes'
+        )
+    if args.weak_segments is not None or args.weak_values is None:
+        section["segments"] = _json(args.weak_segments or "{}", "--weak_segments")
+    return section | {"undrawn_means_absent": args.undrawn_means_absent}
+
+
+def _json(text: str, name: str) -> Any:
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise ValueError(
+            f'{name} must be JSON such as \'{{"0": "background", "1": "LV"}}\'; got {text!r}: {error}'
+        ) from error
+    if not isinstance(content, dict):
+        raise ValueError(f'{name} must be a JSON object such as \'{{"0": "background", "1": "LV"}}\', got {text!r}')
+    return content
+
+
+def _print(found: FolderCases) -> None:
+    """Print what was found, and what not."""
+    patients = {case["patient"] for case in found.cases}
+    print(f"images: {len(found.cases)} cases of {len(patients)} patients", end="")
+    print(f", modalities {found.modalities}" if found.modalities else "")
+    for role, lacking in found.without.items():
+        word = {"label": "dense labels", "weak_label": "weak labels"}[role]
+        print(f"{word}: {len(found.cases) - len(lacking)}; cases without: {_some(lacking)}")
+        if found.orphans[role]:
+            print(f"{word} without an image, left out: {_some(found.orphans[role])}")
+    for case, lacking in found.incomplete.items():
+        print(f"left out: case '{case}' lacks the modalities {lacking}")
+    if found.unmatched:
+        print(f"no pattern matches: {_some(found.unmatched)}")
+
+
+def _some(names: list[str]) -> str:
+    if not names:
+        return "none"
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{len(names)} ({', '.join(names[:SHOWN])}{more})"
