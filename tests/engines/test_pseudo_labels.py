@@ -23,7 +23,7 @@ INF = math.inf
 
 
 def row_of(*classes: int, second: dict[int, tuple[int, float]] | None = None):
-    """Probabilities (1, 3, 1, N): .95 for the class of each pixel; ``second``: pixel -> its runner-up and how likely."""
+    """Probabilities (1, 3, 1, N): .95 for each pixel's class; ``second``: pixel -> its runner-up and how likely."""
     probs = torch.full((len(classes), 3), 0.025)
     for pixel, k in enumerate(classes):
         probs[pixel, k] = 0.95
