@@ -147,7 +147,15 @@ def has(config: Any, path: str) -> bool:
     return True
 
 
-TRAINING = ["train.yaml", "cpu.yaml", "evaluate.yaml", "multi_gpu_train.yaml", "train_3d.yaml", "volume_bounds.yaml"]
+TRAINING = [
+    "train.yaml",
+    "cpu.yaml",
+    "evaluate.yaml",
+    "multi_gpu_train.yaml",
+    "pseudo_labels.yaml",
+    "train_3d.yaml",
+    "volume_bounds.yaml",
+]
 INFERENCE = ["inference.yaml", "inference_cpu.yaml", "inference_3d.yaml"]
 
 
