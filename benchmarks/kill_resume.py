@@ -95,6 +95,7 @@ class Bundle:
 
     folder: Path
     settings: Mapping[str, object]
+    overlays: Sequence[str] = ()
     seconds: Mapping[str, float] = field(default_factory=lambda: dict(LENGTHS))  # mean length of a phase
 
     @property
@@ -106,7 +107,7 @@ class Bundle:
         overlay.parent.mkdir(parents=True, exist_ok=True)
         overlay.write_text(OVERLAY.format(notes=self.notes))
         self.notes.unlink(missing_ok=True)
-        files = str([str(CONFIGS / "train.yaml"), str(overlay)])
+        files = str([str(CONFIGS / name) for name in ("train.yaml", *self.overlays)] + [str(overlay)])
         settings = {**self.settings, "output_dir": self.folder, **({"resume": True} if resume else {})}
         flags = [str(part) for key, value in settings.items() for part in (f"--{key}", value)]
         path = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))
@@ -128,11 +129,16 @@ class Bundle:
             return "import", 0, 0
         return name, int(epoch), int(iteration)
 
-    def half_files(self) -> list[str]:
-        try:
-            return [name.removeprefix(HALF) for name in os.listdir(self.folder) if name.startswith(HALF)]
-        except FileNotFoundError:
-            return []
+    def half_files(self, since: float) -> list[str]:
+        """Temporary files that were touched since then."""
+        found = []
+        for path in self.folder.glob(f"{HALF}*"):
+            try:
+                if path.stat().st_mtime >= since:
+                    found.append(path.name.removeprefix(HALF))
+            except FileNotFoundError:  # it has just taken its place
+                continue
+        return found
 
     def run(self, resume: bool = False) -> float:
         """Run to the end, measure how long the phases are, and give the seconds."""
@@ -171,6 +177,7 @@ def kill_one(bundle: Bundle, aim: str, resume: bool, epochs: int, R: random.Rand
     spans = {"anywhere": before + 3 * epoch_seconds, "finished": 0.5}
     delay = R.uniform(0, spans.get(aim, lengths.get(aim, 0.0)))
     half = {LAST: "checkpoint.pt", "half a file": R.choice(FILES)}.get(aim)
+    since = time.time()
     process = bundle.start(resume)
     started = time.perf_counter()
     first, reached = 0, None
@@ -179,7 +186,7 @@ def kill_one(bundle: Bundle, aim: str, resume: bool, epochs: int, R: random.Rand
         first = first or epoch
         if half:
             at = epochs if aim == LAST else first + skip
-            there = bool(first) and epoch >= at and half in bundle.half_files()
+            there = bool(first) and epoch >= at and half in bundle.half_files(since)
         elif aim in ("import", "anywhere"):
             there = True
         elif aim in ("caching", "finished"):
@@ -207,7 +214,7 @@ def kill_one(bundle: Bundle, aim: str, resume: bool, epochs: int, R: random.Rand
         "phase": phase if killed else "ended before",
         "epoch": epoch,
         "iteration": iteration,
-        "half": ", ".join(bundle.half_files()),
+        "half": ", ".join(bundle.half_files(since)),
         "saved": saved_epoch(bundle.folder),
     }
 
@@ -280,13 +287,18 @@ def table(rows: Sequence[Mapping[str, object]]) -> str:
 
 
 def kill_and_resume(
-    folder: Path, settings: Mapping[str, object], plan: Sequence[str], epochs: int, R: random.Random
+    folder: Path,
+    settings: Mapping[str, object],
+    overlays: Sequence[str],
+    plan: Sequence[str],
+    epochs: int,
+    R: random.Random,
 ) -> tuple[list[dict[str, object]], dict[str, list[str]], dict[str, float]]:
     """Rows of the table, the comparison, and seconds of the whole run and of the last resumed one."""
     settings = {**settings, "train#trainer#max_epochs": epochs}
-    whole = Bundle(folder / "whole", settings)
+    whole = Bundle(folder / "whole", settings, overlays)
     seconds = {"uninterrupted": whole.run()}
-    broken = Bundle(folder / "broken", settings, whole.seconds)
+    broken = Bundle(folder / "broken", settings, overlays, whole.seconds)
     rows: list[dict[str, object]] = []
     for number, aim in enumerate(plan):
         rows.append(kill_one(broken, aim, number > 0, epochs, R))
@@ -300,6 +312,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--mode", default="logbarrier")
+    parser.add_argument("--overlays", nargs="*", default=[], help="files of the bundle's configs, after train.yaml")
     parser.add_argument("--epochs", type=int, help="of the run; without: twice the kills, at least 10")
     parser.add_argument("--dataset_dir", help="without: generated volumes")
     parser.add_argument("--out", type=Path, help="keep the runs here; without: a temporary folder")
@@ -314,8 +327,9 @@ def main() -> int:
 
             data = synthesize_cardiac(folder / "data", 4, 0).parent
         settings = {**SMALL, "dataset_dir": Path(data).resolve(), "mode": options.mode}
-        rows, found, seconds = kill_and_resume(folder, settings, aims(options.kills, R), epochs, R)
-    print(f"mode {options.mode}, {epochs} epochs, {len(rows)} kills, seed {options.seed}; ", end="")
+        rows, found, seconds = kill_and_resume(folder, settings, options.overlays, aims(options.kills, R), epochs, R)
+    name = " + ".join([f"mode {options.mode}", *options.overlays])
+    print(f"{name}, {epochs} epochs, {len(rows)} kills, seed {options.seed}; ", end="")
     print(", ".join(f"{name} {value:.1f} s" for name, value in seconds.items()), end="\n\n")
     print(table(rows), end="\n\n")
     print("| compared with the uninterrupted run | |\n|---|---|")
