@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 import os
 import statistics
 import subprocess
@@ -67,7 +68,7 @@ def main() -> None:
             settings["train#trainer#max_epochs"] = options.epochs
             seconds, rows = train(processes, settings)
             clock = [float(row["seconds"]) for row in rows]
-            epoch = statistics.median(b - a for a, b in zip(clock[:-1], clock[1:], strict=True))
+            epoch = statistics.median(b - a for a, b in itertools.pairwise(clock))
             alone = alone or epoch
             print(f"| {processes} | {batch} | {rows[0]['iteration']} | {epoch:.2f} |", end="")
             print(f" {alone / epoch:.2f} times as fast | {seconds:.0f} s |", flush=True)
