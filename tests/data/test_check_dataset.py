@@ -44,7 +44,7 @@ def edit(file: Path, deed=lambda array: array, affine=None, dtype=None, header=l
     """Rewrite a NIfTI file with another content, affine or header."""
     old = nib.load(file)
     array = np.asarray(old.dataobj, dtype=dtype).copy()
-    new = nib.Nifti1Image(deed(array), old.affine if affine is None else affine)
+    new = nib.Nifti1Image(deed(array), old.affine if affine is None else affine, dtype=dtype)
     header(new)
     nib.save(new, file)
 
@@ -298,6 +298,111 @@ def test_other_formats(data):
     truncate(data / "images/p1_ED.mha")
     (data / "scribbles/p2_ED.raw").unlink()
     assert [(kind, case) for _, kind, case, _ in found(data)] == [("unreadable", "p1_ED"), ("unreadable", "p2_ED")]
+
+
+def test_what_differs_between_cases(data):
+    affine = nib.load(data / "images/p1_ED.nii.gz").affine
+    for kind in ("images", "labels", "scribbles"):
+        edit(data / kind / "p1_ED.nii.gz", affine=affine @ np.diag([4, 1, 1, 1]))
+        edit(data / kind / "p2_ED.nii.gz", affine=affine @ np.diag([1, 1, -1, 1]))
+    edit(data / "images/p3_ED.nii.gz", lambda a: a * np.float32(1000), dtype=np.float32)
+    problems = check_dataset(data).problems
+    assert [(p.severity, p.kind, p.case) for p in problems] == [
+        ("warning", "spacing_range", ""), ("warning", "axes", ""), ("warning", "intensities", ""),
+    ]  # fmt: skip
+    assert "axis 0 goes from 2 mm (case 'p2_ED') to 8 mm (case 'p1_ED')" in problems[0].problem
+    assert "1 of 4 cases (e.g. 'p2_ED') are stored mirrored to the others" in problems[1].problem
+    assert "normalise each volume" in problems[2].todo
+
+
+def test_axes_in_another_order_and_2d_files_among_3d_ones(data):
+    for kind in ("images", "labels", "scribbles"):
+        for i in range(4):
+            edit(data / kind / f"p{i}_ED.nii.gz", affine=np.diag([1, 1, 8, 1]))
+        edit(data / kind / "p1_ED.nii.gz", affine=np.diag([-1, -1, 8, 1]))
+    problem = only(data)
+    assert (problem.severity, problem.kind) == ("warning", "axes")
+    assert "RAS in 3 (e.g. 'p2_ED'), LPS in 1 (e.g. 'p1_ED')" in problem.problem
+    for kind in ("images", "labels", "scribbles"):
+        edit(data / kind / "p1_ED.nii.gz", lambda a: a[:, :, 1])
+    assert [(p.severity, p.kind, p.case) for p in check_dataset(data).problems] == [
+        ("error", "axes", ""), ("warning", "one_slice", "p1_ED"),
+    ]  # fmt: skip
+
+
+def segmentation(data: Path, source: str, target: str, names: dict[int, str]) -> None:
+    """Write a label map as 3D Slicer saves segmentations."""
+    picture = sitk.ReadImage(str(data / source))
+    for n, (value, name) in enumerate(names.items()):
+        for key, text in {"ID": f"S{n}", "Name": name, "LabelValue": str(value), "Layer": "0"}.items():
+            picture.SetMetaData(f"Segment{n}_{key}", text)
+    sitk.WriteImage(picture, str(data / target), useCompression=True)
+
+
+def test_segmentations_of_slicer(data):
+    names = {1: "RV", 2: "myocardium", 3: "LV"}
+    segmentation(data, "labels/p1_ED.nii.gz", "labels/p1.seg.nrrd", names)
+    change_case(data, 0, label="labels/p1.seg.nrrd", segments={"myocardium": "Myo"})
+    before = check_dataset(data)
+    assert before.problems == []
+    assert before.classes["Myo"]["cases"] == 4
+    change_case(data, 0, segments=None)
+    problem = only(data)
+    assert (problem.severity, problem.kind, problem.file) == ("error", "values", "labels/p1.seg.nrrd")
+    assert "['myocardium'] are no class" in problem.problem
+    assert '"segments": {"myocardium": "?"}' in problem.todo
+    assert found(data, quick=True) == []
+    segmentation(data, "scribbles/p2_ED.nii.gz", "scribbles/p2.seg.nrrd", {0: "background", 1: "RV", 2: "LV", 3: "Myo"})
+    change_case(data, 0, segments={"myocardium": "Myo"})
+    change_case(data, 1, weak_label="scribbles/p2.seg.nrrd")
+    problem = only(data)
+    assert (problem.kind, problem.file) == ("weak_against_dense", "scribbles/p2.seg.nrrd")
+
+
+def test_kinds_of_cases_decide_what_supervises(data):
+    """A dense label beside tags alone is for scores; without tags it is a case drawn densely."""
+    for i in range(3):
+        change_case(data, i, weak_label=None, tags=[1, 1, 1, 1], weak_labels={"kind": "tags"})
+    assert {(severity, kind) for severity, kind, *_ in found(data)} == {("warning", "class_undrawn")}
+    change_case(data, 0, tags=None, weak_labels=None)
+    assert found(data) == []
+
+
+def test_no_voxel_is_unlabelled(data):
+    for i in range(4):
+        edit(data / f"scribbles/p{i}_ED.nii.gz", lambda a: np.where(a == 255, 0, a).astype(np.uint8))
+    assert ("warning", "value_unseen", "", "") in found(data)
+
+
+def test_classes_are_looked_for_where_the_split_file_trains(data):
+    for i in (1, 2):
+        edit(data / f"scribbles/p{i}_ED.nii.gz", lambda a: np.where(a == 1, 255, a).astype(np.uint8))
+    change(
+        data, weak_label=json.loads((data / "dataset.json").read_text())["weak_label"] | {"undrawn_means_absent": False}
+    )
+    (data / "split.json").write_text('{"training": ["p1", "p2"], "test": ["p3", "p0"]}')
+    assert found(data) == []
+    assert found(data, split="split.json") == [("error", "class_undrawn", "", "")]
+
+
+def test_cases_with_other_classes(data):
+    change_case(data, 0, labels={"0": "background", "1": "RV", "2": "Myo", "3": "LV", "4": "aorta"})
+    kinds = {(severity, kind) for severity, kind, *_ in found(data)}
+    assert kinds == {("warning", "classes_differ"), ("warning", "class_unseen"), ("error", "class_undrawn")}
+
+
+def test_large_and_negative_values(data):
+    labels = {"0": "background", "-1000": "RV", "2": "Myo", "3000000": "LV"}
+    change(data, labels=labels)
+    for i in range(4):
+        edit(
+            data / f"labels/p{i}_ED.nii.gz",
+            lambda a: np.select([a == 1, a == 3], [-1000, 3000000], a),
+            dtype=np.int32,
+        )
+    result = check_dataset(data)
+    assert result.problems == []
+    assert result.classes["LV"]["cases"] == 4
 
 
 def test_many_faults_at_once_are_all_found(data):

@@ -53,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from wss_monai.data.check import check_dataset
+    from wss_monai.data.whole_file import replacing
 
     result = check_dataset(
         args.data,
@@ -61,11 +62,12 @@ def run(args: argparse.Namespace) -> int:
         args.jobs,
         lambda cases, total: tqdm(cases, total=total, desc="check", unit="case", leave=False, disable=None),
     )
+    print(make_text(result, args.all))
     if args.json is not None:
         args.json.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps(result.as_dict(), indent=1, ensure_ascii=False, allow_nan=False)
-        args.json.write_text(text + "\n", encoding="utf-8")
-    print(make_text(result, args.all))
+        with replacing(args.json) as temporary:
+            temporary.write_text(text + "\n", encoding="utf-8")
     return 1 if result.count("error") else 0
 
 

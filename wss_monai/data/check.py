@@ -110,13 +110,14 @@ def check_dataset(
 
     across = Problems()
     check_parts(cases, split_file is not None, across)
+    training = None
     if split_file is not None:
-        check_split_file(split_file, cases, across)
+        training = check_split_file(split_file, cases, across)
     check_same_images(cases, across)
     check_geometries(cases, across)
     check_images(entries, cases, across)
     if not quick:
-        check_annotation(entries, cases, across)
+        check_annotation(entries, cases, training, across)
     problems = [*entries.problems, *across, *(problem for facts in cases for problem in facts.problems)]
     return CheckResult(
         name=entries.raw["name"] if isinstance(entries.raw.get("name"), str) else "",

@@ -104,12 +104,15 @@ def check_images(entries: Entries, cases: Sequence[CaseFacts], problems: Problem
             )
 
 
-def check_annotation(entries: Entries, cases: Sequence[CaseFacts], problems: Problems) -> None:
+def check_annotation(
+    entries: Entries, cases: Sequence[CaseFacts], patients: set[str] | None, problems: Problems
+) -> None:
     """Look for classes and values that nothing shows, in the whole data set and in its training cases.
 
     Args:
         entries: the data set.
         cases: all cases, their volumes read.
+        patients: who trains; None: those under 'training'.
         problems: grows.
     """
     if not cases or not entries.labels_known:
@@ -139,7 +142,8 @@ def check_annotation(entries: Entries, cases: Sequence[CaseFacts], problems: Pro
             'if 0 is "nothing drawn", write "0": "unlabelled"',
         )
     if entries.weak_known:
-        _check_supervision(names, cases, problems)
+        chosen = [f for f in cases if (f.entry.part == "training" if patients is None else f.entry.patient in patients)]
+        _check_supervision(names, chosen, problems)
     own = Counter(tuple(class_names_of(facts.entry.dataset.labels_of(facts.entry.case))) for facts in cases)
     if len({frozenset(classes) for classes in own}) > 1:
         problems.warning(
@@ -157,9 +161,8 @@ def check_annotation(entries: Entries, cases: Sequence[CaseFacts], problems: Pro
         )
 
 
-def _check_supervision(names: Sequence[str], cases: Sequence[CaseFacts], problems: Problems) -> None:
+def _check_supervision(names: Sequence[str], training: Sequence[CaseFacts], problems: Problems) -> None:
     """Look for classes that nothing in the training cases shows. A dense label counts where there is no weak one."""
-    training = [facts for facts in cases if facts.entry.part == "training"]
     for facts in training:
         for key, voxels in (("label", facts.dense), ("weak_label", facts.weak)):
             if key in facts.entry.refused or (facts.entry.case.get(key) and voxels is None):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from nibabel.imageglobals import LoggingOutputSuppressor
 
 from wss_monai.data.check_entries import Entry
 from wss_monai.data.check_geometry import Grid, check_grid, check_nifti, check_same_grid, read_grid
@@ -169,7 +170,8 @@ def _read(path: str, shown: str, quick: bool, problems: Problems) -> tuple[np.nd
     if quick:
         return None, grid
     try:
-        volume = read_volume(path)
+        with LoggingOutputSuppressor():  # what nibabel says of headers is said here by name
+            volume = read_volume(path)
     except (ValueError, OSError) as error:
         if np.isfinite(grid.affine).all() and abs(np.linalg.det(grid.affine)) >= 1e-12:  # else check_grid says it
             problems.error("unreadable", *_halves(f"cannot be read: {_without_path(str(error), path)}"), shown)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,8 @@ __all__ = ["MapFacts", "check_agreement", "check_map", "check_segmentation", "ch
 
 WRONG_SHARE = 0.02
 """A weak label may differ from the dense one in this share of its voxels: people slip at borders."""
+CHUNK = 1 << 20
+"""Voxels that are counted at a time."""
 MANY = 8
 """Values beyond this many are not listed."""
 
@@ -67,14 +70,8 @@ def check_map(
             "values", "holds values that are not whole numbers", "resample label maps by nearest neighbour", shown
         )
         return None
-    flat = array.astype(np.int64).reshape(-1)
-    shift = int(flat.min())
-    if int(flat.max()) - shift < 1 << 20:
-        counts = np.bincount(flat - shift)
-        seen = {int(v) + shift: int(counts[v]) for v in np.flatnonzero(counts)}
-    else:
-        found, numbers = np.unique(flat, return_counts=True)
-        seen = dict(zip(found.tolist(), numbers.tolist(), strict=True))
+    flat = array.reshape(-1)
+    seen = _histogram(flat)
     unknown = [value for value in seen if value not in values]
     if unknown:
         _report_unknown(unknown, seen, values, weak, shown, problems)
@@ -84,10 +81,22 @@ def check_map(
     voxels = dict.fromkeys(values.values(), 0)
     for value, count in seen.items():
         voxels[values[value]] += count
-    index = table.astype(np.uint8)[np.searchsorted(known, flat)].reshape(array.shape)
-    facts = MapFacts(shown, index, names, voxels, weak)
+    index = np.empty(flat.shape, np.uint8)
+    for start in range(0, flat.size, CHUNK):
+        part = slice(start, start + CHUNK)
+        index[part] = table[np.searchsorted(known, flat[part])]
+    facts = MapFacts(shown, index.reshape(array.shape), names, voxels, weak)
     _check_empty(facts, problems)
     return facts
+
+
+def _histogram(flat: np.ndarray) -> dict[int, int]:
+    """Count the values of a map of whole numbers, (N,), piece by piece, since int64 takes much memory."""
+    seen: Counter[int] = Counter()
+    for start in range(0, flat.size, CHUNK):
+        values, counts = np.unique(flat[start : start + CHUNK], return_counts=True)
+        seen.update({int(value): int(count) for value, count in zip(values, counts, strict=True)})
+    return dict(sorted(seen.items()))
 
 
 def check_segmentation(

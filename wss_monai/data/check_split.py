@@ -59,13 +59,16 @@ def check_parts(cases: Sequence[CaseFacts], has_split: bool, problems: Problems)
         )
 
 
-def check_split_file(path: Path, cases: Sequence[CaseFacts], problems: Problems) -> None:
+def check_split_file(path: Path, cases: Sequence[CaseFacts], problems: Problems) -> set[str] | None:
     """Check a split file against the data set.
 
     Args:
         path: the file, which exists.
         cases: all cases.
         problems: grows.
+
+    Returns:
+        The patients who train, None where that changes from fold to fold.
     """
     try:
         read_split_file(path)
@@ -94,6 +97,7 @@ def check_split_file(path: Path, cases: Sequence[CaseFacts], problems: Problems)
         problems.warning(
             "split", f"leaves out {len(left)} patients: {_some(left)}", "add them if they were forgotten", path.name
         )
+    return set(parts["training"]) if "training" in parts else None
 
 
 def check_same_images(cases: Sequence[CaseFacts], problems: Problems) -> None:
