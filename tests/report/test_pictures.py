@@ -6,6 +6,7 @@ import json
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from wss_monai.report.pictures import run_panel
 from wss_monai.report.reading import read_run
@@ -45,16 +46,31 @@ def test_file_values_are_translated(make_run):
     assert np.array_equal(np.asarray(run_panel([read], [entry])), plain)
 
 
-@pytest.mark.parametrize("many", [False, True])
-def test_the_first_of_several_images_is_shown(make_run, many):
+def test_the_first_of_several_images_is_shown(make_run):
     run = make_run()
     _, entry = edit(run)
     plain = np.asarray(run_panel([read_run(run)], [entry]))
-    image = entry["image"]
-    if many:
-        read, entry = edit(run, image=[image, image])
-    else:
-        read, entry = edit(run, image=resaved(image, lambda a: np.stack([a, 0 * a], -1)))
+    read, entry = edit(run, image=[entry["image"], entry["image"]])
+    assert np.array_equal(np.asarray(run_panel([read], [entry])), plain)
+
+
+def test_other_formats_are_shown_alike(make_run, tmp_path):
+    run, entry = edit(make_run())
+    plain = np.asarray(run_panel([run], [entry]))
+    other = {}
+    for key, suffix in (("image", "mhd"), ("label", "nrrd"), ("weak_label", "seg.nrrd")):
+        picture = sitk.ReadImage(entry[key])
+        other[key] = str(tmp_path / f"{key}.{suffix}")
+        if key == "weak_label":
+            names = {
+                f"class {value}": int(value) for value in np.unique(sitk.GetArrayFromImage(picture)) if value < 255
+            }
+            picture = sitk.ChangeLabel(picture + 1, {256 if picture.GetPixelID() != sitk.sitkUInt8 else 0: 0})
+            for n, (name, value) in enumerate(names.items()):
+                for field, text in (("Name", name), ("LabelValue", str(value + 1)), ("Layer", "0")):
+                    picture.SetMetaData(f"Segment{n}_{field}", text)
+        sitk.WriteImage(picture, other[key])
+    read, entry = edit(run.folder, **other, weak_segments=names)
     assert np.array_equal(np.asarray(run_panel([read], [entry])), plain)
 
 

@@ -143,15 +143,15 @@ def _load_dense(dataset: Dataset, case: Mapping[str, Any]) -> tuple[np.ndarray, 
     index = {name: i for i, name in enumerate(dataset.class_names)}
     segments = index | {segment: index[name] for segment, name in dataset.segments_of(case).items()}
     values = {value: index[name] for value, name in dataset.labels_of(case).items()}
-    grid: Any = read_volume(file if source is None else source if isinstance(source, str) else source[0])[None]
+    image = source[0] if isinstance(source, list) else source
+    nifti = file.lower().endswith((".nii", ".nii.gz"))
     try:
-        found = read_label(file, grid, values, segments, image_path=str(source))
+        grid: Any = read_volume(file if nifti or image is None else image)[None]
+        found = read_label(file, grid, values, segments, image_path=str(image))
     except ValueError as error:
         raise ValueError(f"case '{case['case']}': {error}") from error
     dense = found[0].numpy()
-    if file.lower().endswith((".nii", ".nii.gz")):
-        return dense, nib.load(file)
-    return dense, nib.Nifti1Image(dense, found.affine.numpy())
+    return dense, nib.load(file) if nifti else nib.Nifti1Image(dense, found.affine.numpy())
 
 
 def _save(weak: np.ndarray, like: Any, target: Path) -> None:
@@ -199,16 +199,18 @@ def _preview(dataset: Dataset, cases: Sequence[Mapping[str, Any]], out: Path, ta
     """Draw a few slices of the first case, one with an image if there is any."""
     import nibabel as nib
 
+    from wss_monai.functional.volume_files import read_volume
     from wss_monai.report.cases import case_panel, shown_slices
 
     case = next((case for case in cases if case.get("image") is not None), cases[0])
     dense, like = _load_dense(dataset, case)
     weak_image: Any = nib.load(out / _target(case))
     source = dataset.file_of(case, "image")
-    picture: Any = like if source is None else nib.load(source[0] if isinstance(source, list) else source)
+    first = source[0] if isinstance(source, list) else source
+    picture = np.asarray(like.dataobj) if first is None else read_volume(first).numpy()
     slices = shown_slices([dense], dataset.slice_axis) if dense.ndim == 3 else None
     panel = case_panel(
-        np.asarray(picture.dataobj),
+        picture,
         {"dense label": dense, "weak label": np.asarray(weak_image.dataobj)},
         like.header.get_zooms()[: dense.ndim],
         dataset.class_names,

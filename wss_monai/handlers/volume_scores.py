@@ -108,7 +108,7 @@ class VolumeScores:
             nib.save(nib.Nifti1Image(hard, np.asarray(affine, dtype=np.float64)), temporary)
         record = {**about, "prediction": str(path.relative_to(self.folder)), "slice_axis": self.slice_axis}
         record |= {key: case.get(key) for key in PATHS}
-        record |= {key: case.get(key) for key in ("label_values", "weak_values")}
+        record |= {key: case.get(key) for key in ("label_values", "label_segments", "weak_values", "weak_segments")}
         self.written.append(record)
 
     def _constraints(

@@ -3,15 +3,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
+from monai.data import MetaTensor
+from monai.data.utils import affine_to_spacing
 from PIL import Image
 
 from wss_monai.functional import UNLABELLED
+from wss_monai.functional.label_files import read_label
+from wss_monai.functional.volume_files import read_volume
+from wss_monai.transforms.load_case import MAPS
 
 from .cases import case_panel, shown_slices
 from .reading import Run, find_file
@@ -31,22 +36,20 @@ def run_panel(runs: Sequence[Run], entries: Sequence[dict[str, Any]]) -> Image.I
         ValueError: if a map's shape or values do not fit.
     """
     entry, names = entries[0], runs[0].class_names
-    scan: Any = nib.load(find_file(runs[0], entry["image"]))
-    image = np.asarray(scan.dataobj, dtype=np.float32)
-    while image.ndim > 3:
-        image = image[..., 0]
+    scan = read_volume(find_file(runs[0], entry["image"]))
+    image = scan.numpy()
     maps: dict[str, np.ndarray] = {}
     if entry.get("weak_label"):
-        maps["weak label"] = _read_map(find_file(runs[0], entry["weak_label"]), entry.get("weak_values"), image.shape)
+        maps["weak label"] = _read_map(runs[0], entry, "weak_label", scan)
     for run, of_run in zip(runs, entries, strict=True):
-        maps[run.name] = _read_map(find_file(run, of_run["prediction"]), None, image.shape)
+        maps[run.name] = _read_map(run, of_run, "prediction", scan)
     if entry.get("label"):
-        maps["reference"] = _read_map(find_file(runs[0], entry["label"]), entry.get("label_values"), image.shape)
+        maps["reference"] = _read_map(runs[0], entry, "label", scan)
     axis = int(entry.get("slice_axis", 2))
     trusted = [
         key for key in ("reference", "weak label") if key in maps and np.isin(maps[key], range(1, len(names))).any()
     ]
-    spacing = [float(s) for s in scan.header.get_zooms()[: image.ndim]]
+    spacing = [float(s) for s in affine_to_spacing(scan.affine, r=image.ndim)]
     tile = int(np.clip(2400 / (len(maps) + 1), 240, 420))
     slices = [0] if image.ndim == 2 else shown_slices([maps[key] for key in (*trusted, *maps)], axis)
     axis = axis if image.ndim > 2 else 2
@@ -55,7 +58,7 @@ def run_panel(runs: Sequence[Run], entries: Sequence[dict[str, Any]]) -> Image.I
         maps,
         spacing,
         names,
-        affine=scan.affine,
+        affine=scan.affine.numpy(),
         slice_axis=axis,
         slices=slices,
         tile=tile,
@@ -63,7 +66,17 @@ def run_panel(runs: Sequence[Run], entries: Sequence[dict[str, Any]]) -> Image.I
     )
 
 
-def _read_map(path: Path, values: dict[str, int] | None, shape: tuple[int, ...]) -> np.ndarray:
+def _read_map(run: Run, entry: Mapping[str, Any], key: str, scan: MetaTensor) -> np.ndarray:
+    """Read a map of a case as class indices on the image's grid."""
+    values, segments, undrawn = MAPS.get(key, ("", "", 0))
+    path = find_file(run, entry[key])
+    if path.name.lower().endswith((".nii", ".nii.gz")):
+        return _read_nifti(path, entry.get(values), tuple(scan.shape))
+    image: Any = scan[None]
+    return read_label(path, image, entry.get(values), entry.get(segments), undrawn)[0].numpy()
+
+
+def _read_nifti(path: Path, values: dict[str, int] | None, shape: tuple[int, ...]) -> np.ndarray:
     """Read a label map as class indices; ``values`` translates the file's values."""
     file: Any = nib.load(path)
     stored = np.asarray(file.dataobj)

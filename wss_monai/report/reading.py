@@ -140,7 +140,7 @@ def find_file(run: Run, path: str | Sequence[str]) -> Path:
     """
     name = Path(path if isinstance(path, str) else path[0])
     for place in (run.folder / name, run.folder / "evaluation" / name, name):
-        if place.is_file():
+        if place.exists():
             return place
     raise FileNotFoundError(f"{name}, named in {run.folder / 'evaluation' / 'cases.json'}, is not there.")
 
