@@ -20,7 +20,7 @@ __all__ = ["coverage_by_patient", "fit_interval", "fit_reach", "quantile"]
 
 LEAST_REACH = 1.0
 """mm; no centroid is known better."""
-RIDGE = 1.0
+RIDGE = 5.0
 """Penalty on the standardised coefficients of the measure."""
 SPREAD_RIDGE = 10.0
 """The same for the spread of the residuals, which few patients say little about."""
