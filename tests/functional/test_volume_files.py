@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from monai.transforms import LoadImage, LoadImaged
+from monai.transforms import Compose, Invertd, LoadImage, LoadImaged, ResizeWithPadOrCropd, SaveImaged, Spacingd
 
+from wss_monai.data import read_dataset
 from wss_monai.functional.volume_files import SimpleITKReader, read_volume, without_suffix
 
 OBLIQUE = sitk.VersorTransform((0.3, -0.2, 0.5), 0.4).GetMatrix()
@@ -128,6 +129,46 @@ def test_four_axes_are_refused_unless_the_last_is_one(tmp_path):
     sitk.WriteImage(sitk.JoinSeries([image_of(), image_of()]), str(tmp_path / "two.mha"))
     with pytest.raises(ValueError, match=r"two.mha: shape \(5, 6, 4, 2\), expected 2 or 3"):
         read_volume(tmp_path / "two.mha")
+
+
+@pytest.mark.parametrize("name", ["a.mhd", "a.nrrd", "a.nii.gz", "series"])
+def test_predictions_go_home_to_the_grid_of_the_input(tmp_path, name):
+    image = image_of()
+    array, affine = nibabel_of(image, tmp_path)
+    write_series(image, tmp_path / name) if name == "series" else sitk.WriteImage(image, str(tmp_path / name))
+    before = Compose(
+        [
+            LoadImaged("image", reader=SimpleITKReader(), ensure_channel_first=True),
+            Spacingd("image", pixdim=(1.0, 1.0, -1.0)),
+            ResizeWithPadOrCropd("image", spatial_size=(16, 16, -1)),
+        ]
+    )
+    item = before({"image": str(tmp_path / name)})
+    item["pred"] = item["image"].clone()
+    save = {"output_dir": tmp_path / "out", "separate_folder": False, "resample": False, "print_log": False}
+    Compose([Invertd("pred", before, orig_keys="image"), SaveImaged("pred", **save)])(item)
+    prediction = nib.load(next((tmp_path / "out").iterdir()))
+    assert prediction.shape == array.shape
+    np.testing.assert_allclose(prediction.affine, affine, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("folder", "number", "suffix"),
+    [
+        ("hippocampus", 0, "mhd"),
+        ("hippocampus", 1, "nrrd"),
+        ("sct_multicontrast", 0, "mha"),
+        ("open_ms_mni", 0, "nrrd"),
+    ],
+)
+def test_real_volumes(real_data, tmp_path, folder, number, suffix):
+    dataset = read_dataset(real_data(folder))
+    path = dataset.file_of(dataset.training[number], "image")
+    path = path[0] if isinstance(path, list) else path
+    sitk.WriteImage(sitk.ReadImage(path), str(tmp_path / f"same.{suffix}"))
+    stored, volume = nib.load(path), read_volume(tmp_path / f"same.{suffix}")
+    np.testing.assert_allclose(volume.affine.numpy(), stored.affine, atol=1e-4)
+    np.testing.assert_allclose(volume.numpy(), np.asarray(stored.dataobj, np.float32), rtol=1e-5)
 
 
 class TestUnreadable:
