@@ -41,7 +41,7 @@ class PartialCrossEntropyLoss(nn.Module):
         super().__init__()
         if not isinstance(per_sample, bool):
             raise ValueError(
-                f"per_sample must be true or false (on the command line True or False), got {per_sample!r}."
+                f"per_sample must be true or false (True or False on the command line), not text; got {per_sample!r}."
             )
         self.ignore_index = ignore_index
         self.classes = classes
