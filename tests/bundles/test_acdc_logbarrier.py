@@ -110,6 +110,11 @@ def test_resume_with_other_settings_is_refused_and_touches_nothing(run_bundle):
     for overrides, message in (
         ({"mode": "quadratic"}, "mode is 'partial' there and 'quadratic' here; bounds_origin is 'none' there"),
         ({"seed": 1}, "seed is 0 there and 1 here"),
+        (
+            {"partial_loss#_target_": "wss_monai.losses.PartialDiceCELoss"},
+            r"partial_loss is 'PartialCrossEntropyLoss\(\)'",
+        ),
+        ({"size_bounds": {"LV": [10, 99]}}, "size_bounds is .* there and {'LV': .*} here"),
         ({"validation": 2}, "patients is "),
         ({"learning_rate": 0.5}, r"'optimizer' of this configuration: initial_lr .* is 0.002 in the file and 0.5 here"),
         ({"network_def#channels": [8, 8]}, r"'network' of this configuration: .*\(4, 1, 3, 3\) in the file"),
