@@ -140,6 +140,10 @@ class Bundle:
                 continue
         return found
 
+    def failure(self, code: int) -> str:
+        last = self.folder.with_suffix(".log").read_text(errors="replace").strip().splitlines()[-3:]
+        return f"training ended with {code}: {' / '.join(last)}"
+
     def run(self, resume: bool = False) -> float:
         """Run to the end, measure how long the phases are, and give the seconds."""
         started = last = time.perf_counter()
@@ -153,7 +157,7 @@ class Bundle:
                 before, last = phase, now
             time.sleep(0.002)
         if process.returncode:
-            raise RuntimeError(f"training ended with {process.returncode}, see {self.folder.with_suffix('.log')}")
+            raise RuntimeError(self.failure(process.returncode))
         self.seconds = {name: sum(values) / len(values) for name, values in spans.items()}
         return time.perf_counter() - started
 
@@ -206,7 +210,7 @@ def kill_one(bundle: Bundle, aim: str, resume: bool, epochs: int, R: random.Rand
     process.wait()
     seconds = time.perf_counter() - started
     if not killed and process.returncode:
-        raise RuntimeError(f"training ended with {process.returncode}, see {bundle.folder.with_suffix('.log')}")
+        raise RuntimeError(bundle.failure(process.returncode))
     phase, epoch, iteration = bundle.phase()
     return {
         "aim": f"half {half}" if half else aim,
