@@ -26,7 +26,16 @@ from wss_monai.data.schema import parse_dataset
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted(ROOT.glob("bundles/*/docs/*.md"))]
 PAGES += [ROOT / "data" / "README.md"]
 API = ROOT / "docs" / "reference" / "api.md"
-NOT_IDS = {"config_file", "meta_file", "filepath", "ckpt_file", "nproc_per_node"}
+NOT_IDS = {
+    "config_file",
+    "meta_file",
+    "filepath",
+    "ckpt_file",
+    "nproc_per_node",
+    "net_id",
+    "input_shape",
+    "converter_kwargs",
+}
 """Flags of monai.bundle and torchrun that are no ids of a configuration."""
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
