@@ -13,7 +13,7 @@ from ignite.engine import Engine, Events
 from monai.utils import set_determinism
 from torch import nn
 
-from wss_monai.handlers import TrainingCheckpoint
+from wss_monai.handlers import TrainingCheckpoint, checkpoint
 from wss_monai.handlers.checkpoint import read_checkpoint, save_atomically
 from wss_monai.handlers.random_state import random_state, set_random_state
 
@@ -109,8 +109,7 @@ def test_the_checkpoint_is_the_last_thing_written_of_an_epoch(tmp_path):
     order = []
     engine = Engine(lambda *_: None)
     engine.state.epoch_length = 1
-    checkpoint = TrainingCheckpoint(tmp_path, {"network": nn.Linear(1, 1)})
-    checkpoint.attach(engine)
+    TrainingCheckpoint(tmp_path, {"network": nn.Linear(1, 1)}).attach(engine)
     engine.add_event_handler(Events.EPOCH_COMPLETED, lambda e: order.append((tmp_path / "checkpoint.pt").is_file()))
     engine.run([0], max_epochs=2)
     assert order == [False, True]
@@ -187,6 +186,25 @@ def test_an_engine_that_runs_on_by_itself_keeps_its_weights_and_files(tmp_path):
     assert network.bias.item() == 2
     assert read_checkpoint(tmp_path / "checkpoint.pt")["epoch"] == 2
     assert bias(tmp_path / "model_best.pt") == 2
+
+
+def test_the_scale_of_mixed_precision_goes_on(tmp_path):
+    scales = []
+    for resume in (False, True):
+        engine = Engine(lambda *_: None)
+        engine.state.epoch_length = 1
+        engine.scaler = torch.amp.GradScaler("cpu", init_scale=8.0 if resume else 2.0)
+        TrainingCheckpoint(tmp_path, {"network": nn.Linear(1, 1)}, resume=resume).attach(engine)
+        engine.run([0], max_epochs=1)
+        scales.append(engine.scaler.state_dict()["scale"])
+    assert scales == [2, 2]
+
+
+def test_processes_that_see_different_checkpoints_stop(tmp_path, monkeypatch):
+    trainer(tmp_path, 2, stop_in=2)
+    monkeypatch.setattr(checkpoint, "_gather", lambda value: [value, 0])
+    with pytest.raises(ValueError, match=r"the processes do not see the same .*checkpoint\.pt: .* \[1, 0\]"):
+        trainer(tmp_path, 2, resume=True)
 
 
 class Averaged:
