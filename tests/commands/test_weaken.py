@@ -6,6 +6,7 @@ import json
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from PIL import Image
 
 from wss_monai.__main__ import main
@@ -191,6 +192,26 @@ def test_a_value_that_is_no_class_is_refused(data, tmp_path, capsys):
         "case 'c0': " in (error := capsys.readouterr().err)
         and "holds the values [1, 6, 10], which dataset.json" in error
     )
+
+
+def test_other_formats_are_read(data, tmp_path):
+    content = json.loads((data / "dataset.json").read_text())
+    assert weaken(data, tmp_path / "plain") == 0
+    for case in content["training"] + content["test"]:
+        for key in ("image", "label"):
+            if isinstance(case.get(key), str):
+                other = case[key].replace(".nii.gz", ".mha" if key == "image" else ".nrrd")
+                sitk.WriteImage(sitk.ReadImage(str(data / case[key])), str(data / other))
+                case[key] = other
+    (data / "dataset.json").write_text(json.dumps(content))
+    assert weaken(data, tmp_path / "other", "--preview", str(tmp_path / "seen.png")) == 0
+    assert json.loads((tmp_path / "other" / "dataset.json").read_text())["files_outside"] is True
+    made = sorted((tmp_path / "plain" / "weak_labels").iterdir())
+    assert made
+    for file in made:
+        first, second = nib.load(file), nib.load(tmp_path / "other" / "weak_labels" / file.name)
+        assert np.array_equal(np.asarray(first.dataobj), np.asarray(second.dataobj))
+        np.testing.assert_allclose(first.affine, second.affine, atol=1e-5)
 
 
 def test_a_data_set_without_dense_labels_is_refused(data, tmp_path, capsys):

@@ -48,7 +48,7 @@ def add_folder(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--slice_axis", type=int, default=2, choices=(0, 1, 2), help="axis of the slices (default 2)")
     parser.add_argument("--name", help="name of the data set (default: the folder's)")
-    parser.add_argument("--dry-run", action="store_true", help="print what was found and write nothing")
+    parser.add_argument("--dry-run", "--dry_run", action="store_true", help="print what was found and write nothing")
     parser.add_argument("--overwrite", action="store_true", help="replace a dataset.json that is there")
     parser.set_defaults(run=run)
 
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     source = Path(args.source)
     target = source / "dataset.json"
     if target.exists() and not (args.overwrite or args.dry_run):
-        raise ValueError(f"'{target}' exists already; pass --overwrite to replace it, or --dry-run to look only")
+        raise ValueError(f"'{target}' exists already; pass --overwrite to replace it, or --dry_run to look only")
     header = _header(args, source)
     found = find_cases(source, args.image, args.label, args.weak_label)
     if args.weak_label is not None and "weak_label" not in header:

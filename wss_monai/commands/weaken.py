@@ -173,7 +173,9 @@ def _description(dataset: Dataset, section: dict[str, Any], out: Path) -> dict[s
             moved["weak_labels"] = None
             moved["weak_label"] = None if case.get("label") is None else _target(case)
             parts[part].append({key: value for key, value in moved.items() if value is not None})
-    outside = any(".." in str(case.get(key)) for part in parts.values() for case in part for key in ("image", "label"))
+    files = [case[key] for part in parts.values() for case in part for key in ("image", "label") if key in case]
+    paths = [Path(path) for item in files for path in ([item] if isinstance(item, str) else item)]
+    outside = any(path.is_absolute() or ".." in path.parts for path in paths)
     section = {"weak_label": section, **({"files_outside": True} if outside else {})}
     return {**dataset.raw, **section, **{part: parts[part] for part in parts if part in dataset.raw}}
 
