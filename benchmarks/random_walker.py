@@ -48,9 +48,7 @@ def segment(image: np.ndarray, weak: np.ndarray, beta: float = 100.0, solver: st
     drawn = np.unique(weak[weak != UNLABELLED])
     if len(drawn) < 2:
         return np.full(weak.shape, drawn[0] if len(drawn) else 0, np.uint8)
-    markers = np.where(
-        weak == UNLABELLED, 0, np.searchsorted(drawn, weak) + 1
-    )  # the walker wants 1, 2, ... without gaps
+    markers = np.where(weak == UNLABELLED, 0, np.searchsorted(drawn, weak) + 1)  # 1, 2, ... without gaps
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of the solver's tolerance
         return drawn[random_walker(image, markers, beta=beta, mode=solver) - 1].astype(np.uint8)

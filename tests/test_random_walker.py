@@ -33,6 +33,8 @@ def test_slices_with_less_than_two_classes_drawn(benchmark):
     assert not benchmark.segment(image, weak).any()
     weak[1, 1] = 3
     assert (benchmark.segment(image, weak) == 3).all()
+    image[:2], weak[3, 3] = 1, 0
+    assert benchmark.segment(image, weak).tolist() == [[3] * 4] * 2 + [[0] * 4] * 2  # 3 and 0, with a gap between
 
 
 def test_intensities_are_scaled_as_wsl4mis_does(benchmark):
