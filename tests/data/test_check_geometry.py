@@ -150,7 +150,12 @@ def test_a_folder_of_dicom_files(tmp_path):
     assert found.affine[:3, 3] == pytest.approx((-10, 20, 5))
 
 
-@pytest.mark.parametrize(("name", "content"), [("a.nii.gz", b"nonsense"), ("a.nii", b"short"), ("a.mha", b"x = y")])
+NO_AXES = b"ObjectType = Image\nNDims =-3\nElementSpacing = 2 2 8\n"  # SimpleITK dies of it
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("a.nii.gz", b"nonsense"), ("a.nii", b"short"), ("a.mha", b"x = y"), ("a.mha", NO_AXES)]
+)
 def test_an_unreadable_header(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match="cannot be read: "):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,11 @@ def read_grid(path: str) -> Grid:
 
 
 def _itk_grid(path: Path) -> tuple[tuple[int, ...], np.ndarray]:
+    if path.suffix.lower() in (".mha", ".mhd"):
+        with path.open("rb") as stream:
+            dimensions = re.search(rb"NDims *= *(.*)", stream.read(4096))
+        if dimensions is None or dimensions[1].strip() not in (b"2", b"3", b"4"):
+            raise ValueError("its header has no NDims of 2 to 4")  # ITK dies of some others
     reader: Any = sitk.ImageFileReader()
     with quiet_itk():
         files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(path)) if path.is_dir() else (str(path),)
