@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from wss_monai.data.whole_file import replacing
+from wss_monai.data.whole_file import check_writable, naming, replacing
 from wss_monai.handlers.checkpoint import save_atomically
 
 
@@ -80,3 +80,24 @@ def test_checkpoint_and_volume_on_a_full_disk(tmp_path, full):
     assert not torch.load(model, weights_only=True)["a"].any()
     np.testing.assert_array_equal(np.asarray(nib.load(prediction).dataobj), volumes[0])
     assert sorted(p.name for p in tmp_path.iterdir()) == ["model.pt", "p.nii.gz"]
+
+
+def test_errors_of_other_writers_name_the_file(tmp_path):
+    message = r"cannot write \(No space left on device\): make room.*events"
+    with pytest.raises(OSError, match=message) as caught, naming(tmp_path / "events"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert caught.value.filename == str(tmp_path / "events")
+    with naming(tmp_path):
+        pass
+
+
+def test_folders_that_can_be_written_and_not(tmp_path):
+    check_writable(tmp_path / "new" / "below")
+    check_writable(str(tmp_path))
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "file").write_text("")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    for name in ("file", "dangling"):
+        for folder in (tmp_path / name, tmp_path / name / "below"):
+            with pytest.raises(ValueError, match=rf"cannot write to the output folder {folder} \("):
+                check_writable(folder)

@@ -29,15 +29,23 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(temporary, path)
     except OSError as error:
         _remove(temporary)
-        kept = "; the former file is whole" if path.is_file() else ""
-        raise OSError(
-            error.errno,
-            f"cannot write ({error.strerror or error}{kept}): make room, or choose another folder",
-            str(path),
-        ) from error
+        raise _cannot_write(error, path, "; the former file is whole" if path.is_file() else "") from error
     except BaseException:
         _remove(temporary)
         raise
+
+
+@contextmanager
+def naming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Name ``path`` in an error of a writer that does not (TensorBoard's).
+
+    Raises:
+        OSError: nothing could be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise _cannot_write(error, Path(path)) from error
 
 
 def check_writable(folder: str | os.PathLike[str]) -> None:
@@ -56,6 +64,11 @@ def check_writable(folder: str | os.PathLike[str]) -> None:
         raise ValueError(
             f"cannot write to the output folder {folder} ({error.strerror}{what}): choose another --output_dir."
         ) from error
+
+
+def _cannot_write(error: OSError, path: Path, more: str = "") -> OSError:
+    reason = error.strerror or error
+    return OSError(error.errno, f"cannot write ({reason}{more}): make room, or choose another folder", str(path))
 
 
 def _remove(path: Path) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from wss_monai.data.whole_file import replacing
+from wss_monai.data.whole_file import naming, replacing
 from wss_monai.losses import WeightedSumLoss
 
 NOT_SHOWN = ("iteration", "lr")
@@ -83,7 +83,8 @@ class EpochLog:
         self.seconds_before = float(self.rows[-1]["seconds"]) if self.rows else 0.0
         self.started = time.perf_counter()
         if self.tensorboard:
-            self.writer = SummaryWriter(str(self.folder / "tensorboard"), purge_step=engine.state.epoch + 1)
+            with naming(self.folder / "tensorboard"):
+                self.writer = SummaryWriter(str(self.folder / "tensorboard"), purge_step=engine.state.epoch + 1)
 
     def _add(self, engine: Engine) -> None:
         output: Any = engine.state.output
@@ -122,10 +123,11 @@ class EpochLog:
         self.rows.append(row)
         self._save()
         if self.writer is not None:
-            for name, value in row.items():
-                if name not in ("epoch", "iteration") and isinstance(value, (int, float)):
-                    self.writer.add_scalar(name.replace("_", "/", 1), value, state.epoch)
-            self.writer.flush()
+            with naming(self.folder / "tensorboard"):
+                for name, value in row.items():
+                    if name not in ("epoch", "iteration") and isinstance(value, (int, float)):
+                        self.writer.add_scalar(name.replace("_", "/", 1), value, state.epoch)
+                self.writer.flush()
         tqdm.write(self._line(row, state.max_epochs))
 
     def _save(self) -> None:

@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from wss_monai.data.whole_file import replacing
+from wss_monai.data.whole_file import naming, replacing
 from wss_monai.functional import UNLABELLED
 
 GAP, LINE = 10, 20
@@ -138,11 +138,13 @@ class Snapshots:
         small = sheet.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)  # keeps the class colours
         with replacing(folder / f"epoch_{epoch:04d}.png") as temporary:
             small.save(temporary, optimize=True)
-        if self.writer is None:
-            self.writer = SummaryWriter(str(self.folder / "tensorboard" / "snapshots"), purge_step=epoch)
-        for name, panel in self.panels.items():
-            self.writer.add_image(name, np.asarray(panel), epoch, dataformats="HWC")
-        self.writer.flush()
+        events = self.folder / "tensorboard" / "snapshots"
+        with naming(events):
+            if self.writer is None:
+                self.writer = SummaryWriter(str(events), purge_step=epoch)
+            for name, panel in self.panels.items():
+                self.writer.add_image(name, np.asarray(panel), epoch, dataformats="HWC")
+            self.writer.flush()
         self.panels, self.patients = {}, set()
 
     def _close(self, engine: Engine) -> None:
