@@ -145,6 +145,8 @@ class TestRefusals:
         path = slicer(np.ones(SHAPE), [("LV", 1, 3)])
         with pytest.raises(UnreadableVolume, match="segment 'LV' lies in layer 3 of 1"):
             read_label(path, image, segments=CLASSES)
+        with pytest.raises(UnreadableVolume, match=r"drawn.seg.nrrd: its header says Segment0_Layer 'top', which is"):
+            read_label(slicer(np.ones(SHAPE), [("LV", 1, "top")]), image, segments=CLASSES)
         path.write_bytes(path.read_bytes()[:-9])
         with pytest.raises(UnreadableVolume, match=r"drawn.seg.nrrd: \S"):
             read_label(path, image, segments=CLASSES)

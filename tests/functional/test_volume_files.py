@@ -14,7 +14,7 @@ import torch
 from monai.transforms import Compose, Invertd, LoadImage, LoadImaged, ResizeWithPadOrCropd, SaveImaged, Spacingd
 
 from wss_monai.data import read_dataset
-from wss_monai.functional.volume_files import SimpleITKReader, read_volume, without_suffix
+from wss_monai.functional.volume_files import SimpleITKReader, UnreadableVolume, read_volume, without_suffix
 
 OBLIQUE = sitk.VersorTransform((0.3, -0.2, 0.5), 0.4).GetMatrix()
 
@@ -191,6 +191,18 @@ class TestUnreadable:
                 read_volume(cut)
         assert "\n" not in str(caught.value)
         read_volume(whole)
+
+    @pytest.mark.parametrize("suffix", ["mhd", "nrrd"])
+    def test_sizes_beyond_all_memory(self, tmp_path, suffix):
+        header = {
+            "mhd": "ObjectType = Image\nNDims = 3\nBinaryData = True\nDimSize = 100000 100000 100000\n"
+            "ElementType = MET_SHORT\nElementDataFile = a.raw\n",
+            "nrrd": "NRRD0004\ntype: short\ndimension: 3\nsizes: 100000 100000 100000\nencoding: raw\nendian: little\n\n",
+        }[suffix]
+        (tmp_path / f"a.{suffix}").write_text(header)
+        (tmp_path / "a.raw").write_bytes(b"short")
+        with pytest.raises(UnreadableVolume, match=rf"a\.{suffix}: .*[Mm]emory"):
+            read_volume(tmp_path / f"a.{suffix}")
 
     def test_a_raw_file_that_is_missing_or_short(self, tmp_path):
         sitk.WriteImage(image_of(), str(tmp_path / "a.mhd"))

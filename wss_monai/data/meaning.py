@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from wss_monai.functional.label_files import UNLABELLED_NAME
+
 __all__ = [
     "BACKGROUND",
     "UNLABELLED_NAME",
@@ -21,8 +23,6 @@ __all__ = [
 
 BACKGROUND = "background"
 """Name of class 0, always the meaning of the file value 0."""
-UNLABELLED_NAME = "unlabelled"
-"""Name that a weak label's value carries where nothing is known."""
 WITHOUT_FILE = ("dense", "tags", "nothing")
 """Kinds of cases that need no file under `weak_label`."""
 _MEANT = {

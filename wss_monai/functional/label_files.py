@@ -131,11 +131,15 @@ def segments_of(path: str | PathLike[str]) -> list[Segment]:
         key = f"Segment{number}_{name}"
         return reader.GetMetaData(key).strip() if key in keys else default
 
+    def number_of(n: int, name: str, default: int) -> int:
+        text = field(n, name, str(default))
+        if not text.isdecimal():
+            raise UnreadableVolume(f"{fspath(path)}: its header says Segment{n}_{name} '{text}', which is no number")
+        return int(text)
+
     # files of Slicer before 4.11 give each segment a layer of its own, and no values
     return [
-        Segment(
-            field(n, "Name", field(n, "ID", "")), int(field(n, "LabelValue", "1")), int(field(n, "Layer", str(place)))
-        )
+        Segment(field(n, "Name", field(n, "ID", "")), number_of(n, "LabelValue", 1), number_of(n, "Layer", place))
         for place, n in enumerate(numbers)
     ]
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from os import PathLike, fspath
@@ -154,7 +155,7 @@ def affine_of(image: sitk.Image) -> np.ndarray:
     affine[:2] *= -1
     if n == 2:
         affine[:2, 2] = 0
-    return affine
+    return affine + 0.0  # no negative zeros
 
 
 def reason_of(error: BaseException) -> str:
@@ -162,7 +163,9 @@ def reason_of(error: BaseException) -> str:
     text = str(error).strip()
     for mark in ("ERROR:", "Description:"):
         text = text.rpartition(mark)[2].strip()
-    return next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line for line in lines if not line.startswith("Exception thrown in SimpleITK")] or lines
+    return re.sub(r"\b\w+\(0x[0-9a-f]+\): ", "", lines[0]) if lines else type(error).__name__
 
 
 def without_suffix(name: str) -> str:
