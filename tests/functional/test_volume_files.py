@@ -197,7 +197,8 @@ class TestUnreadable:
         header = {
             "mhd": "ObjectType = Image\nNDims = 3\nBinaryData = True\nDimSize = 100000 100000 100000\n"
             "ElementType = MET_SHORT\nElementDataFile = a.raw\n",
-            "nrrd": "NRRD0004\ntype: short\ndimension: 3\nsizes: 100000 100000 100000\nencoding: raw\nendian: little\n\n",
+            "nrrd": "NRRD0004\ntype: short\ndimension: 3\nsizes: 100000 100000 100000\nencoding: raw\n"
+            "endian: little\n\n",
         }[suffix]
         (tmp_path / f"a.{suffix}").write_text(header)
         (tmp_path / "a.raw").write_bytes(b"short")
