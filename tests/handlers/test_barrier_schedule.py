@@ -13,13 +13,13 @@ def barrier_loss(t=5.0):
     return WeightedSumLoss({"size": [ConstraintLoss(Size(), LogBarrierExtension(t=t)), 1.0]})
 
 
-def t_of_each_epoch(epochs, start=0, **settings):
+def t_of_each_epoch(length, start=0, **settings):
     loss, seen = barrier_loss(), []
     engine = Engine(lambda *_: None)
     engine.add_event_handler(Events.STARTED, lambda e: setattr(e.state, "epoch", start))
     BarrierSchedule(loss, **settings).attach(engine)
     engine.add_event_handler(Events.ITERATION_COMPLETED, lambda _: seen.append(loss.t))
-    engine.run([0], max_epochs=epochs)
+    engine.run([0], max_epochs=length)
     return seen
 
 
@@ -55,3 +55,7 @@ def test_after_a_resume_t_is_that_of_the_epoch():
 def test_numbers_that_are_not_positive_are_refused(wrong):
     with pytest.raises(ValueError, match="must be positive"):
         BarrierSchedule(barrier_loss(), **wrong)
+
+
+def test_length_of_the_run_may_be_given():
+    assert t_of_each_epoch(2, epochs=51) == pytest.approx([5.0, 5.5])

@@ -6,7 +6,7 @@ import torch
 from ignite.engine import Engine
 from torch import nn
 
-from wss_monai.handlers import LoadWeights
+from wss_monai.handlers import StrictCheckpointLoader
 
 
 def network(features=2, **more):
@@ -15,7 +15,7 @@ def network(features=2, **more):
 
 def load(path, into):
     engine = Engine(lambda *_: None)
-    LoadWeights(path, into).attach(engine)
+    StrictCheckpointLoader(path, into).attach(engine)
     engine.run([0])
 
 

@@ -26,6 +26,9 @@ BASE = "train"
 """Stem of the file that overlays change; only its ids may stand unused."""
 
 REFERENCE = re.compile(r"[@%]((?:\w|#|::)+)")
+RECORD = "same_when_resumed"
+"""An id that notes other settings; to be noted is no use of them."""
+
 SUFFIXES = (".yaml", ".yml", ".json")
 
 
@@ -58,7 +61,7 @@ def check_overrides(folder: str, also: Sequence[str] = ()) -> None:
 
 
 def _running() -> tuple[ConfigParser | None, list[Path], list[str]]:
-    """The parser that is evaluating this call, the files that the command line named, and what is to be run."""
+    """The parser that evaluates this call, the files that the command line named, and ids that MONAI itself adds."""
     parser: ConfigParser | None = None
     overlays: list[Path] = []
     run_ids: list[str] = []
@@ -69,6 +72,8 @@ def _running() -> tuple[ConfigParser | None, list[Path], list[str]]:
             parser = found
         elif isinstance(found, ConfigWorkflow):
             run_ids += [str(found.init_id), str(found.run_id), str(found.final_id)]
+        elif type(found).__module__.startswith("monai.fl."):
+            run_ids.append("run_name")  # the federated client adds it, for experiment tracking
         config_file = frame.f_locals.get("config_file")
         if isinstance(config_file, (str, Path)):
             overlays.append(Path(config_file))
@@ -115,8 +120,8 @@ def _merge(known: dict[str, Any], more: Mapping[str, Any]) -> None:
 def _references(config: Any) -> Iterator[str]:
     """Ids that the texts of a configuration refer to."""
     if isinstance(config, Mapping):
-        for value in config.values():
-            yield from _references(value)
+        for key, value in config.items():
+            yield from () if key == RECORD else _references(value)
     elif isinstance(config, (list, tuple)):
         for value in config:
             yield from _references(value)
@@ -163,7 +168,7 @@ def _refuse(path: tuple[str, ...], key: str, siblings: Iterable[str]) -> None:
     """Raise, with the nearest of the ids that stand at this place."""
     names = sorted(str(name) for name in siblings if not str(name).startswith("_"))
     nearest = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
-    found = ["#".join((*path, name)) for name in nearest] or _elsewhere(key)
+    found = _elsewhere(key) or ["#".join((*path, name)) for name in nearest]
     hint = f"; did you mean '--{found[0]}'?" if found else "."
     raise ValueError(f"unknown setting '--{'#'.join((*path, key))}'{hint} Known here: {', '.join(names[:40])}.")
 

@@ -24,6 +24,7 @@ class BarrierSchedule:
         steps: steps over the run.
         t_max: greatest t.
         published: one step an epoch instead.
+        epochs: length of the run where the engine does not know it (rounds of federated learning); None: the engine's.
 
     Raises:
         ValueError: numbers that are not positive.
@@ -37,6 +38,7 @@ class BarrierSchedule:
         steps: float = 50.0,
         t_max: float = 1000.0,
         published: bool = False,
+        epochs: int | None = None,
     ) -> None:
         if not all(math.isfinite(v) and v > 0 for v in (t0, factor, steps, t_max)):
             raise ValueError(f"t0, factor, steps and t_max must be positive, got {t0}, {factor}, {steps}, {t_max}.")
@@ -46,6 +48,7 @@ class BarrierSchedule:
         self.steps = steps
         self.t_max = t_max
         self.published = published
+        self.epochs = epochs
 
     def t(self, epoch: int, max_epochs: int) -> float:
         """t in that epoch (from 1) of a run of ``max_epochs``."""
@@ -60,4 +63,4 @@ class BarrierSchedule:
 
     def __call__(self, engine: Engine) -> None:
         """Set t for the epoch that starts."""
-        self.loss.set_t(self.t(engine.state.epoch, engine.state.max_epochs or 1))
+        self.loss.set_t(self.t(engine.state.epoch, self.epochs or engine.state.max_epochs or 1))
