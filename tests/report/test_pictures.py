@@ -62,10 +62,10 @@ def test_other_formats_are_shown_alike(make_run, tmp_path):
         picture = sitk.ReadImage(entry[key])
         other[key] = str(tmp_path / f"{key}.{suffix}")
         if key == "weak_label":
-            names = {
-                f"class {value}": int(value) for value in np.unique(sitk.GetArrayFromImage(picture)) if value < 255
-            }
-            picture = sitk.ChangeLabel(picture + 1, {256 if picture.GetPixelID() != sitk.sitkUInt8 else 0: 0})
+            array, source = sitk.GetArrayFromImage(picture), picture
+            names = {f"class {value}": int(value) for value in np.unique(array) if value != 255}
+            picture = sitk.GetImageFromArray(np.where(array == 255, 0, array + 1).astype(np.uint8))
+            picture.CopyInformation(source)
             for n, (name, value) in enumerate(names.items()):
                 for field, text in (("Name", name), ("LabelValue", str(value + 1)), ("Layer", "0")):
                     picture.SetMetaData(f"Segment{n}_{field}", text)
