@@ -123,7 +123,8 @@ def settings(*files: str) -> dict[str, Any]:
             for parent in parents:
                 node = node[int(parent)] if isinstance(node, list) else node.setdefault(parent, {})
             both = isinstance(value, dict) and isinstance(node.get(last), dict)
-            node[last] = {**node[last], **value} if both else value
+            more = key.startswith("+") and isinstance(value, list)
+            node[last] = {**node[last], **value} if both else [*node.get(last, []), *value] if more else value
     return union
 
 
