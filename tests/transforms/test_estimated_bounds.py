@@ -201,8 +201,8 @@ def test_patients_that_the_run_is_scored_on(tmp_path):
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"term": "length"}, "term must be one of"),
-        ({"term": "volume"}, "not 'volume'; add --terms volume"),
+        ({"term": "length"}, "measure must be one of"),
+        ({"term": "volume"}, "not 'volume'; fit it with --terms volume"),
         ({"class_names": ["background", "A", "C"]}, r"says nothing of \['C'\]"),
     ],
 )

@@ -34,9 +34,9 @@ class WeakCuesd(MapTransform):
     """Measure what the weak label shows, in mm, before anything resamples or crops it.
 
     Writes ``cues`` (S, K, 3), the cues of `wss_monai.functional.weak_cues`; ``places`` (S, K, 3), the world
-    coordinates in mm of the mean drawn voxel of a class in a slice (NaN where it is not drawn); and ``cue_kind``, how
-    the case's kind of weak label is read ("scribble", "box", "position"). Drawn boxes are read from the key ``boxes``
-    where the data have it.
+    coordinates in mm of the mean drawn voxel of a class in a slice (NaN where it is not drawn); ``cue_kind``, how the
+    case's kind of weak label is read ("scribble", "box", "position"); and ``thickness``, the distance of the slices in
+    mm. Drawn boxes are read from the key ``boxes`` where the data have it.
 
     Args:
         num_classes: K.
@@ -80,6 +80,7 @@ class WeakCuesd(MapTransform):
             "cues": torch.from_numpy(cues).float(),
             "places": torch.from_numpy(_to_world(voxels, weak)).float(),
             "cue_kind": kind,
+            "thickness": 1.0 if plain.ndim == 2 else spacing[self.slice_axis],
         }
 
 
@@ -94,13 +95,13 @@ class EstimatedBounds:
     Args:
         file: the JSON file.
         class_names: names of all K classes, background first.
-        term: "size" or "centroid" of slices, "volume" or "volume_centroid" of volumes.
-        slice_axis: spatial axis of the slices in the tensor.
+        measure: "size" or "centroid" of slices, "volume" or "volume_centroid" of volumes.
+        slice_axis: spatial axis of the slices in the tensor; volumes may have been resampled along it.
         unseen: patients that the models must not have been fitted on: those whom the run is scored on.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a file of another kind, without the term or a class, or fitted on patients among ``unseen``.
+        ValueError: a file of another kind, without the measure or a class, or fitted on patients among ``unseen``.
     """
 
     origin = "estimated"
@@ -109,20 +110,20 @@ class EstimatedBounds:
         self,
         file: str | Path | None,
         class_names: Sequence[str],
-        term: str = "size",
+        measure: str = "size",
         slice_axis: int = 2,
         unseen: Sequence[str] = (),
     ) -> None:
-        if term not in TERMS:
-            raise ValueError(f"term must be one of {list(TERMS)}, got {term!r}.")
-        self.file, self.term, self.class_names = file, term, list(class_names)
-        descriptor, self.level = TERMS[term]
+        if measure not in TERMS:
+            raise ValueError(f"measure must be one of {list(TERMS)}, got {measure!r}.")
+        self.file, self.measure, self.class_names = file, measure, list(class_names)
+        descriptor, self.level = TERMS[measure]
         self.descriptor: Descriptor = descriptor()
         self.slice_axis = slice_axis
         self.classes: dict[str, Any] = {}
         if file is not None:
             content = read_bounds_file(file)
-            self.classes = _classes_of(content, term, self.class_names, file)
+            self.classes = _classes_of(content, measure, self.class_names, file)
             self.origin = f"estimated (k={content['dense']})"
             if seen := sorted(set(unseen) & set(content["patients"])):
                 raise ValueError(
@@ -131,11 +132,19 @@ class EstimatedBounds:
                 )
 
     def __call__(
-        self, image: Tensor, cues: Tensor, places: Tensor, cue_kind: str, slice_tags: Tensor, tags: Tensor
+        self,
+        image: Tensor,
+        cues: Tensor,
+        places: Tensor,
+        cue_kind: str,
+        thickness: float,
+        slice_tags: Tensor,
+        tags: Tensor,
     ) -> Tensor:
         """Bounds in voxels of a channel-first ``image``: (S, K, M, 2), of volumes (K, M, 2).
 
-        ``cues``, ``places`` and ``cue_kind`` as ``WeakCuesd`` writes them, ``slice_tags`` (S, K), ``tags`` (K,).
+        ``cues``, ``places``, ``cue_kind`` and ``thickness`` as ``WeakCuesd`` writes them, ``slice_tags`` (S, K) and
+        ``tags`` (K,) as ``WeakTagsd`` does.
         """
         if self.file is None:
             raise ValueError(
@@ -143,14 +152,15 @@ class EstimatedBounds:
                 "--dense k --out bounds.json`."
             )
         count = 1 if image.dim() == 3 else image.shape[1 + self.slice_axis]
-        if len(cues) != count:
+        if self.level == "slice" and len(cues) != count:
             raise ValueError(
                 f"cues of {len(cues)} slices do not fit an image of {count}: estimated bounds need the slices as they "
                 "are stored; do not resample, crop or turn the slice axis."
             )
-        tags_of_slices = tags_of(slice_tags, count, len(self.class_names))
-        make = self._of_slices if self.level == "slice" else self._of_volume
-        return make(image, cues.numpy(), places.numpy(), cue_kind, tags_of_slices, torch.as_tensor(tags))
+        rows = tags_of(slice_tags, len(cues), len(self.class_names))
+        if self.level == "slice":
+            return self._of_slices(image, cues.numpy(), places.numpy(), cue_kind, rows)
+        return self._of_volume(image, cues.numpy(), places.numpy(), cue_kind, thickness, rows, torch.as_tensor(tags))
 
     def _models(self, name: str, kind: str, cues: np.ndarray) -> dict[str, Any]:
         """The model for the cues at hand: that of the position where the file has no other, or nothing is drawn."""
@@ -158,9 +168,7 @@ class EstimatedBounds:
         chosen: dict[str, Any] = models[kind if kind in models and cues.any() else "position"]
         return chosen
 
-    def _of_slices(
-        self, image: Tensor, cues: np.ndarray, places: np.ndarray, kind: str, slice_tags: Tensor, tags: Tensor
-    ) -> Tensor:
+    def _of_slices(self, image: Tensor, cues: np.ndarray, places: np.ndarray, kind: str, slice_tags: Tensor) -> Tensor:
         spacing = spacing_of(image)
         axes = list(range(2)) if image.dim() == 3 else [a for a in range(3) if a != self.slice_axis]
         plane = np.array([spacing[axis] for axis in axes])
@@ -173,7 +181,7 @@ class EstimatedBounds:
             dense = np.isnan(cues[:, k, 0])
             for number in np.flatnonzero(present & ~dense):
                 models = self._models(name, kind, cues[number, k])
-                if self.term == "centroid":
+                if self.measure == "centroid":
                     if not np.isfinite(voxels[number, k, 0]):
                         continue
                     reach = models["reach"] / plane
@@ -185,13 +193,20 @@ class EstimatedBounds:
                     row = slice_features(used, cues[:, k], present)[number : number + 1]
                     mm2 = within_constant(IntervalModel.from_dict(models)(row)[0], self.classes[name].get("constant"))
                     bounds[number, k, 0] = torch.from_numpy(mm2 / plane.prod())
-        if self.term == "size":
+        if self.measure == "size":
             absent = (slice_tags == 0)[..., None]
             bounds[..., 1] = torch.where(absent, 0.0, bounds[..., 1])
         return check_interval(bounds, self.descriptor, "the estimate")
 
     def _of_volume(
-        self, image: Tensor, cues: np.ndarray, places: np.ndarray, kind: str, slice_tags: Tensor, tags: Tensor
+        self,
+        image: Tensor,
+        cues: np.ndarray,
+        places: np.ndarray,
+        kind: str,
+        thickness: float,
+        slice_tags: Tensor,
+        tags: Tensor,
     ) -> Tensor:
         spacing = np.array(spacing_of(image))
         bounds = torch.tensor(NO_BOUND).repeat(len(self.class_names), self.descriptor.components(3), 1)
@@ -200,7 +215,7 @@ class EstimatedBounds:
             if name not in self.classes or not present.any() or bool(np.isnan(cues[:, k, 0]).all()):
                 continue
             models = self._models(name, kind, np.nan_to_num(cues[:, k]))
-            if self.term == "volume_centroid":
+            if self.measure == "volume_centroid":
                 middle = to_voxels(middle_of(places[:, k], cues[:, k], present), image)
                 if not np.isfinite(middle[0]):
                     continue
@@ -208,10 +223,10 @@ class EstimatedBounds:
                     np.stack((middle - models["reach"] / spacing, middle + models["reach"] / spacing), -1)
                 )
             else:
-                row = volume_features(models["kind"], cues[:, k], present, float(spacing[self.slice_axis]))
+                row = volume_features(models["kind"], cues[:, k], present, thickness)
                 ml = within_constant(IntervalModel.from_dict(models)(row)[0], self.classes[name].get("constant"))
                 bounds[k, 0] = torch.from_numpy(ml * 1000 / spacing.prod())
-        if self.term == "volume":
+        if self.measure == "volume":
             bounds[..., 1] = torch.where((tags == 0)[:, None], 0.0, bounds[..., 1])
         return check_interval(bounds, self.descriptor, "the estimate")
 
@@ -220,13 +235,14 @@ class EstimatedBoundsd(Boundsd):
     """Dictionary version of ``EstimatedBounds``; needs ``WeakTagsd`` and ``WeakCuesd`` before.
 
     Args:
-        term: name of the constraint term, "size", "centroid", "volume" or "volume_centroid".
+        term: name of the constraint term.
         keys: the image whose grid counts.
+        measure: what is bounded; None: what the term is called.
         bounds: the other arguments of ``EstimatedBounds``.
     """
 
-    def __init__(self, term: str = "size", keys: str = "image", **bounds: Any) -> None:
-        super().__init__(term, keys, None, EstimatedBounds(term=term, **bounds))
+    def __init__(self, term: str = "size", keys: str = "image", measure: str | None = None, **bounds: Any) -> None:
+        super().__init__(term, keys, None, EstimatedBounds(measure=measure or term, **bounds))
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Add the bounds to a copy of the data.
@@ -237,7 +253,7 @@ class EstimatedBoundsd(Boundsd):
         case = data.get("case", "?")
         if "cues" not in data:
             raise ValueError(f"case '{case}': estimated bounds need WeakCuesd before; put it behind WeakTagsd.")
-        entries = [data[key] for key in ("cues", "places", "cue_kind", "slice_tags", "tags")]
+        entries = [data[key] for key in ("cues", "places", "cue_kind", "thickness", "slice_tags", "tags")]
         try:
             return {**data, f"bounds_{self.term}": self.bounds(data[self.first_key(dict(data))], *entries)}
         except ValueError as error:
@@ -269,10 +285,11 @@ def read_bounds_file(file: str | Path) -> dict[str, Any]:
     return content
 
 
-def _classes_of(content: dict[str, Any], term: str, names: list[str], file: Any) -> dict[str, Any]:
-    if term not in content["terms"]:
-        raise ValueError(f"bounds_file: '{file}' holds {list(content['terms'])}, not '{term}'; add --terms {term}.")
-    classes: dict[str, Any] = content["terms"][term]["classes"]
+def _classes_of(content: dict[str, Any], measure: str, names: list[str], file: Any) -> dict[str, Any]:
+    if measure not in content["terms"]:
+        held = list(content["terms"])
+        raise ValueError(f"bounds_file: '{file}' holds {held}, not '{measure}'; fit it with --terms {measure}.")
+    classes: dict[str, Any] = content["terms"][measure]["classes"]
     if lacking := [name for name in names[1:] if name not in classes]:
         raise ValueError(f"bounds_file: '{file}' says nothing of {lacking}; it knows {list(classes)}.")
     return classes
