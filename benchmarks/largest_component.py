@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Score the predictions of finished runs again, keeping the largest connected component alone.
+
+    python benchmarks/largest_component.py runs/acdc_bounds/full_s* runs/acdc_bounds/scribbles_partial_s*
+
+The same as evaluating with ``--keep_largest True`` (all classes together first, then each class), from the predictions
+that the runs have written. Runs of one arm differ in their ending _sSEED. Prints the table of benchmarks/grid.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from grid import table
+from monai.transforms import KeepLargestConnectedComponent, LoadImage
+from tqdm import tqdm
+
+from wss_monai.metrics import summarize_volumes, volume_metrics
+from wss_monai.transforms import LoadCased
+from wss_monai.transforms.intervals import spacing_of
+
+
+def score(run: Path) -> dict:
+    """The summary of a run, its predictions reduced to the largest components."""
+    summary = json.loads((run / "metrics_summary.json").read_text())
+    record = json.loads((run / "run.json").read_text())
+    names = record["class_names"]
+    foreground = list(range(1, len(names)))
+    together = KeepLargestConnectedComponent(foreground, independent=False)
+    each = KeepLargestConnectedComponent(foreground, independent=True)
+    load, read = LoadCased(["image", "label"]), LoadImage(image_only=True, ensure_channel_first=True, dtype=np.uint8)
+    rows = []
+    for case in json.loads((run / "evaluation" / "cases.json").read_text()):
+        loaded = load({**case, "label_values": {int(k): v for k, v in case["label_values"].items()}})
+        prediction = read(run / "evaluation" / "predictions" / f"{case['case']}.nii.gz")
+        kept = each(together(torch.as_tensor(prediction)))
+        rows += volume_metrics(np.asarray(kept)[0], np.asarray(loaded["label"])[0], spacing_of(loaded["image"]), names)
+    return {**summarize_volumes(rows, names), "constraint_satisfaction": {}, "bounds_origin": summary["bounds_origin"]}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("runs", nargs="+", type=Path, help="run folders that were evaluated")
+    options = parser.parse_args()
+    arms = defaultdict(list)
+    for run in tqdm(options.runs, desc="largest component", unit="run"):
+        arms[run.name.rpartition("_s")[0] or run.name].append(score(run))
+    print(table(arms))
+
+
+if __name__ == "__main__":
+    main()
