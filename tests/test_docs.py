@@ -162,6 +162,7 @@ TRAINING = [
     "evaluate.yaml",
     "multi_gpu_train.yaml",
     "pseudo_labels.yaml",
+    "random_walker.yaml",
     "train_3d.yaml",
     "volume_bounds.yaml",
 ]
