@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from ignite.engine import Events
+from scipy import ndimage
 from tiny import CONFIGS, ROOT, TINY, command_line, make_dataset
 
 TRAIN, EVALUATE = ("train.yaml",), ("train.yaml", "evaluate.yaml")
@@ -69,6 +70,19 @@ def test_training_learns_the_discs(run_bundle):
     _, out = run_bundle(*TRAIN, **settings, **{"train#trainer#max_epochs": 60, "train#augment": None})
     run_bundle(*EVALUATE, out=out, **settings)
     assert summary(out)["dice"]["mean"] > 0.75
+
+
+def test_keep_largest_leaves_one_component_of_each_class(run_bundle):
+    _, out = run_bundle(*TRAIN, **{"train#trainer#max_epochs": 1})
+    counts = {}
+    for keep in (False, True):
+        run_bundle(*EVALUATE, out=out, keep_largest=keep)
+        prediction = np.asarray(nib.load(out / "evaluation" / "predictions" / "p0_ED.nii.gz").dataobj)
+        one = np.ones((3, 3, 3))
+        counts[keep] = [ndimage.label(prediction == k, one)[1] for k in (1, 2, 3)]
+        assert ndimage.label(prediction > 0, one)[1] == 1 or not keep
+    assert max(counts[False]) > 1  # after one epoch there is something to remove
+    assert max(counts[True]) == 1
 
 
 def test_prediction_lies_on_the_images_own_grid(run_bundle, dataset):
