@@ -162,7 +162,6 @@ TRAINING = [
     "evaluate.yaml",
     "multi_gpu_train.yaml",
     "pseudo_labels.yaml",
-    "random_walker.yaml",
     "train_3d.yaml",
     "volume_bounds.yaml",
 ]

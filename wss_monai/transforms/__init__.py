@@ -12,7 +12,6 @@ from wss_monai.transforms.bounds import (
 )
 from wss_monai.transforms.estimated_bounds import EstimatedBounds, EstimatedBoundsd, WeakCuesd
 from wss_monai.transforms.load_case import LoadCased
-from wss_monai.transforms.random_walker import RandomWalkerd
 from wss_monai.transforms.tags import WeakTags, WeakTagsd
 from wss_monai.transforms.weak_labels import RandWeakLabel, RandWeakLabeld, WeakLabeld
 
@@ -29,7 +28,6 @@ __all__ = [
     "LoadCased",
     "RandWeakLabel",
     "RandWeakLabeld",
-    "RandomWalkerd",
     "WeakCuesd",
     "WeakLabeld",
     "WeakTags",
