@@ -243,3 +243,11 @@ class TestUnreadable:
 def test_without_suffix():
     names = ["a.nii.gz", "a.seg.nrrd", "a.NRRD", "a.mhd", "a", "a.b.mha", ".nii"]
     assert [without_suffix(name) for name in names] == ["a", "a", "a", "a", "a", "a.b", ".nii"]
+
+
+@pytest.mark.parametrize("header", [b"NDims = -3\nDimSize = 2 2 2\n", b"ObjectType = Image\n"])
+def test_a_header_that_would_end_the_process_is_refused(tmp_path, header):
+    file = tmp_path / "broken.mha"
+    file.write_bytes(header + b"ElementDataFile = LOCAL\n" + bytes(16))
+    with pytest.raises(UnreadableVolume, match="no NDims of 2 to 4"):
+        read_volume(file)

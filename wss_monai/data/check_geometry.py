@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import SimpleITK as sitk
 from nibabel.imageglobals import LoggingOutputSuppressor
 
 from wss_monai.data.check_problem import Problems
-from wss_monai.functional.volume_files import affine_of, quiet_itk, reason_of
+from wss_monai.functional.volume_files import affine_of, quiet_itk, reason_of, refuse_deadly_header
 
 __all__ = ["Grid", "check_grid", "check_nifti", "check_same_grid", "read_grid"]
 
@@ -90,11 +89,7 @@ def read_grid(path: str) -> Grid:
 
 
 def _itk_grid(path: Path) -> tuple[tuple[int, ...], np.ndarray]:
-    if path.suffix.lower() in (".mha", ".mhd"):
-        with path.open("rb") as stream:
-            dimensions = re.search(rb"NDims *= *(.*)", stream.read(4096))
-        if dimensions is None or dimensions[1].strip() not in (b"2", b"3", b"4"):
-            raise ValueError("its header has no NDims of 2 to 4")  # ITK dies of some others
+    refuse_deadly_header(path)
     reader: Any = sitk.ImageFileReader()
     with quiet_itk():
         files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(path)) if path.is_dir() else (str(path),)

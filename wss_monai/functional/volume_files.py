@@ -27,6 +27,7 @@ __all__ = [
     "read_image",
     "read_volume",
     "reason_of",
+    "refuse_deadly_header",
     "without_suffix",
 ]
 
@@ -133,15 +134,29 @@ def read_image(path: str | PathLike[str]) -> sitk.Image:
     """Read a file, or a folder with one DICOM series, with SimpleITK.
 
     Raises:
-        ValueError: a folder without or with several series, or a series whose slices are not evenly spaced along
-            one line.
+        ValueError: a folder without or with several series, a series whose slices are not evenly spaced along one
+            line, or a MetaImage header without dimensions.
         RuntimeError: SimpleITK cannot read it.
     """
+    refuse_deadly_header(path)
     meta = fspath(path).lower().endswith((".mha", ".mhd"))
     with quiet_itk():
         if Path(path).is_dir():
             return _read_series(Path(path))
         return sitk.ReadImage(fspath(path), imageIO="MetaImageIO" if meta else "")
+
+
+def refuse_deadly_header(path: str | PathLike[str]) -> None:
+    """Refuse a MetaImage whose number of dimensions makes ITK end the whole process.
+
+    Raises:
+        ValueError: an .mha or .mhd file whose header has no NDims of 2 to 4.
+    """
+    if fspath(path).lower().endswith((".mha", ".mhd")):
+        with Path(path).open("rb") as stream:
+            dimensions = re.search(rb"NDims *= *(.*)", stream.read(4096))
+        if dimensions is None or dimensions[1].strip() not in (b"2", b"3", b"4"):
+            raise ValueError("its header has no NDims of 2 to 4")
 
 
 def affine_of(image: sitk.Image) -> np.ndarray:

@@ -19,12 +19,15 @@ class WeightRamp:
         term: name of the term.
         start: fraction of the run with the weight 0.
         length: fraction of the run over which it rises; 0 = at once.
+        epochs: length of the run where the engine does not know it (rounds of federated learning); None: the engine's.
 
     Raises:
         ValueError: no such term, or fractions outside [0, 1].
     """
 
-    def __init__(self, loss: WeightedSumLoss, term: str, start: float = 0.3, length: float = 0.2) -> None:
+    def __init__(
+        self, loss: WeightedSumLoss, term: str, start: float = 0.3, length: float = 0.2, epochs: int | None = None
+    ) -> None:
         if term not in loss.weights:
             raise ValueError(f"term must be one of {list(loss.weights)}, got '{term}'.")
         for name, value in (("start", start), ("length", length)):
@@ -35,6 +38,7 @@ class WeightRamp:
         self.full = loss.weights[term]
         self.start = start
         self.length = length
+        self.epochs = epochs
 
     def weight(self, epoch: int, max_epochs: int) -> float:
         """Weight in that epoch (from 1) of a run of ``max_epochs``."""
@@ -49,4 +53,4 @@ class WeightRamp:
 
     def __call__(self, engine: Engine) -> None:
         """Set the weight for the epoch that starts."""
-        self.loss.weights[self.term] = self.weight(engine.state.epoch, engine.state.max_epochs or 1)
+        self.loss.weights[self.term] = self.weight(engine.state.epoch, self.epochs or engine.state.max_epochs or 1)
