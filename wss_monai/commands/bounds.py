@@ -28,7 +28,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--out", type=Path, required=True, metavar="JSON", help="file to write, for --bounds_file")
     parser.add_argument("--patients", nargs="+", metavar="NAME", help="these dense patients instead of a draw")
     parser.add_argument("--terms", nargs="+", default=["size"], metavar="TERM",
-                        help="size, centroid (slices), volume, volume_centroid (default: size)")  # fmt: skip
+                        help="size, centroid, extent (slices), volume, volume_centroid (default: size)")  # fmt: skip
     parser.add_argument("--level", type=float, default=0.9, help="nominal coverage of the intervals (default 0.9)")
     parser.add_argument("--cues", choices=("auto", "position"), default="auto",
                         help="auto: scribbles or boxes where the weak labels are such; position: the slice's position "
@@ -117,7 +117,7 @@ def _print(content: Mapping[str, Any], terms: Sequence[str]) -> None:
                 )
     for term in terms:
         lacking = [name for name, c in content["terms"][term]["classes"].items() if "constant" not in c]
-        if lacking and not term.endswith("centroid"):
+        if lacking and content["terms"][term]["unit"] != "mm":
             print(f"{term}: no constant bounds of {', '.join(lacking)} to fall back on (--constant)")
 
 

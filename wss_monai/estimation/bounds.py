@@ -16,7 +16,7 @@ from wss_monai.transforms.estimated_bounds import TERMS, within_constant
 __all__ = ["audit_bounds", "fit_bounds"]
 
 LEAST_PATIENTS = 3
-UNITS = {"size": "mm2", "volume": "ml", "centroid": "mm", "volume_centroid": "mm"}
+UNITS = {"size": "mm2", "volume": "ml", "centroid": "mm", "volume_centroid": "mm", "extent": "mm"}
 Constants = Mapping[str, Mapping[str, Sequence[float | None]]]
 
 
@@ -30,7 +30,7 @@ class Rows:
                 continue
             if TERMS[term][1] == "slice":
                 rows = slice_features(kind, case.cues[:, k], case.present[:, k])
-                measure = case.area[:, k] if term == "size" else case.offset[:, k]
+                measure = {"size": case.area, "centroid": case.offset, "extent": case.extent}[term][:, k]
                 keep = case.present[:, k] & (case.area[:, k] > 0) & np.isfinite(measure)
             else:
                 rows = volume_features(kind, case.cues[:, k], case.present[:, k], case.thickness)
@@ -46,7 +46,7 @@ class Rows:
     def fit(self, term: str, level: float, rows: np.ndarray | None = None) -> dict[str, Any]:
         """The model of all rows, or of some, as the JSON file holds it."""
         rows = np.arange(len(self.values)) if rows is None else rows
-        if term in ("centroid", "volume_centroid"):
+        if UNITS[term] == "mm":
             return {"reach": fit_reach(self.values[rows], level)}
         return fit_interval(self.features[rows], self.values[rows], self.patients[rows], level).to_dict()
 
@@ -146,7 +146,7 @@ def _facts(
         "coverage": float(covered.mean()),
     }
     if "reach" in model:
-        return {**facts, "width_mm": 2 * model["reach"]}
+        return {**facts, "width_mm": model["reach"] * (1 if term == "extent" else 2)}
     free = rows.intervals(term, model, None)
     lower, upper = np.maximum(intervals[:, 0], 1e-9), intervals[:, 1]
     return {

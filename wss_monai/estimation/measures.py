@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 from monai.data import MetaTensor
+from scipy.ndimage import distance_transform_edt
 
 from wss_monai.transforms import LoadCased, WeakTagsd
 from wss_monai.transforms.estimated_bounds import WeakCuesd, middle_of, to_voxels
@@ -30,6 +31,8 @@ class CaseMeasures:
         area: (S, K) of the dense label, mm2.
         offset: (S, K) distance in mm of the dense centroid from the weak label's place, the largest over the axes; NaN
             where the dense label does not show the class.
+        extent: (S, K) distance in mm of the farthest voxel of the dense label from what is drawn of the class; NaN
+            where either is missing.
         volume: (K,) of the dense label, ml.
         volume_offset: (K,) as ``offset``, for the whole volume.
     """
@@ -42,6 +45,7 @@ class CaseMeasures:
     thickness: float
     area: np.ndarray
     offset: np.ndarray
+    extent: np.ndarray
     volume: np.ndarray
     volume_offset: np.ndarray
 
@@ -82,13 +86,14 @@ def _measure(data: Mapping[Hashable, Any], num_classes: int, slice_axis: int, ki
     spacing = np.array(spacing_of(label))
     index = np.asarray(label)[0]
     flat = index.ndim == 2
-    slices = index[None] if flat else np.moveaxis(index, slice_axis, 0)
+    weak = np.asarray(data["weak_label"])[0]
+    slices, drawn = (m[None] if flat else np.moveaxis(m, slice_axis, 0) for m in (index, weak))
     axes = [axis for axis in range(index.ndim) if flat or axis != slice_axis]
     thickness = 1.0 if flat else float(spacing[slice_axis])
     places = data["places"].numpy()
     voxels = to_voxels(places, label)
     shape = (len(slices), num_classes)
-    area, offset = np.zeros(shape), np.full(shape, np.nan)
+    area, offset, extent = np.zeros(shape), np.full(shape, np.nan), np.full(shape, np.nan)
     volume, volume_offset = np.zeros(num_classes), np.full(num_classes, np.nan)
     present = data["slice_tags"].numpy() == 1
     cues = data["cues"].numpy()
@@ -98,12 +103,15 @@ def _measure(data: Mapping[Hashable, Any], num_classes: int, slice_axis: int, ki
             area[number, k] = len(at) * spacing[axes].prod()
             if len(at):
                 offset[number, k] = (np.abs(at.mean(0) - voxels[number, k, axes]) * spacing[axes]).max()
+                if (drawn[number] == k).any():
+                    away = distance_transform_edt(drawn[number] != k, sampling=spacing[axes])
+                    extent[number, k] = away[plane == k].max()
         whole = np.argwhere(index == k)
         volume[k] = len(whole) * spacing.prod() / 1000
         if len(whole) and present[:, k].any():
             middle = to_voxels(middle_of(places[:, k], cues[:, k], present[:, k]), label)
             volume_offset[k] = (np.abs(whole.mean(0) - middle) * spacing).max()
     return CaseMeasures(
-        data["patient"], data["case"], kind or data["cue_kind"], cues, present, thickness, area, offset, volume,
+        data["patient"], data["case"], kind or data["cue_kind"], cues, present, thickness, area, offset, extent, volume,
         volume_offset,
     )  # fmt: skip

@@ -27,6 +27,8 @@ class PartialCrossEntropyLoss(nn.Module):
         target_key: the key of the target dictionary that holds the map, in a ``WeightedSumLoss``.
         per_sample: average over the labelled voxels of each sample first, then over the samples that have any, so that
             in a batch of mixed labels a densely labelled sample does not outweigh a scribble a hundred times.
+        per_class: average over the labelled voxels of each class first, then over the classes that have any (in each
+            sample where ``per_sample``), so that much labelled background does not outweigh a stroke in an organ.
     """
 
     uses_probs = False
@@ -37,16 +39,19 @@ class PartialCrossEntropyLoss(nn.Module):
         classes: Sequence[int] | None = None,
         target_key: str = "weak_label",
         per_sample: bool = False,
+        per_class: bool = False,
     ) -> None:
         super().__init__()
-        if not isinstance(per_sample, bool):
-            raise ValueError(
-                f"per_sample must be true or false (True or False on the command line), not text; got {per_sample!r}."
-            )
+        for name, value in (("per_sample", per_sample), ("per_class", per_class)):
+            if not isinstance(value, bool):
+                raise ValueError(
+                    f"{name} must be true or false (True or False on the command line), not text; got {value!r}."
+                )
         self.ignore_index = ignore_index
         self.classes = classes
         self.target_keys = {"target": target_key}
         self.per_sample = per_sample
+        self.per_class = per_class
 
     def forward(self, logits: Tensor, target: Tensor, *, probs: Tensor | None = None) -> Tensor:
         """Scalar loss of ``logits`` (B, K, *spatial) on ``target`` (B, 1 or K, *spatial).
@@ -56,12 +61,25 @@ class PartialCrossEntropyLoss(nn.Module):
         """
         index = as_index_map(target, logits.shape, self.ignore_index, self.classes)
         wide = logits if logits.dtype == torch.float64 else logits.float()
-        if self.per_sample:
-            each = F.cross_entropy(wide, index, ignore_index=self.ignore_index, reduction="none").flatten(1).sum(1)
-            known = (index != self.ignore_index).flatten(1).sum(1)
-            return (each / known.clamp(min=1)).sum() / (known > 0).sum().clamp(min=1)
+        if self.per_sample or self.per_class:
+            cost = F.cross_entropy(wide, index, ignore_index=self.ignore_index, reduction="none").flatten(1)
+            return _mean_of_groups(cost, index.flatten(1), wide.shape[1], self)
         total = F.cross_entropy(wide, index, ignore_index=self.ignore_index, reduction="sum")
         return total / (index != self.ignore_index).sum().clamp(min=1)
+
+
+def _mean_of_groups(cost: Tensor, index: Tensor, classes: int, loss: PartialCrossEntropyLoss) -> Tensor:
+    """Mean over the voxels of each class, then the classes, then the samples, as the loss asks; (B, N) costs."""
+    known = index != loss.ignore_index
+    if not loss.per_sample:
+        cost, index, known = (t.reshape(1, -1) for t in (cost, index, known))
+    if not loss.per_class:
+        classes, index = 1, torch.zeros_like(index)
+    group = torch.where(known, index, 0)
+    total = cost.new_zeros(len(cost), classes).scatter_add(1, group, torch.where(known, cost, 0.0))
+    count = cost.new_zeros(len(cost), classes).scatter_add(1, group, known.to(cost))
+    means, there = total / count.clamp(min=1), (count > 0).sum(1)
+    return (means.sum(1) / there.clamp(min=1)).sum() / (there > 0).sum().clamp(min=1)
 
 
 class PartialDiceLoss(nn.Module):
@@ -119,7 +137,7 @@ class PartialDiceCELoss(nn.Module):
     Args:
         lambda_dice, lambda_ce: the weights.
         include_background: whether class 0 counts in the Dice term.
-        ignore_index, classes, target_key, per_sample: as in ``PartialCrossEntropyLoss``.
+        ignore_index, classes, target_key, per_sample, per_class: as in ``PartialCrossEntropyLoss``.
     """
 
     uses_probs = True
@@ -133,12 +151,13 @@ class PartialDiceCELoss(nn.Module):
         classes: Sequence[int] | None = None,
         target_key: str = "weak_label",
         per_sample: bool = False,
+        per_class: bool = False,
     ) -> None:
         super().__init__()
         self.lambda_dice = lambda_dice
         self.lambda_ce = lambda_ce
         self.dice = PartialDiceLoss(include_background, 1e-5, ignore_index, classes)
-        self.cross_entropy = PartialCrossEntropyLoss(ignore_index, classes, per_sample=per_sample)
+        self.cross_entropy = PartialCrossEntropyLoss(ignore_index, classes, "", per_sample, per_class)
         self.target_keys = {"target": target_key}
 
     def forward(self, logits: Tensor, target: Tensor, *, probs: Tensor | None = None) -> Tensor:

@@ -11,6 +11,7 @@ from wss_monai.transforms.bounds import (
     LabelBoundsd,
 )
 from wss_monai.transforms.estimated_bounds import EstimatedBounds, EstimatedBoundsd, WeakCuesd
+from wss_monai.transforms.far_background import FarBackgroundd
 from wss_monai.transforms.load_case import LoadCased
 from wss_monai.transforms.tags import WeakTags, WeakTagsd
 from wss_monai.transforms.weak_labels import RandWeakLabel, RandWeakLabeld, WeakLabeld
@@ -23,6 +24,7 @@ __all__ = [
     "ConstantBoundsd",
     "EstimatedBounds",
     "EstimatedBoundsd",
+    "FarBackgroundd",
     "LabelBounds",
     "LabelBoundsd",
     "LoadCased",

@@ -26,8 +26,9 @@ __all__ = ["FORMAT", "TERMS", "EstimatedBounds", "EstimatedBoundsd", "WeakCuesd"
 
 FORMAT = "wss_monai estimated bounds 1"
 TERMS = {"size": (Size, "slice"), "centroid": (Centroid, "slice"), "volume": (Size, "volume"),
-         "volume_centroid": (Centroid, "volume")}  # fmt: skip
-"""What can be estimated: term -> descriptor, and whether of slices or of volumes."""
+         "volume_centroid": (Centroid, "volume"), "extent": (None, "slice")}  # fmt: skip
+"""What can be estimated: term -> descriptor, and whether of slices or of volumes. The extent, how far a class reaches
+beyond what is drawn of it, is no measure of a prediction but a place: see ``FarBackgroundd``."""
 
 
 class WeakCuesd(MapTransform):
@@ -114,22 +115,19 @@ class EstimatedBounds:
         slice_axis: int = 2,
         unseen: Sequence[str] = (),
     ) -> None:
-        if measure not in TERMS:
-            raise ValueError(f"measure must be one of {list(TERMS)}, got {measure!r}.")
+        descriptor, self.level = TERMS.get(measure, (None, ""))
+        if descriptor is None:
+            measures = [name for name, (known, _) in TERMS.items() if known]
+            raise ValueError(f"measure must be one of {measures}, got {measure!r}.")
         self.file, self.measure, self.class_names = file, measure, list(class_names)
-        descriptor, self.level = TERMS[measure]
         self.descriptor: Descriptor = descriptor()
         self.slice_axis = slice_axis
         self.classes: dict[str, Any] = {}
         if file is not None:
             content = read_bounds_file(file)
-            self.classes = _classes_of(content, measure, self.class_names, file)
+            self.classes = classes_of(content, measure, self.class_names, file)
             self.origin = f"estimated (k={content['dense']})"
-            if seen := sorted(set(unseen) & set(content["patients"])):
-                raise ValueError(
-                    f"{file} was fitted on {seen}, whom this run is scored on: fit it with the split, fold and "
-                    "validation of the run."
-                )
+            refuse_seen(content, unseen, file)
 
     def __call__(
         self,
@@ -285,7 +283,21 @@ def read_bounds_file(file: str | Path) -> dict[str, Any]:
     return content
 
 
-def _classes_of(content: dict[str, Any], measure: str, names: list[str], file: Any) -> dict[str, Any]:
+def refuse_seen(content: Mapping[str, Any], unseen: Sequence[str], file: Any) -> None:
+    """Refuse a file that was fitted on patients whom the run is scored on."""
+    if seen := sorted(set(unseen) & set(content["patients"])):
+        raise ValueError(
+            f"{file} was fitted on {seen}, whom this run is scored on: fit it with the split, fold and validation of "
+            "the run."
+        )
+
+
+def classes_of(content: Mapping[str, Any], measure: str, names: list[str], file: Any) -> dict[str, Any]:
+    """The models of every class for one measure, out of a file's content.
+
+    Raises:
+        ValueError: the file lacks the measure or a class.
+    """
     if measure not in content["terms"]:
         held = list(content["terms"])
         raise ValueError(f"bounds_file: '{file}' holds {held}, not '{measure}'; fit it with --terms {measure}.")

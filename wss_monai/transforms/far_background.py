@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Background far from what is drawn: no class reaches farther than it did in a few dense patients."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.transforms import MapTransform
+from monai.utils import convert_to_dst_type, convert_to_numpy
+from scipy.ndimage import distance_transform_edt
+
+from wss_monai.functional import UNLABELLED
+from wss_monai.transforms.estimated_bounds import classes_of, read_bounds_file, refuse_seen
+from wss_monai.transforms.intervals import spacing_of, tags_of
+
+__all__ = ["FarBackgroundd"]
+
+
+class FarBackgroundd(MapTransform):
+    """Label as background what lies farther from every class's drawing than the class reaches.
+
+    How far each class reaches beyond what is drawn of it, in mm within the slice, is the term "extent" of a file of
+    ``python -m wss_monai bounds --fit --terms extent``. Only slices are touched in which every class is either drawn
+    or known to be absent, and that are not drawn densely. Drawn voxels keep their label. Put it behind ``WeakTagsd``,
+    the bounds and all deterministic transforms of training; validation keeps what was drawn.
+
+    Args:
+        file: the JSON file.
+        class_names: names of all K classes, background first.
+        slice_axis: spatial axis of the slices.
+        unseen: patients that the file must not have been fitted on.
+        keys: key of the weak label (1, *spatial).
+        tags_key: key of the tags of the slices (S, K).
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a file of another kind, without the extent, without a class, or fitted on patients of ``unseen``.
+    """
+
+    def __init__(
+        self,
+        file: str | Path,
+        class_names: Sequence[str],
+        slice_axis: int = 2,
+        unseen: Sequence[str] = (),
+        keys: KeysCollection = "weak_label",
+        tags_key: str = "slice_tags",
+    ) -> None:
+        super().__init__(keys)
+        content = read_bounds_file(file)
+        refuse_seen(content, unseen, file)
+        classes = classes_of(content, "extent", list(class_names), file)
+        self.reach = [0.0, *(max(model["reach"] for model in _models(classes[name])) for name in class_names[1:])]
+        self.slice_axis = slice_axis
+        self.tags_key = tags_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Label the background of a copy of the case."""
+        d = dict(data)
+        for key in self.key_iterator(d):
+            weak = convert_to_numpy(d[key])[0].astype(np.uint8)
+            flat = weak.ndim == 2
+            spacing = spacing_of(d[key])
+            plane = [step for axis, step in enumerate(spacing) if flat or axis != self.slice_axis]
+            slices = weak[None] if flat else np.moveaxis(weak, self.slice_axis, 0)
+            tags = tags_of(d.get(self.tags_key), len(slices), len(self.reach)).numpy()
+            filled = np.stack([self._fill(plane_, row, plane) for plane_, row in zip(slices, tags, strict=True)])
+            filled = filled[0] if flat else np.moveaxis(filled, 0, self.slice_axis)
+            d[key] = convert_to_dst_type(np.ascontiguousarray(filled)[None], d[key], dtype=torch.uint8)[0]
+        return d
+
+    def _fill(self, weak: np.ndarray, tags: np.ndarray, spacing: list[float]) -> np.ndarray:
+        drawn = [k for k in range(1, len(self.reach)) if (weak == k).any()]
+        open_questions = [k for k in range(1, len(self.reach)) if k not in drawn and tags[k] != 0]
+        if open_questions or not (weak != UNLABELLED).any() or not (weak == UNLABELLED).any():
+            return weak
+        near = np.zeros(weak.shape, dtype=bool)
+        for k in drawn:
+            near |= distance_transform_edt(weak != k, sampling=spacing) <= self.reach[k] + max(spacing)
+        return np.where((weak == UNLABELLED) & ~near, 0, weak).astype(np.uint8)
+
+
+def _models(entry: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [model for model in entry.values() if isinstance(model, Mapping)]
+
+
+FarBackgroundD = FarBackgroundDict = FarBackgroundd
