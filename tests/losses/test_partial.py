@@ -57,6 +57,26 @@ class TestCrossEntropy:
         nothing.backward()
         assert nothing.item() == 0 and not logits.grad.any()
 
+    @pytest.mark.parametrize("per_sample", [False, True])
+    def test_per_class_is_the_mean_of_the_classes_that_have_labels(self, per_sample):
+        logits, index = make((2, 3, 6, 5))
+        index[0][index[0] == 2] = 255
+        groups = [slice(0, 1), slice(1, 2)] if per_sample else [slice(0, 2)]
+        expected = []
+        for group in groups:
+            there = [k for k in range(3) if (index[group] == k).any()]
+            each = [PartialCrossEntropyLoss(classes=[k])(logits[group], index[group]) for k in there]
+            expected.append(torch.stack(each).mean())
+        loss = PartialCrossEntropyLoss(per_sample=per_sample, per_class=True)
+        torch.testing.assert_close(loss(logits, index), torch.stack(expected).mean())
+
+    def test_per_class_by_gradcheck_and_without_labels(self):
+        logits, index = make((2, 3, 4, 3))
+        loss = PartialCrossEntropyLoss(per_sample=True, per_class=True)
+        logits.requires_grad_()
+        assert torch.autograd.gradcheck(lambda x: loss(x, index), logits)
+        assert loss(logits, torch.full_like(index, 255)).item() == 0
+
     def test_per_sample_refuses_the_text_of_a_command_line(self):
         with pytest.raises(ValueError, match="per_sample must be true or false"):
             PartialCrossEntropyLoss(per_sample="false")

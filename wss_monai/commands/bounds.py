@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     """
     from wss_monai.data import draw_dense, load_cases
     from wss_monai.estimation import audit_bounds, fit_bounds, measure_cases
-    from wss_monai.transforms.estimated_bounds import FORMAT
+    from wss_monai.transforms.bounds_file import FORMAT
 
     if unknown := sorted(set(args.constant) - set(args.terms)):
         raise ValueError(f"--constant names the terms {unknown}, which --terms {args.terms} does not fit")

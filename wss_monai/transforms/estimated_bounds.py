@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
@@ -16,19 +15,14 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from torch import Tensor
 
-from wss_monai.functional.descriptors import Centroid, Descriptor, Size
+from wss_monai.functional.descriptors import Descriptor
 from wss_monai.functional.interval_models import IntervalModel, kind_of, slice_features, volume_features
 from wss_monai.functional.weak_cues import CUES, slice_cues
 from wss_monai.transforms.bounds import Boundsd
+from wss_monai.transforms.bounds_file import TERMS, classes_of, read_bounds_file, refuse_seen
 from wss_monai.transforms.intervals import NO_BOUND, check_interval, spacing_of, tags_of
 
-__all__ = ["FORMAT", "TERMS", "EstimatedBounds", "EstimatedBoundsd", "WeakCuesd", "read_bounds_file"]
-
-FORMAT = "wss_monai estimated bounds 1"
-TERMS = {"size": (Size, "slice"), "centroid": (Centroid, "slice"), "volume": (Size, "volume"),
-         "volume_centroid": (Centroid, "volume"), "extent": (None, "slice")}  # fmt: skip
-"""What can be estimated: term -> descriptor, and whether of slices or of volumes. The extent, how far a class reaches
-beyond what is drawn of it, is no measure of a prediction but a place: see ``FarBackgroundd``."""
+__all__ = ["EstimatedBounds", "EstimatedBoundsd", "WeakCuesd", "middle_of", "to_voxels", "within_constant"]
 
 
 class WeakCuesd(MapTransform):
@@ -256,55 +250,6 @@ class EstimatedBoundsd(Boundsd):
             return {**data, f"bounds_{self.term}": self.bounds(data[self.first_key(dict(data))], *entries)}
         except ValueError as error:
             raise ValueError(f"case '{case}': {error}") from error
-
-
-def read_bounds_file(file: str | Path) -> dict[str, Any]:
-    """Read a file of estimated bounds.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is no JSON, or no file of estimated bounds.
-    """
-    path = Path(file)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"bounds_file: no file '{path}'; make one with "
-            f"`python -m wss_monai bounds --fit DATA --dense k --out {path}`"
-        )
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"bounds_file: '{path}' is not a JSON file: {error}") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise ValueError(
-            f"bounds_file: '{path}' is no file of estimated bounds (its 'format' must be '{FORMAT}'); make one with "
-            "`python -m wss_monai bounds --fit`"
-        )
-    return content
-
-
-def refuse_seen(content: Mapping[str, Any], unseen: Sequence[str], file: Any) -> None:
-    """Refuse a file that was fitted on patients whom the run is scored on."""
-    if seen := sorted(set(unseen) & set(content["patients"])):
-        raise ValueError(
-            f"{file} was fitted on {seen}, whom this run is scored on: fit it with the split, fold and validation of "
-            "the run."
-        )
-
-
-def classes_of(content: Mapping[str, Any], measure: str, names: list[str], file: Any) -> dict[str, Any]:
-    """The models of every class for one measure, out of a file's content.
-
-    Raises:
-        ValueError: the file lacks the measure or a class.
-    """
-    if measure not in content["terms"]:
-        held = list(content["terms"])
-        raise ValueError(f"bounds_file: '{file}' holds {held}, not '{measure}'; fit it with --terms {measure}.")
-    classes: dict[str, Any] = content["terms"][measure]["classes"]
-    if lacking := [name for name in names[1:] if name not in classes]:
-        raise ValueError(f"bounds_file: '{file}' says nothing of {lacking}; it knows {list(classes)}.")
-    return classes
 
 
 def within_constant(interval: np.ndarray, constant: Sequence[float | None] | None) -> np.ndarray:

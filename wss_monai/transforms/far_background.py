@@ -15,7 +15,7 @@ from monai.utils import convert_to_dst_type, convert_to_numpy
 from scipy.ndimage import distance_transform_edt
 
 from wss_monai.functional import UNLABELLED
-from wss_monai.transforms.estimated_bounds import classes_of, read_bounds_file, refuse_seen
+from wss_monai.transforms.bounds_file import classes_of, read_bounds_file, refuse_seen
 from wss_monai.transforms.intervals import spacing_of, tags_of
 
 __all__ = ["FarBackgroundd"]
@@ -44,7 +44,7 @@ class FarBackgroundd(MapTransform):
 
     def __init__(
         self,
-        file: str | Path,
+        file: str | Path | None,
         class_names: Sequence[str],
         slice_axis: int = 2,
         unseen: Sequence[str] = (),

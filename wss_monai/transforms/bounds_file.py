@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The file that `python -m wss_monai bounds --fit` writes and that transforms read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from wss_monai.functional.descriptors import Centroid, Size
+
+__all__ = ["FORMAT", "TERMS", "classes_of", "read_bounds_file", "refuse_seen"]
+
+FORMAT = "wss_monai estimated bounds 1"
+TERMS = {"size": (Size, "slice"), "centroid": (Centroid, "slice"), "volume": (Size, "volume"),
+         "volume_centroid": (Centroid, "volume"), "extent": (None, "slice")}  # fmt: skip
+"""What can be estimated: term -> descriptor, and whether of slices or of volumes. The extent, how far a class reaches
+beyond what is drawn of it, is no measure of a prediction but a place: see ``FarBackgroundd``."""
+
+
+def read_bounds_file(file: str | Path | None) -> dict[str, Any]:
+    """Read a file of estimated bounds; None is what a run has that was not told of any.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no JSON, or no file of estimated bounds.
+    """
+    if file is None:
+        raise ValueError(
+            "bounds_file is needed: make one with `python -m wss_monai bounds --fit DATA --dense k --out bounds.json`"
+        )
+    path = Path(file)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"bounds_file: no file '{path}'; make one with "
+            f"`python -m wss_monai bounds --fit DATA --dense k --out {path}`"
+        )
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"bounds_file: '{path}' is not a JSON file: {error}") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise ValueError(
+            f"bounds_file: '{path}' is no file of estimated bounds (its 'format' must be '{FORMAT}'); make one with "
+            "`python -m wss_monai bounds --fit`"
+        )
+    return content
+
+
+def refuse_seen(content: Mapping[str, Any], unseen: Sequence[str], file: Any) -> None:
+    """Refuse a file that was fitted on patients whom the run is scored on."""
+    if seen := sorted(set(unseen) & set(content["patients"])):
+        raise ValueError(
+            f"{file} was fitted on {seen}, whom this run is scored on: fit it with the split, fold and validation of "
+            "the run."
+        )
+
+
+def classes_of(content: Mapping[str, Any], measure: str, names: list[str], file: Any) -> dict[str, Any]:
+    """The models of every class for one measure, out of a file's content.
+
+    Raises:
+        ValueError: the file lacks the measure or a class.
+    """
+    if measure not in content["terms"]:
+        held = list(content["terms"])
+        raise ValueError(f"bounds_file: '{file}' holds {held}, not '{measure}'; fit it with --terms {measure}.")
+    classes: dict[str, Any] = content["terms"][measure]["classes"]
+    if lacking := [name for name in names[1:] if name not in classes]:
+        raise ValueError(f"bounds_file: '{file}' says nothing of {lacking}; it knows {list(classes)}.")
+    return classes
