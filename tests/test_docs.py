@@ -160,6 +160,7 @@ TRAINING = [
     "train.yaml",
     "cpu.yaml",
     "evaluate.yaml",
+    "far_background.yaml",
     "multi_gpu_train.yaml",
     "pseudo_labels.yaml",
     "train_3d.yaml",
