@@ -16,7 +16,7 @@ from torch import Tensor
 
 from wss_monai.functional import UNLABELLED
 
-MAPS = ("label", "weak_label")
+MAPS = ("label", "weak_label", "far_background")
 logger = logging.getLogger(__name__)
 
 

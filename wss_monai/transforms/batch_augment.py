@@ -25,6 +25,10 @@ LOST = 0.05
 """A class without any labelled voxel may be cut where more than this fraction of the domain left the frame."""
 
 
+MAPS = ("weak_label", "label", "far_background")
+"""Index maps of a batch, which are moved with the image."""
+
+
 class BatchAugment:
     """Flips, quarter turns, small affine maps, gain, gamma and noise; one draw a sample.
 
@@ -91,7 +95,7 @@ class BatchAugment:
         self.intensity_probability = intensity_probability
 
     def __call__(self, batch: Mapping[str, Any], seed: int) -> dict[str, Any]:
-        """Augment ``image`` (B, C, *spatial) and the maps ``label`` and ``weak_label`` of a batch, where present.
+        """Augment ``image`` (B, C, *spatial) and the maps `MAPS` of a batch, where present.
 
         Args:
             batch: plain tensors; ``spacing`` (B, D) in mm; ``group`` (B,): members of a group get one geometric draw.
@@ -109,7 +113,7 @@ class BatchAugment:
         matrix, after = self.draw(len(image), shape, spacing, generator, group)
         out = dict(batch)
         grid = resampling_grid(matrix, shape, image.device)
-        maps = [key for key in ("weak_label", "label") if key in batch]
+        maps = [key for key in MAPS if key in batch]
         if maps:
             warped = warp_index(torch.cat([batch[key] for key in maps], 1), grid)
             out.update(zip(maps, warped.split(1, 1), strict=True))

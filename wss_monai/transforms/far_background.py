@@ -22,12 +22,13 @@ __all__ = ["FarBackgroundd"]
 
 
 class FarBackgroundd(MapTransform):
-    """Label as background what lies farther from every class's drawing than the class reaches.
+    """Map the background that lies farther from every class's drawing than the class reaches: 0 there, 255 elsewhere.
 
-    How far each class reaches beyond what is drawn of it, in mm within the slice, is the term "extent" of a file of
-    ``python -m wss_monai bounds --fit --terms extent``. Only slices are touched in which every class is either drawn
-    or known to be absent, and that are not drawn densely. Drawn voxels keep their label. Put it behind ``WeakTagsd``,
-    the bounds and all deterministic transforms of training; validation keeps what was drawn.
+    The map is a weak label of its own, for a loss term of its own: among so much of it, the strokes that tell an organ
+    from its neighbours would count for nothing. How far each class reaches beyond what is drawn of it, in mm within the
+    slice, is the term "extent" of a file of ``python -m wss_monai bounds --fit --terms extent``. Only slices are touched
+    in which every class is either drawn or known to be absent, and that are not drawn densely; the others are 255
+    throughout. Put it behind ``WeakTagsd`` and all deterministic transforms of training.
 
     Args:
         file: the JSON file.
@@ -35,6 +36,7 @@ class FarBackgroundd(MapTransform):
         slice_axis: spatial axis of the slices.
         unseen: patients that the file must not have been fitted on.
         keys: key of the weak label (1, *spatial).
+        output_key: key of the map (1, *spatial), uint8.
         tags_key: key of the tags of the slices (S, K).
 
     Raises:
@@ -49,6 +51,7 @@ class FarBackgroundd(MapTransform):
         slice_axis: int = 2,
         unseen: Sequence[str] = (),
         keys: KeysCollection = "weak_label",
+        output_key: str = "far_background",
         tags_key: str = "slice_tags",
     ) -> None:
         super().__init__(keys)
@@ -57,10 +60,11 @@ class FarBackgroundd(MapTransform):
         classes = classes_of(content, "extent", list(class_names), file)
         self.reach = [0.0, *(max(model["reach"] for model in _models(classes[name])) for name in class_names[1:])]
         self.slice_axis = slice_axis
+        self.output_key = output_key
         self.tags_key = tags_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Label the background of a copy of the case."""
+        """Add the map to a copy of the case."""
         d = dict(data)
         for key in self.key_iterator(d):
             weak = convert_to_numpy(d[key])[0].astype(np.uint8)
@@ -69,20 +73,22 @@ class FarBackgroundd(MapTransform):
             plane = [step for axis, step in enumerate(spacing) if flat or axis != self.slice_axis]
             slices = weak[None] if flat else np.moveaxis(weak, self.slice_axis, 0)
             tags = tags_of(d.get(self.tags_key), len(slices), len(self.reach)).numpy()
-            filled = np.stack([self._fill(plane_, row, plane) for plane_, row in zip(slices, tags, strict=True)])
-            filled = filled[0] if flat else np.moveaxis(filled, 0, self.slice_axis)
-            d[key] = convert_to_dst_type(np.ascontiguousarray(filled)[None], d[key], dtype=torch.uint8)[0]
+            far = np.stack([self._far(*pair, plane) for pair in zip(slices, tags, strict=True)])
+            index = np.where(far, 0, UNLABELLED)
+            index = index[0] if flat else np.moveaxis(index, 0, self.slice_axis)
+            d[self.output_key] = convert_to_dst_type(np.ascontiguousarray(index)[None], d[key], dtype=torch.uint8)[0]
         return d
 
-    def _fill(self, weak: np.ndarray, tags: np.ndarray, spacing: list[float]) -> np.ndarray:
+    def _far(self, weak: np.ndarray, tags: np.ndarray, spacing: list[float]) -> np.ndarray:
+        """Where a slice is background for sure, a boolean map of its shape."""
         drawn = [k for k in range(1, len(self.reach)) if (weak == k).any()]
         open_questions = [k for k in range(1, len(self.reach)) if k not in drawn and tags[k] != 0]
         if open_questions or not (weak != UNLABELLED).any() or not (weak == UNLABELLED).any():
-            return weak
+            return np.zeros(weak.shape, dtype=bool)
         near = np.zeros(weak.shape, dtype=bool)
         for k in drawn:
             near |= distance_transform_edt(weak != k, sampling=spacing) <= self.reach[k] + max(spacing)
-        return np.where((weak == UNLABELLED) & ~near, 0, weak).astype(np.uint8)
+        return ~near & ((weak == UNLABELLED) | (weak == 0))
 
 
 def _models(entry: Mapping[str, Any]) -> list[Mapping[str, Any]]:
