@@ -26,8 +26,8 @@ class FarBackgroundd(MapTransform):
 
     The map is a weak label of its own, for a loss term of its own: among so much of it, the strokes that tell an organ
     from its neighbours would count for nothing. How far each class reaches beyond what is drawn of it, in mm within the
-    slice, is the term "extent" of a file of ``python -m wss_monai bounds --fit --terms extent``. Only slices are touched
-    in which every class is either drawn or known to be absent, and that are not drawn densely; the others are 255
+    slice, is the term "extent" of a file of ``python -m wss_monai bounds --fit --terms extent``. Only slices count in
+    which every class is either drawn or known to be absent, and that are not drawn densely; the others are 255
     throughout. Put it behind ``WeakTagsd`` and all deterministic transforms of training.
 
     Args:
