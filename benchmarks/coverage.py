@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--fold", default="fold1")
     parser.add_argument("--dense", type=int, nargs="+", default=[3, 5, 10])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--terms", nargs="+", default=["size", "volume", "centroid"])
+    parser.add_argument("--terms", nargs="+", default=["size", "volume", "centroid", "extent"])
     parser.add_argument("--level", type=float, default=0.9)
     options = parser.parse_args()
     split = load_cases(options.data, split=options.split, fold=options.fold, validation=0)
@@ -58,7 +58,7 @@ def main() -> None:
                         rows[name].append([own["coverage"], *(row["coverage"] for row in elsewhere), width])
                 for name, values in rows.items():
                     cells = [_cell(column) for column in zip(*values, strict=True)]
-                    unit = " mm" if term == "centroid" else "x"
+                    unit = "x" if term in CONSTANT else " mm"
                     print(f"| {term} | {kind} | {k} | {name} | " + " | ".join(cells) + f"{unit} |", flush=True)
 
 
