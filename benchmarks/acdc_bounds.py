@@ -5,7 +5,8 @@
 
 Trains on folds 2 to 5 and scores fold 1 (last weights) with the network and budget of the overlay cpu.yaml. Points are
 one disc of radius 2 voxels in each class of each slice, background included, drawn once (seed 0). The k dense patients
-are drawn out of the training patients by the run's seed; the ``+k`` arms train on their dense labels too.
+are drawn out of the training patients by the run's seed; the ``+k`` arms train on their dense labels too. The ``far``
+arms learn from the background beyond the estimated extent of the classes.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 from grid import ROOT, run_grid, table
 
 CPU = ("cpu.yaml",)
+FAR = ("cpu.yaml", "far_background.yaml")
 LARGE = {
     "network_def#channels": "[16,32,64,128,256]",
     "network_def#strides": "[2,2,2,2]",
@@ -40,6 +42,8 @@ def arms(k: int, data: dict[str, Path], bounds: Path) -> dict[str, tuple[tuple[s
             out[f"{labels}_{mode}"] = (CPU, {**common, "mode": mode})
             out[f"{labels}_{mode}_estimated"] = (CPU, {**common, "mode": mode, **estimated})
             out[f"{labels}_{mode}_oracle"] = (CPU, {**common, "mode": mode, "bounds_from": "oracle"})
+        out[f"{labels}_partial_far"] = (FAR, {**common, "mode": "partial", **estimated})
+        out[f"{labels}_logbarrier_far"] = (FAR, {**common, "mode": "logbarrier", **estimated})
         out[f"{labels}_logbarrier_estimated+{k}"] = (CPU, {**common, "mode": "logbarrier", **estimated, "dense": k})
     for name in ("full", "scribbles_partial", "scribbles_logbarrier_estimated"):
         out[f"{name}_large"] = (CPU, {**out[name][1], **LARGE})
@@ -57,6 +61,7 @@ def fit_bounds(data: Path, split: Path, k: int, seed: int, out: Path) -> None:
     """Bounds from k dense patients out of the training patients."""
     if not out.exists():
         fit = [sys.executable, "-m", "wss_monai", "bounds", "--fit", str(data), "--dense", str(k), "--seed", str(seed)]
+        fit += ["--terms", "size", "extent"]
         where = ["--split", str(split), "--fold", "fold1", "--validation", "0", "--out", str(out)]
         subprocess.run([*fit, *where, "--constant", json.dumps({"size": CONSTANT})], check=True, cwd=ROOT)
 
