@@ -21,6 +21,7 @@ from grid import ROOT, run_grid, table
 
 CPU = ("cpu.yaml",)
 FAR = ("cpu.yaml", "far_background.yaml")
+PSEUDO = ("cpu.yaml", "pseudo_labels.yaml")
 LARGE = {
     "network_def#channels": "[16,32,64,128,256]",
     "network_def#strides": "[2,2,2,2]",
@@ -50,6 +51,21 @@ def arms(k: int, data: dict[str, Path], bounds: Path) -> dict[str, tuple[tuple[s
     return out
 
 
+def tuning(k: int, data: dict[str, Path], bounds: Path) -> dict[str, tuple[tuple[str, ...], dict[str, object]]]:
+    """What was tried on the validation fold, from scribbles."""
+    every = arms(k, data, bounds)
+    names = ("full", "scribbles_partial", "scribbles_partial_far", "scribbles_logbarrier_far")
+    out = {name: every[name] for name in names}
+    estimated = every["scribbles_logbarrier_estimated"][1]
+    for weight in (0.001, 0.003, 0.01):
+        out[f"scribbles_logbarrier_estimated_w{weight}"] = (CPU, {**estimated, "size_weight#logbarrier": weight})
+    out["full_average"] = (PSEUDO, {"mode": "full"})
+    out["scribbles_partial_pseudo"] = (PSEUDO, every["scribbles_partial"][1])
+    out["scribbles_logbarrier_estimated_pseudo"] = (PSEUDO, estimated)
+    out[f"scribbles_logbarrier_estimated_pseudo+{k}"] = (PSEUDO, {**estimated, "dense": k})
+    return out
+
+
 def make_points(data: Path, out: Path) -> None:
     """One disc of radius 2 a class and slice, background included."""
     if not (out / "dataset.json").exists():
@@ -57,12 +73,12 @@ def make_points(data: Path, out: Path) -> None:
         subprocess.run([*weaken, "--background", "--data", str(data), "--out", str(out)], check=True, cwd=ROOT)
 
 
-def fit_bounds(data: Path, split: Path, k: int, seed: int, out: Path) -> None:
+def fit_bounds(data: Path, split: Path, k: int, seed: int, out: Path, validation: str = "0") -> None:
     """Bounds from k dense patients out of the training patients."""
     if not out.exists():
         fit = [sys.executable, "-m", "wss_monai", "bounds", "--fit", str(data), "--dense", str(k), "--seed", str(seed)]
         fit += ["--terms", "size", "extent"]
-        where = ["--split", str(split), "--fold", "fold1", "--validation", "0", "--out", str(out)]
+        where = ["--split", str(split), "--fold", "fold1", "--validation", validation, "--out", str(out)]
         subprocess.run([*fit, *where, "--constant", json.dumps({"size": CONSTANT})], check=True, cwd=ROOT)
 
 
@@ -74,19 +90,25 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", default=None)
     parser.add_argument("--dense", type=int, default=5, metavar="K", help="dense patients that bounds are fitted on")
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each")
-    parser.add_argument("--out", type=Path, default=Path("runs/acdc_bounds"))
+    parser.add_argument("--tune", action="store_true", help="train on folds 3 to 5, score fold 2: what was tried there")
+    parser.add_argument("--out", type=Path, default=None)
     options = parser.parse_args()
-    out, split = options.out.resolve(), options.split.resolve()
+    out = (options.out or Path("runs") / ("acdc_bounds_tune" if options.tune else "acdc_bounds")).resolve()
+    split, validation = options.split.resolve(), "fold2" if options.tune else "0"
     data = {"scribbles": options.data.resolve(), "points": out / "points"}
-    make_points(data["scribbles"], data["points"])
-    every = arms(options.dense, data, out / "bounds")
+    if not options.tune:
+        make_points(data["scribbles"], data["points"])
+    every = (tuning if options.tune else arms)(options.dense, data, out / "bounds")
     chosen = {name: every[name] for name in options.arms or every}
     for labels in LABELS:
-        if any(name.startswith(labels) and "estimated" in name for name in chosen):
+        if any(
+            "bounds_file" in settings and settings["dataset_dir"] == data[labels] for _, settings in chosen.values()
+        ):
             for seed in options.seeds:
                 file = out / "bounds" / f"{labels}_k{options.dense}_s{seed}.json"
-                fit_bounds(data[labels], split, options.dense, seed, file)
-    common: dict[str, object] = {"dataset_dir": data["scribbles"], "split": split, "fold": "fold1", "validation": 0}
+                fit_bounds(data[labels], split, options.dense, seed, file, validation)
+    common: dict[str, object] = {"dataset_dir": data["scribbles"], "split": split, "fold": "fold1"}
+    common |= {"validation": validation, "evaluate_on": "validation" if options.tune else "test"}
     print(table(run_grid(chosen, options.seeds, common, out, options.jobs)))
 
 

@@ -196,7 +196,7 @@ def test_files_and_overrides_of_bundle_commands_exist(page):
 def test_tables_of_settings_give_the_defaults_of_the_files():
     page = ROOT / "docs" / "reference" / "configuration.md"
     before, after = text_of(page).split("## inference.yaml")
-    overlays = settings("evaluate.yaml", "pseudo_labels.yaml")
+    overlays = settings("evaluate.yaml", "far_background.yaml", "pseudo_labels.yaml")
     count = 0
     for text, config in ((before, settings("train.yaml")), (after, settings("inference.yaml"))):
         for path, default in re.findall(r"^\| `([\w#]+)` \| (?:`(.*?)`)? \| ", text, re.M):
