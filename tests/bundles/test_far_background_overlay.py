@@ -38,4 +38,5 @@ def test_far_background_is_learnt_from(run_bundle, data, bounds_file, mode):
         assert set(far.unique().tolist()) <= {0, 255} and bool((far == 0).any())
         assert not bool(((far == 0) & (case["weak_label"] > 0) & (case["weak_label"] < 255)).any())
     run_bundle(*TRAIN, "evaluate.yaml", folder=data, out=out, **settings)
-    assert "dice" in json.loads((out / "metrics_summary.json").read_text())
+    origin = "extent estimated (k=4)" if mode == "partial" else "estimated (k=4), extent estimated (k=4)"
+    assert json.loads((out / "metrics_summary.json").read_text())["bounds_origin"] == origin

@@ -39,6 +39,9 @@ class FarBackgroundd(MapTransform):
         output_key: key of the map (1, *spatial), uint8.
         tags_key: key of the tags of the slices (S, K).
 
+    Attributes:
+        origin: where the extent comes from, for records and reports.
+
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: a file of another kind, without the extent, without a class, or fitted on patients of ``unseen``.
@@ -59,6 +62,7 @@ class FarBackgroundd(MapTransform):
         refuse_seen(content, unseen, file)
         classes = classes_of(content, "extent", list(class_names), file)
         self.reach = [0.0, *(max(model["reach"] for model in _models(classes[name])) for name in class_names[1:])]
+        self.origin = f"extent estimated (k={content['dense']})"
         self.slice_axis = slice_axis
         self.output_key = output_key
         self.tags_key = tags_key
