@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from tiny import ROOT, make_dataset, workflow
 
+from wss_monai.__main__ import main
+
 
 @pytest.fixture(scope="session")
 def dataset(tmp_path_factory) -> Path:
@@ -17,6 +19,21 @@ def dataset(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def weak_dataset(tmp_path_factory) -> Path:
     return make_dataset(tmp_path_factory.mktemp("weak_discs"), dense=False)
+
+
+@pytest.fixture(scope="session")
+def six_patients(tmp_path_factory) -> Path:
+    """Five training patients and one to test, for what is fitted on some of them."""
+    return make_dataset(tmp_path_factory.mktemp("six") / "data", patients=6)
+
+
+@pytest.fixture(scope="session")
+def bounds_file(six_patients, tmp_path_factory) -> Path:
+    """Bounds estimated from four of the six patients."""
+    file = tmp_path_factory.mktemp("bounds") / "bounds.json"
+    words = ["--dense", "4", "--terms", "size", "volume", "extent", "--validation", "1", "--out", str(file)]
+    assert main(["bounds", "--fit", str(six_patients), *words]) == 0
+    return file
 
 
 @pytest.fixture

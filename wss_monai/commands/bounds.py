@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
         ValueError: arguments, data or the number of patients do not fit.
     """
     from wss_monai.data import draw_dense, load_cases
+    from wss_monai.data.whole_file import replacing
     from wss_monai.estimation import audit_bounds, fit_bounds, measure_cases
     from wss_monai.transforms.bounds_file import FORMAT
 
@@ -88,7 +87,9 @@ def run(args: argparse.Namespace) -> int:
         "terms": terms,
         "audit": audits,
     }
-    _write(args.out, content)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(args.out) as part:
+        part.write_text(json.dumps(content, indent=1, allow_nan=False), encoding="utf-8")
     _print(content, args.terms)
     print(f"written: {args.out}")
     return 0
@@ -124,20 +125,6 @@ def _print(content: Mapping[str, Any], terms: Sequence[str]) -> None:
 def _replaced(row: Mapping[str, Any]) -> str:
     share = row.get("replaced_by_constant", 0.0)
     return f"  ({share:.0%} replaced by the constant bound, which is tighter on a side)" if share else ""
-
-
-def _write(path: Path, content: Mapping[str, Any]) -> None:
-    """Write the file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            json.dump(content, stream, indent=1, allow_nan=False)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def _json(text: str) -> Any:
