@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from wss_monai.data.meaning import (
     read_meaning,
     segment_map,
 )
+from wss_monai.data.whole_file import replacing
 
 __all__ = [
     "BACKGROUND",
@@ -228,15 +228,8 @@ def write_dataset(folder: str | os.PathLike[str], content: Mapping[str, Any]) ->
     file = folder / "dataset.json"
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     parse_dataset(json.loads(text), file)
-    handle, temporary = tempfile.mkstemp(prefix=".dataset.json.", dir=folder)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, file)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with replacing(file) as part:
+        part.write_text(text, encoding="utf-8")
     return file
 
 
