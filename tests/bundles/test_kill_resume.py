@@ -102,23 +102,23 @@ def test_stopped_before_any_of_the_files_takes_its_place(run_bundle, tmp_path, m
         same(whole, folder, 2)
 
 
-@pytest.fixture
-def small_files():
-    """A limit of the size of files, which does to a writer what a full disk does."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+def limit_files(size):
+    """A limit of the size of files does to a writer what a full disk does; -1: none."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
 
 
-def test_a_disk_that_fills_leaves_the_former_checkpoint(run_bundle, tmp_path, small_files):
+def test_a_disk_that_fills_leaves_the_former_checkpoint(run_bundle, tmp_path):
     settings = {**SETTINGS, "train#trainer#max_epochs": 3}
     _, whole = run_bundle("train.yaml", out=tmp_path / "whole", **settings)
     flow, out = run_bundle("train.yaml", out=tmp_path / "full", run=False, **settings)
     trainer = flow.parser.get_parsed_content("train#trainer")
-    trainer.add_event_handler(Events.EPOCH_COMPLETED(once=2), lambda _: small_files(3000))
+    trainer.add_event_handler(Events.EPOCH_COMPLETED(once=2), lambda _: limit_files(3000))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
     with pytest.raises(Exception) as caught:
-        flow.run()
-    small_files(resource.getrlimit(resource.RLIMIT_FSIZE)[1])
+        try:
+            flow.run()
+        finally:  # it is also one of the file that pytest may write its report to
+            limit_files(before)
     error = caught.value
     while error.__cause__ is not None and str(out) not in str(error):
         error = error.__cause__

@@ -4,6 +4,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+from contextlib import contextmanager
 
 import nibabel as nib
 import numpy as np
@@ -50,15 +51,21 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
         assert caught.value.filename == str(path)
 
 
-@pytest.fixture
-def full():
-    """No file may grow beyond 2000 bytes: what a full disk does to a writer, without one."""
+@contextmanager
+def full_disk():
+    """No file may grow beyond 2000 bytes: what a full disk does to a writer, without one.
+
+    The limit ends with the block, for it is also one of the file that pytest may write its report to.
+    """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_checkpoint_and_volume_on_a_full_disk(tmp_path, full):
+def test_checkpoint_and_volume_on_a_full_disk(tmp_path):
     R = np.random.RandomState(0)
     volumes = [R.randint(0, 255, (16, 16, 16)).astype(np.uint8) for _ in range(2)]
 
@@ -69,12 +76,11 @@ def test_checkpoint_and_volume_on_a_full_disk(tmp_path, full):
     model, prediction = tmp_path / "model.pt", tmp_path / "p.nii.gz"
     save_atomically({"a": torch.zeros(2000)}, model)
     volume(0, prediction)
-    full()
     for write, path in (
         (lambda: save_atomically({"a": torch.ones(2000)}, model), model),
         (lambda: volume(1, prediction), prediction),
     ):
-        with pytest.raises(OSError, match="the former file is whole") as caught:
+        with pytest.raises(OSError, match="the former file is whole") as caught, full_disk():
             write()
         assert caught.value.filename == str(path)
     assert not torch.load(model, weights_only=True)["a"].any()
