@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Score the predictions of finished runs again, keeping the largest connected component alone.
+"""The table of finished runs, as predicted or with the largest connected component alone.
 
-    python benchmarks/largest_component.py runs/acdc_bounds/full_s* runs/acdc_bounds/scribbles_partial_s*
+    python benchmarks/scores.py runs/acdc_bounds/*_s?
+    python benchmarks/scores.py --keep_largest runs/acdc_bounds/*_s?
 
-The same as evaluating with ``--keep_largest True`` (all classes together first, then each class), from the predictions
-that the runs have written. Runs of one arm differ in their ending _sSEED. Prints the table of benchmarks/grid.py.
+``--keep_largest`` scores the predictions that the runs have written again, as evaluating with ``--keep_largest True``
+does (all classes together first, then each class). Runs of one arm differ in their ending _sSEED.
 """
 
 from __future__ import annotations
@@ -46,10 +47,12 @@ def score(run: Path) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", nargs="+", type=Path, help="run folders that were evaluated")
+    parser.add_argument("--keep_largest", action="store_true", help="keep the largest connected component alone")
     options = parser.parse_args()
     arms = defaultdict(list)
-    for run in tqdm(options.runs, desc="largest component", unit="run"):
-        arms[run.name.rpartition("_s")[0] or run.name].append(score(run))
+    for run in tqdm(options.runs, desc="runs", unit="run"):
+        summary = score(run) if options.keep_largest else json.loads((run / "metrics_summary.json").read_text())
+        arms[run.name.rpartition("_s")[0] or run.name].append(summary)
     print(table(arms))
 
 
