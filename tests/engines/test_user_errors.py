@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import subprocess
 import sys
 
 import pytest
@@ -78,3 +79,20 @@ def test_outermost_message_of_the_package_counts(tmp_path):
     found = find_user_error(error)
     assert found is error.__cause__ and "not a JSON file" in str(found)
     assert find_user_error(caught(lambda: wrapped(others))).args == ("invalid literal for int() with base 10: 'seven'",)
+
+
+def test_threads_that_still_work_are_waited_for():
+    """A cache that fails leaves threads inside of torch; ending then would abort the process."""
+    code = (
+        "import time\n"
+        "from multiprocessing.pool import ThreadPool\n"
+        "from wss_monai.engines.user_errors import show_user_errors\n"
+        "show_user_errors()\n"
+        "pool = ThreadPool(2)\n"
+        "pool.apply_async(lambda: (time.sleep(0.5), print('case done', flush=True)))\n"
+        "time.sleep(0.1)\n"
+        "pool.terminate()\n"
+        "raise ValueError('x')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1 and done.stdout == "case done\n"

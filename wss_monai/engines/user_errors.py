@@ -6,6 +6,8 @@ from __future__ import annotations
 import dis
 import os
 import sys
+import threading
+from multiprocessing.dummy import DummyProcess
 from typing import Any
 
 __all__ = ["find_user_error", "show_user_errors"]
@@ -14,6 +16,8 @@ PACKAGE = __name__.partition(".")[0]
 RAISE = dis.opmap["RAISE_VARARGS"]
 TRACEBACK = "WSS_MONAI_TRACEBACK"
 """Environment variable; where it is set, user errors are shown with their traceback."""
+PATIENCE = 60.0
+"""Seconds to wait for each thread that still reads a case when the program ends."""
 
 
 def find_user_error(error: BaseException) -> BaseException:
@@ -48,9 +52,21 @@ def show_user_errors() -> None:
             former(kind, error, trace)
         if cause is not error or _is_ours(cause):
             print(f"\nError: {cause}", file=sys.stderr)
+        _wait_for_pools()
 
     hook.shows_user_errors = True  # type: ignore[attr-defined]
     sys.excepthook = hook
+
+
+def _wait_for_pools() -> None:
+    """Let the threads of a cache that is being filled finish their case.
+
+    A thread that is still inside of torch when Python ends would abort the whole process ("terminate called without an
+    active exception").
+    """
+    for thread in threading.enumerate():
+        if isinstance(thread, DummyProcess):
+            thread.join(PATIENCE)
 
 
 def _is_ours(error: BaseException) -> bool:
