@@ -78,12 +78,15 @@ def make_dataset(folder: Path, patients: int = 4, dense: bool = True, slices: in
     return folder
 
 
-def workflow(*files: str, folder: Path, out: Path, kind: str = "train", **overrides) -> ConfigWorkflow:
+def workflow(
+    *files: str, folder: Path, out: Path, kind: str = "train", bundle: str = "acdc_logbarrier", **overrides
+) -> ConfigWorkflow:
     """A bundle's workflow on the tiny data, not yet initialised; ids are written with ``#``."""
+    configs = ROOT / "bundles" / bundle / "configs"
     settings = {**TINY, "dataset_dir": str(folder), "output_dir": str(out), **overrides}
     return ConfigWorkflow(
-        config_file=[str(CONFIGS / file) for file in files],
-        meta_file=str(CONFIGS / "metadata.json"),
+        config_file=[str(configs / file) for file in files],
+        meta_file=str(configs / "metadata.json"),
         logging_file=False,
         workflow_type=kind,
         **settings,
