@@ -10,20 +10,26 @@ from wss_monai.handlers.run_record import RunRecord
 from wss_monai.handlers.set_epoch import SetEpoch
 from wss_monai.handlers.snapshots import Snapshots
 from wss_monai.handlers.training_check import TrainingCheck
+from wss_monai.handlers.training_monitor import TrainingMonitor
 from wss_monai.handlers.validation_score import ValidationScore
 from wss_monai.handlers.volume_scores import VolumeScores
 from wss_monai.handlers.weight_ramp import WeightRamp
+from wss_monai.handlers.weight_schedule import AddWeight, StartTerm, StealWeight
 
 __all__ = [
+    "AddWeight",
     "AveragedNetwork",
     "BarrierSchedule",
     "EpochLog",
     "RunRecord",
     "SetEpoch",
     "Snapshots",
+    "StartTerm",
+    "StealWeight",
     "StrictCheckpointLoader",
     "TrainingCheck",
     "TrainingCheckpoint",
+    "TrainingMonitor",
     "UpdateAverage",
     "ValidationScore",
     "VolumeScores",

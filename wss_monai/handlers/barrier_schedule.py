@@ -15,7 +15,7 @@ class BarrierSchedule:
 
     n rises evenly from 0 to ``steps`` over the run whatever its length, so that short and long runs follow one method;
     with ``published`` n is the number of finished epochs, as in Kervadec et al., arXiv 1904.04205, section 4 (x 1.1 an
-    epoch). A function of the epoch alone: right after a resume.
+    epoch; ``MultiplyT`` of that code with ``factor`` as its mu). A function of the epoch alone: right after a resume.
 
     Args:
         loss: anything with ``set_t``.
