@@ -112,6 +112,23 @@ class TestHandValues:
         ours = ConstraintLoss(Size(), QuadraticPenalty(), scale=math.sqrt(30))(logits, bounds)
         torch.testing.assert_close(ours, published.mean() / 2)
 
+    @pytest.mark.parametrize("shape", SHAPES, ids=["2D", "3D"])
+    def test_the_published_form(self, shape):
+        """Violations in voxels, summed over classes and both sides, divided by the voxels, mean over the batch."""
+        logits, bounds = make(shape), some_bounds(Size(), shape)
+        size = torch.softmax(logits, 1).flatten(2).sum(-1)
+        lower, upper = bounds[:, :, 0, 0], bounds[:, :, 0, 1]
+        squares = (size - upper).relu() ** 2 + (lower - size).relu() ** 2
+        voxels = math.prod(logits.shape[2:])
+        ours = ConstraintLoss(Size(), QuadraticPenalty(), published=True)(logits, bounds)
+        torch.testing.assert_close(ours, squares.nan_to_num(posinf=0).sum(1).mean() / voxels)
+        barrier = LogBarrierExtension(2.0)
+        sides = [barrier(v[v.isfinite()]).sum() for v in (size - upper, lower - size)]
+        ours = ConstraintLoss(Size(), barrier, published=True)(logits, bounds)
+        torch.testing.assert_close(ours, sum(sides) / len(logits) / voxels)
+        with pytest.raises(ValueError, match="leave scale out"):
+            ConstraintLoss(Size(), barrier, scale=3.0, published=True)
+
     def test_absent_class_is_driven_to_nothing(self):
         logits = torch.zeros(1, 2, 4, 4, requires_grad=True)
         optimiser = torch.optim.Adam([logits], lr=0.1)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,10 +21,17 @@ class PrepareTargets(PrepareBatch):
         loss: says which target keys it wants, and which descriptor each ``bounds_<term>`` belongs to.
         augment: ``BatchAugment``; None = no augmentation.
         channels_last: give the network 2D images in channels-last memory format.
+        also: further keys of the batch that handlers want among the targets.
     """
 
-    def __init__(self, loss: WeightedSumLoss, augment: BatchAugment | None = None, channels_last: bool = False) -> None:
-        self.keys = loss.target_keys()
+    def __init__(
+        self,
+        loss: WeightedSumLoss,
+        augment: BatchAugment | None = None,
+        channels_last: bool = False,
+        also: Sequence[str] = (),
+    ) -> None:
+        self.keys = {*loss.target_keys(), *also}
         self.descriptors = loss.descriptors()
         self.augment = augment
         self.channels_last = channels_last

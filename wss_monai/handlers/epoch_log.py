@@ -39,7 +39,8 @@ class EpochLog:
         optimizer: whose learning rate is logged.
         evaluator: whose metrics of the epoch are logged.
         tensorboard: write ``tensorboard/`` too.
-        also: objects with ``logged`` (name -> scalar tensor of the iteration), whose means are logged too.
+        also: objects with ``logged`` (name -> scalar tensor of the iteration), whose means are logged too; those that
+            have ``attach`` are attached first.
     """
 
     def __init__(
@@ -69,6 +70,9 @@ class EpochLog:
         if _rank() == 0:
             engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.EPOCH_STARTED, lambda _: self.sums.clear())
+        for source in self.also:
+            if hasattr(source, "attach"):
+                source.attach(engine)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._write)
         engine.add_event_handler(Events.COMPLETED, self._close)

@@ -27,13 +27,15 @@ class ConstraintLoss(nn.Module):
         penalty: what a violation costs, e.g. ``LogBarrierExtension(t=5)``.
         classes: indices, or names where ``class_names`` is given, that the constraint acts on; all where None.
         class_names: names of all classes, background first.
-        scale: a number, or the published divisor "domain" (voxels of the tensor), instead of the descriptor's scale.
+        scale: a number, or "domain" (voxels of the tensor), instead of the descriptor's scale.
+        published: the form of the papers' code and of the tutorials instead: z in the measure's own unit, the penalties
+            summed over classes, components and both sides, divided by the voxels of the tensor, mean over the batch.
 
     Attributes:
         violation: mean of max(z, 0) over all finite sides of the last batch, detached.
 
     Raises:
-        ValueError: unknown classes or scale; bounds that do not fit the logits, are NaN, or, for the log-barrier, leave
+        ValueError: unknown classes or scale, a scale beside ``published``; bounds that do not fit the logits, are NaN, or, for the log-barrier, leave
             no room between lower and upper.
     """
 
@@ -53,14 +55,18 @@ class ConstraintLoss(nn.Module):
         classes: Sequence[int | str] | None = None,
         class_names: Sequence[str] | None = None,
         scale: float | str | None = None,
+        published: bool = False,
     ) -> None:
         super().__init__()
         if scale is not None and scale != "domain" and (isinstance(scale, str) or not scale > 0):
             raise ValueError(f"scale must be a positive number, 'domain' or None, got {scale!r}.")
+        if published and scale is not None:
+            raise ValueError(f"published measures violations in voxels: leave scale out, got {scale!r}.")
         self.descriptor = descriptor
         self.penalty = penalty
         self.classes = None if classes is None else [_class_index(c, class_names) for c in classes]
-        self.scale = scale
+        self.scale: float | str | None = 1.0 if published else scale
+        self.published = published
         self.violation = torch.zeros(())
 
     def forward(
@@ -112,7 +118,7 @@ class ConstraintLoss(nn.Module):
         cost = torch.where(known, self.penalty(z), 0.0).flatten(1).sum(1)
         sides = known.flatten(1).sum(1)
         self.violation = torch.where(known, z.detach().relu(), 0.0).sum() / sides.sum().clamp(min=1)
-        return (cost / sides.clamp(min=1)).mean()
+        return cost.mean() / math.prod(shape) if self.published else (cost / sides.clamp(min=1)).mean()
 
     def _check_shape(self, logits: Tensor, bounds: Tensor) -> None:
         if bounds.dim() != 4 or bounds.shape[-1] != 2 or bounds.shape[:2] != logits.shape[:2]:
