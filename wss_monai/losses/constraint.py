@@ -35,8 +35,8 @@ class ConstraintLoss(nn.Module):
         violation: mean of max(z, 0) over all finite sides of the last batch, detached.
 
     Raises:
-        ValueError: unknown classes or scale, a scale beside ``published``; bounds that do not fit the logits, are NaN, or, for the log-barrier, leave
-            no room between lower and upper.
+        ValueError: unknown classes or scale, a scale beside ``published``; bounds that do not fit the logits, are NaN,
+            or, for the log-barrier, leave no room between lower and upper.
     """
 
     uses_probs = True
