@@ -14,21 +14,22 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-CONFIGS = ROOT / "bundles" / "acdc_logbarrier" / "configs"
 Overrides = Mapping[str, object]
 
 
-def command(run_id: str, overlays: Sequence[str], overrides: Overrides) -> list[str]:
+def command(run_id: str, overlays: Sequence[str], overrides: Overrides, bundle: str = "acdc_logbarrier") -> list[str]:
     """The bundle's command line."""
     files = ["train.yaml", *overlays, *(["evaluate.yaml"] if run_id == "evaluating" else [])]
-    config = str([str(CONFIGS / file) for file in files])
+    config = str([str(ROOT / "bundles" / bundle / "configs" / file) for file in files])
     if run_id != "evaluating":  # the bundle refuses settings that have no effect
         overrides = {key: value for key, value in overrides.items() if key != "evaluate_on"}
     flags = [str(part) for key, value in overrides.items() for part in (f"--{key}", value)]
     return [sys.executable, "-m", "monai.bundle", "run", run_id, "--config_file", config, *flags]
 
 
-def run_one(name: str, overlays: Sequence[str], overrides: Overrides, threads: int) -> dict:
+def run_one(
+    name: str, overlays: Sequence[str], overrides: Overrides, threads: int, bundle: str = "acdc_logbarrier"
+) -> dict:
     """Train and evaluate in the run's folder, unless its summary is there already; returns the summary."""
     folder = Path(str(overrides["output_dir"]))
     summary = folder / "metrics_summary.json"
@@ -40,7 +41,7 @@ def run_one(name: str, overlays: Sequence[str], overrides: Overrides, threads: i
         for run_id in ("training", "evaluating"):
             with (folder / f"{run_id}.log").open("w") as log:
                 done = subprocess.run(
-                    command(run_id, overlays, overrides), cwd=ROOT, env=environment, stdout=log, stderr=log
+                    command(run_id, overlays, overrides, bundle), cwd=ROOT, env=environment, stdout=log, stderr=log
                 )
             if done.returncode:
                 raise RuntimeError(f"{name}: {run_id} failed, see {folder / f'{run_id}.log'}")
@@ -55,6 +56,7 @@ def run_grid(
     out: Path,
     jobs: int = 2,
     threads: int = 1,
+    bundle: str = "acdc_logbarrier",
 ) -> dict[str, list[dict]]:
     """Arm name -> summaries of its seeds; ``arms`` maps a name to (overlays, overrides).
 
@@ -68,7 +70,7 @@ def run_grid(
                 settings = {
                     key: v.replace("{seed}", str(seed)) if isinstance(v, str) else v for key, v in settings.items()
                 }
-                tasks[name, seed] = pool.submit(run_one, f"{name} seed {seed}", overlays, settings, threads)
+                tasks[name, seed] = pool.submit(run_one, f"{name} seed {seed}", overlays, settings, threads, bundle)
         results = {key: task.result() for key, task in tasks.items()}
     return {name: [results[name, seed] for seed in seeds] for name in arms}
 
