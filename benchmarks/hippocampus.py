@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Real hippocampus volumes in 3D: train on folds 2 to 5, test on fold 1 (last weights), four modes, on the CPU.
+
+    python -m wss_monai weaken --data data/HIPPOCAMPUS --strategy points --slice-axis none --background \\
+        --option number=3 --option radius=1 --out data/HIPPOCAMPUS_POINTS
+    python benchmarks/hippocampus.py --data data/HIPPOCAMPUS_POINTS --split benchmarks/splits/hippocampus40.json
+
+The overlay cpu.yaml's network and budget. ``--tune`` trains on folds 3 to 5 and scores fold 2: what weights were
+chosen by.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+from grid import run_grid, table
+
+CPU = ("cpu.yaml",)
+MODES = ("full", "partial", "quadratic", "logbarrier")
+ARMS: dict[str, tuple[tuple[str, ...], dict[str, object]]] = {mode: (CPU, {"mode": mode}) for mode in MODES}
+TUNE: dict[str, tuple[tuple[str, ...], dict[str, object]]] = {
+    f"{mode}_w{weight}": (CPU, {"mode": mode, f"size_weight#{mode}": weight})
+    for mode, weights in {"quadratic": (0.1, 0.3, 1.0), "logbarrier": (0.003, 0.01, 0.03, 0.1)}.items()
+    for weight in weights
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", default="data/HIPPOCAMPUS_POINTS")
+    parser.add_argument("--split", default="benchmarks/splits/hippocampus40.json")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--arms", nargs="+", default=None)
+    parser.add_argument("--epochs", type=int, default=None, help="instead of cpu.yaml's")
+    parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each")
+    parser.add_argument("--tune", action="store_true", help="train on folds 3 to 5, score fold 2")
+    parser.add_argument("--out", type=Path, default=None)
+    options = parser.parse_args()
+    arms = {**ARMS, **TUNE} if options.tune else ARMS
+    chosen = options.arms or list(arms)
+    common: dict[str, object] = {
+        "dataset_dir": Path(options.data).resolve(),
+        "split": Path(options.split).resolve(),
+        "fold": "fold1",
+        "validation": "fold2" if options.tune else 0,
+    }
+    if options.epochs:
+        common["train#trainer#max_epochs"] = options.epochs
+    if options.tune:
+        common["evaluate_on"] = "validation"
+    out = options.out or Path("runs") / ("hippocampus_tune" if options.tune else "hippocampus")
+    started = time.perf_counter()
+    results = run_grid(
+        {name: arms[name] for name in chosen},
+        options.seeds,
+        common,
+        out,
+        options.jobs,
+        bundle="hippocampus_logbarrier",
+    )
+    print(table(results))
+    print(f"\n{(time.perf_counter() - started) / 60:.1f} minutes, {options.jobs} runs at a time, one thread each")
+
+
+if __name__ == "__main__":
+    main()
