@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from ignite.engine import Engine, Events
 from monai.data import MetaTensor
 from monai.data.utils import affine_to_spacing
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
@@ -29,9 +31,11 @@ class Snapshots:
 
     Writes ``snapshots/epoch_<number>.png`` and image panels for TensorBoard in ``tensorboard/snapshots`` (a folder of
     its own, since TensorBoard follows one file a folder). Shown are a middle and an apical slice around what is
-    labelled, the same in all epochs; the reference only where there is a dense label. The evaluator's own batches and
-    outputs are drawn, so that nothing is computed twice, and epochs without a snapshot cost nothing. Process 0 alone
-    draws.
+    labelled, the same in all epochs, or the whole slice where there is but one; the reference only where there is a
+    dense label. The evaluator's own batches and outputs are drawn, so that nothing is computed twice, and epochs
+    without a snapshot cost nothing. Process 0 alone draws. The PNG's text ``panels`` says as JSON what is where::
+
+        {"epoch": 5, "cases": {case: {"patient": ..., "slices": [...], "panels": {title: [[l, t, r, b], ...]}}}}
 
     Args:
         output_dir: the run's folder.
@@ -41,8 +45,8 @@ class Snapshots:
         interval: epochs between two snapshots; those without validation have none.
         slice_axis: spatial axis across the slices of a volume.
         cases: how many cases.
-        panel: what draws the slices of one case, as ``wss_monai.report.case_panel`` does.
-        tile: longer side of a slice in pixels.
+        panel: what draws the slices of one case, as ``wss_monai.report.case_panel`` does, and its ``info``.
+        tile: longer side of a slice in pixels; by default 160, and 256 where a case has one slice.
 
     Raises:
         ValueError: interval or cases below 1.
@@ -58,7 +62,7 @@ class Snapshots:
         cases: int = 2,
         *,
         panel: Callable[..., Image.Image],
-        tile: int = 160,
+        tile: int | None = None,
     ) -> None:
         if interval < 1 or cases < 1:
             raise ValueError(f"interval and cases must be at least 1, got {interval} and {cases}.")
@@ -71,7 +75,7 @@ class Snapshots:
         self.panel = panel
         self.tile = tile
         self.panels: dict[str, Image.Image] = {}
-        self.patients: set[str] = set()
+        self.patients: dict[str, str] = {}
         self.slices: dict[str, list[int]] = {}
         self.writer: SummaryWriter | None = None
 
@@ -99,8 +103,8 @@ class Snapshots:
         for number in range(len(pred)):
             name = str(batch["case"][number]) if "case" in batch else f"case {state.iteration}.{number + 1}"
             patient = str(batch["patient"][number]) if "patient" in batch else name
-            if len(self.panels) < self.cases and patient not in self.patients:
-                self.patients.add(patient)
+            if len(self.panels) < self.cases and patient not in self.patients.values():
+                self.patients[name] = patient
                 self.panels[name] = self._panel(name, batch, pred[number], number)
 
     def _panel(self, name: str, batch: Mapping[str, Any], logits: Tensor, number: int) -> Image.Image:
@@ -116,6 +120,7 @@ class Snapshots:
             self.slices[name] = middle_and_apex(marked, self.slice_axis)
         affine = _affine(batch["image"], number)
         dimensions = weak.ndim
+        flat = dimensions == 2 or weak.shape[self.slice_axis] == 1
         return self.panel(
             _array(batch["image"][number, 0]),
             maps,
@@ -124,8 +129,8 @@ class Snapshots:
             affine=affine if dimensions == 3 else None,
             slice_axis=self.slice_axis if dimensions == 3 else 2,
             slices=self.slices[name],
-            tile=self.tile,
-            around=[title for title in maps if title != PREDICTION],
+            tile=self.tile or (256 if flat else 160),
+            around=[] if flat else [title for title in maps if title != PREDICTION],
         )
 
     def _write(self, engine: Engine) -> None:
@@ -134,10 +139,20 @@ class Snapshots:
         epoch = engine.state.epoch
         folder = self.folder / "snapshots"
         folder.mkdir(parents=True, exist_ok=True)
-        sheet = _sheet({f"{name}, epoch {epoch}": panel for name, panel in self.panels.items()})
-        small = sheet.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)  # keeps the class colours
+        sheet, tops = _sheet({f"{name}, epoch {epoch}": panel for name, panel in self.panels.items()})
+        cases = {
+            name: {
+                "patient": self.patients[name],
+                "slices": self.slices[name],
+                "panels": _moved(panel.info.get("boxes", {}), top),
+            }
+            for (name, panel), top in zip(self.panels.items(), tops, strict=True)
+        }
+        text = PngInfo()
+        text.add_itxt("panels", json.dumps({"epoch": epoch, "cases": cases}))
+        colours = next(iter(self.panels.values())).info.get("colours")
         with replacing(folder / f"epoch_{epoch:04d}.png") as temporary:
-            small.save(temporary, optimize=True)
+            _reduced(sheet, colours).save(temporary, optimize=True, pnginfo=text)
         events = self.folder / "tensorboard" / "snapshots"
         with naming(events):
             if self.writer is None:
@@ -145,7 +160,7 @@ class Snapshots:
             for name, panel in self.panels.items():
                 self.writer.add_image(name, np.asarray(panel), epoch, dataformats="HWC")
             self.writer.flush()
-        self.panels, self.patients = {}, set()
+        self.panels, self.patients = {}, {}
 
     def _close(self, engine: Engine) -> None:
         if self.writer is not None:
@@ -176,17 +191,35 @@ def middle_and_apex(maps: Sequence[np.ndarray], slice_axis: int = 2) -> list[int
     return list(dict.fromkeys([int(shown[len(shown) // 2]), int(shown[round(0.85 * (len(shown) - 1))])]))
 
 
-def _sheet(panels: Mapping[str, Image.Image]) -> Image.Image:
-    """The panels below each other, each under its title."""
+def _sheet(panels: Mapping[str, Image.Image]) -> tuple[Image.Image, list[int]]:
+    """The panels below each other, each under its title, and the line where each begins."""
     width = max(panel.width for panel in panels.values())
     height = sum(panel.height + LINE + GAP for panel in panels.values())
     sheet = Image.new("RGB", (width, height), "white")
-    draw, top = ImageDraw.Draw(sheet), 0
+    draw, top, tops = ImageDraw.Draw(sheet), 0, []
     for title, panel in panels.items():
         draw.text((0, top + LINE / 2), title, "black", ImageFont.load_default(13), "lm")
-        sheet.paste(panel, (0, top + LINE))
+        tops.append(top + LINE)
+        sheet.paste(panel, (0, tops[-1]))
         top += panel.height + LINE + GAP
-    return sheet
+    return sheet, tops
+
+
+def _moved(boxes: Mapping[str, Sequence[Sequence[int]]], down: int) -> dict[str, list[list[int]]]:
+    """Boxes (left, top, right, bottom) of a panel on its sheet."""
+    return {
+        title: [[left, top + down, right, bottom + down] for left, top, right, bottom in of_title]
+        for title, of_title in boxes.items()
+    }
+
+
+def _reduced(sheet: Image.Image, colours: Sequence[tuple[int, int, int]] | None) -> Image.Image:
+    """The sheet in 256 colours: in those given, so that epochs do not flicker, or in those that serve it best."""
+    if not colours:
+        return sheet.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([part for colour in colours for part in colour])
+    return sheet.quantize(palette=palette, dither=Image.Dither.NONE)
 
 
 def _array(tensor: Tensor) -> np.ndarray:

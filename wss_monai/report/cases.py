@@ -5,20 +5,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 
-import matplotlib
 import nibabel as nib
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from scipy.ndimage import binary_dilation, binary_erosion
 
 from wss_monai.functional import UNLABELLED
 
-from .palette import DRAWN_BACKGROUND, class_colour
+from .lettering import font, shortened
+from .palette import DRAWN_BACKGROUND, class_colour, panel_colours
 
-__all__ = ["View", "case_panel", "display_view", "shown_slices"]
+__all__ = ["View", "as_volumes", "case_panel", "crop_box", "display_view", "grey_window", "outside", "shown_slices"]
 
 GAP = 10
 INK, PAPER = (31, 41, 55), (255, 255, 255)
@@ -126,18 +124,22 @@ def case_panel(
         around: titles of the maps whose labelled region is shown, with a margin; all maps by default; the whole slice
             where it is empty or they hold no foreground. Each picture says how much of its map's slice it leaves out.
 
+    Returns:
+        The panel. Its ``info`` holds ``boxes``, where each title's slices are (left, top, right, bottom), and
+        ``colours``, a palette that serves all panels of these classes.
+
     Raises:
         ValueError: if shapes or spacing do not fit, or a map holds an index that is no class.
     """
-    image, maps, size = _as_volumes(image, maps, spacing, class_names)
+    image, maps, size = as_volumes(image, maps, spacing, class_names)
     if missing := sorted(set(around or ()) - set(maps)):
         raise ValueError(f"around names {missing}, which are no titles of the maps {list(maps)}.")
     view = display_view(affine, slice_axis)
     volumes = list(maps.values())
     chosen = list(slices) if slices is not None else shown_slices(volumes[::-1] or [image * 0], slice_axis)
-    low, high = _window(image, chosen, slice_axis)
+    low, high = grey_window(image, chosen, slice_axis)
     centre = volumes if around is None else [maps[title] for title in around]
-    rows, columns = _crop_box(centre, view, size, image.shape)
+    rows, columns = crop_box(centre, view, size, image.shape)
     height_mm = len(range(*rows.indices(image.shape[view.row_axis]))) * size[view.row_axis]
     width_mm = len(range(*columns.indices(image.shape[view.column_axis]))) * size[view.column_axis]
     scale = tile / max(height_mm, width_mm)
@@ -153,15 +155,28 @@ def case_panel(
             whole = view.slice_of(volume, index)
             plane = Image.fromarray(np.ascontiguousarray(whole[rows, columns]))
             tiles.append(_overlay(picture, np.asarray(plane.resize(shape, Image.Resampling.NEAREST)), tile))
-            _mark(tiles[-1], _outside(whole, whole[rows, columns]), ("", ""), tile)
+            _mark(tiles[-1], outside(whole, whole[rows, columns]), ("", ""), tile)
         _mark(tiles[0], f"{index + 1} / {image.shape[slice_axis]}", view.edges, tile)
         table.append(tiles)
-    return _compose(["image", *maps], table, tile)
+    sheet = _compose(["image", *maps], table, tile)
+    sheet.info["colours"] = panel_colours(len(class_names))
+    return sheet
 
 
-def _as_volumes(
+def as_volumes(
     image: np.ndarray, maps: Mapping[str, np.ndarray], spacing: Sequence[float], class_names: Sequence[str]
 ) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
+    """Check one case and give it as volumes: image (X, Y, Z) float32, maps uint8, voxel size in mm (3,).
+
+    Args:
+        image: grey values (X, Y[, Z]).
+        maps: titles and class-index maps of the image's shape; 255 is unlabelled.
+        spacing: voxel size in mm, one number an axis of the image.
+        class_names: names of the K classes, background first.
+
+    Raises:
+        ValueError: if shapes or spacing do not fit, or a map holds an index that is no class.
+    """
     image, size = np.nan_to_num(np.asarray(image, dtype=np.float32)), np.asarray(spacing, dtype=float)
     if image.ndim not in (2, 3) or size.shape != (image.ndim,) or not (size > 0).all():
         raise ValueError(f"image must be (X, Y[, Z]) with one spacing an axis, got shape {image.shape}, {spacing}.")
@@ -177,15 +192,28 @@ def _as_volumes(
     return image, volumes, size
 
 
-def _window(image: np.ndarray, chosen: Sequence[int], slice_axis: int) -> tuple[float, float]:
+def grey_window(image: np.ndarray, chosen: Sequence[int], slice_axis: int) -> tuple[float, float]:
+    """Give the grey values shown as black and as white: 0.5 and 99.5 % of the voxels of the chosen slices."""
     low, high = np.percentile(np.take(image, chosen, axis=slice_axis), (0.5, 99.5))
     return float(low), float(max(high, low + 1e-6))
 
 
-def _crop_box(
-    volumes: Sequence[np.ndarray], view: View, size: np.ndarray, shape: tuple[int, ...]
+def crop_box(
+    volumes: Sequence[np.ndarray],
+    view: View,
+    size: np.ndarray,
+    shape: tuple[int, ...],
+    margin: float | None = None,
 ) -> tuple[slice, slice]:
-    """Give the displayed rows and columns around everything labelled, with a margin of 35 % of its longer side."""
+    """Give the displayed rows and columns around everything labelled, all of them where nothing is.
+
+    Args:
+        volumes: class-index maps (X, Y, Z).
+        view: how slices are laid on the screen.
+        size: voxel size in mm, (3,).
+        shape: of the volumes.
+        margin: in mm around the square that holds all; by default 35 % of its side.
+    """
     labelled = np.zeros(shape, dtype=bool)
     for volume in volumes:
         labelled |= (volume > 0) & (volume != UNLABELLED)
@@ -196,14 +224,15 @@ def _crop_box(
     ends = [np.flatnonzero(plane.any(axis=axis))[[0, -1]] for axis in (1, 0)]
     sizes = (size[view.row_axis], size[view.column_axis])
     longer = max((end - start + 1) * mm for (start, end), mm in zip(ends, sizes, strict=True))
+    reach = 0.85 * longer if margin is None else longer / 2 + margin
     box = []
     for (start, end), mm, n in zip(ends, sizes, plane.shape, strict=True):
-        half, middle = 0.85 * longer / mm, (start + end + 1) / 2
+        half, middle = reach / mm, (start + end + 1) / 2
         box.append(slice(max(0, round(middle - half)), min(n, round(middle + half) + 1)))
     return box[0], box[1]
 
 
-def _outside(whole: np.ndarray, shown: np.ndarray) -> str:
+def outside(whole: np.ndarray, shown: np.ndarray) -> str:
     """Say which part of a slice's foreground is not shown."""
     here, there = (int(((plane > 0) & (plane != UNLABELLED)).sum()) for plane in (shown, whole))
     return f"{max(1, round(100 * (there - here) / there))} % outside" if there > here else ""
@@ -230,34 +259,24 @@ def _overlay(picture: np.ndarray, plane: np.ndarray, tile: int) -> Image.Image:
 
 
 def _mark(picture: Image.Image, text: str, edges: tuple[str, str], tile: int) -> None:
-    draw, font, (width, height) = ImageDraw.Draw(picture), _font(min(20, max(9, tile // 11))), picture.size
+    draw, letters, (width, height) = ImageDraw.Draw(picture), font(min(20, max(9, tile // 11))), picture.size
     corner, left, top = (width - 6, height - 5), (5, height / 2), (width / 2, 5)
     places = [(corner, text, "rs"), (left, edges[0], "lm"), (top, edges[1], "mt")]
-    for place, letters, anchor in places:
-        draw.text(place, letters, PAPER, font, anchor, stroke_width=2, stroke_fill=(0, 0, 0))
+    for place, words, anchor in places:
+        draw.text(place, words, PAPER, letters, anchor, stroke_width=2, stroke_fill=(0, 0, 0))
 
 
 def _compose(titles: Sequence[str], table: Sequence[Sequence[Image.Image]], tile: int) -> Image.Image:
     width, height = table[0][0].size
-    font = _font(min(23, max(10, tile // 9)))
-    head = round(font.size * 1.9)
+    letters = font(min(23, max(10, tile // 9)))
+    head = round(letters.size * 1.9)
     sheet = Image.new("RGB", (len(titles) * (width + GAP) - GAP, head + len(table) * (height + GAP) - GAP), color=PAPER)
-    draw = ImageDraw.Draw(sheet)
+    draw, boxes = ImageDraw.Draw(sheet), {}
     for column, title in enumerate(titles):
-        draw.text((column * (width + GAP), head / 2), _shortened(title, font, width), anchor="lm", font=font, fill=INK)
-        for row, tiles in enumerate(table):
-            sheet.paste(tiles[column], (column * (width + GAP), head + row * (height + GAP)))
+        left, tops = column * (width + GAP), [head + row * (height + GAP) for row in range(len(table))]
+        draw.text((left, head / 2), shortened(title, letters, width), anchor="lm", font=letters, fill=INK)
+        for top, tiles in zip(tops, table, strict=True):
+            sheet.paste(tiles[column], (left, top))
+        boxes[title] = [[left, top, left + width, top + height] for top in tops]
+    sheet.info["boxes"] = boxes
     return sheet
-
-
-def _shortened(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
-    if font.getlength(text) <= width:
-        return text
-    while text and font.getlength(text + "…") > width:
-        text = text[:-1]
-    return text + "…"
-
-
-@lru_cache
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", size)
