@@ -6,6 +6,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from wss_monai.commands.synthesize_toy import add_toy, add_two_circles
+
 __all__ = ["add_parser", "run"]
 
 
@@ -14,6 +16,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser("synthesize", help="generate a data set", description=__doc__)
     kinds = parser.add_subparsers(dest="kind", required=True, metavar="KIND")
     _add_cardiac(kinds)
+    add_toy(kinds, run)
+    add_two_circles(kinds, run)
 
 
 def _add_cardiac(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
