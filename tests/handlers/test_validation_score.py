@@ -165,3 +165,10 @@ def test_attached_to_an_evaluator_it_writes_all_values_once():
 def test_unknown_key_is_refused():
     with pytest.raises(ValueError, match=r"key must be one of \('weak', 'dice'\), got 'mean'"):
         metric(key="mean")
+
+
+def test_the_cross_entropy_is_that_of_the_losss_temperature():
+    score = ValidationScore(["background", "a"], temperature=5.0)
+    logits = torch.tensor([[[[0.0]], [[0.2]]]])
+    score.update((logits, {"weak_label": torch.ones(1, 1, 1, 1, dtype=torch.uint8)}))
+    assert score.values()["partial_ce"] == pytest.approx(math.log(1 + math.exp(-1.0)), rel=1e-6)

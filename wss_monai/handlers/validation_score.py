@@ -36,6 +36,7 @@ class ValidationScore(Metric):
         bounds: the transforms that make the bounds, for their terms and descriptors.
         key: "weak" or "dice" (full supervision), the value that the metric returns.
         slice_axis: axis of bounds on slices.
+        temperature: of the loss; the logits are multiplied by it before the cross-entropy.
 
     Raises:
         ValueError: an unknown key.
@@ -47,6 +48,7 @@ class ValidationScore(Metric):
         bounds: Sequence[Boundsd] = (),
         key: str = "weak",
         slice_axis: int | None = 2,
+        temperature: float = 1.0,
     ) -> None:
         if key not in KEYS:
             raise ValueError(f"key must be one of {KEYS}, got '{key}'.")
@@ -54,6 +56,7 @@ class ValidationScore(Metric):
         self.bounds = list(bounds)
         self.key = key
         self.slice_axis = slice_axis
+        self.temperature = temperature
         super().__init__(output_transform=lambda output: output)
 
     def reset(self) -> None:
@@ -73,7 +76,7 @@ class ValidationScore(Metric):
         logits, batch = output
         logits = _plain(logits).float()
         hard = logits.argmax(1)
-        self._partial_entropy(logits, batch)
+        self._partial_entropy(logits * self.temperature, batch)
         if "label" in batch:
             self._dice(hard, _plain(batch["label"])[:, 0].to(hard.device))
         for made in self.bounds:
