@@ -6,16 +6,12 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from wss_monai.data.acdc_volumes import copy_image, load_frame, load_scribble, save_index_map
-from wss_monai.data.archive import unpack
+from wss_monai.data.preparation import Preparation, opened, working_folder
 from wss_monai.data.schema import write_dataset
 from wss_monai.functional import UNLABELLED
 
@@ -24,27 +20,6 @@ __all__ = ["Preparation", "prepare_acdc"]
 LABELS = {"0": "background", "1": "RV", "2": "Myo", "3": "LV"}
 _SOURCE = re.compile(r"(^|/)(Info\.cfg|patient\d+_frame\d+(_gt)?\.nii(\.gz)?)$")
 _SCRIBBLE = re.compile(r"(^|/)(patient\d+_frame\d+)(_scribble)?\.nii(\.gz)?$")
-
-
-@dataclass
-class Preparation:
-    """What came of a conversion.
-
-    Attributes:
-        path: the new data set's folder.
-        training: number of training patients.
-        test: number of test patients.
-        cases: number of volumes.
-        scribbles: number of volumes with a scribble.
-        notes: (patient or case, what was skipped or changed, and why).
-    """
-
-    path: Path
-    training: int = 0
-    test: int = 0
-    cases: int = 0
-    scribbles: int = 0
-    notes: list[tuple[str, str]] = field(default_factory=list)
 
 
 def prepare_acdc(
@@ -75,17 +50,15 @@ def prepare_acdc(
         ValueError: an archive is unsafe or damaged, no patient is left, or a patient asked for cannot be converted.
     """
     out = Path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise FileExistsError(f"'{out}' exists already; remove it, or choose another --out")
     for name, path in (("source", source), ("scribbles", scribbles)):
         if path is not None and not Path(path).exists():
             raise FileNotFoundError(
                 f"{name} '{path}' does not exist; give the ACDC release as its organisers distribute it "
                 "(data/README.md says how to get it), or the folder it was unpacked to"
             )
-    with _temporary_sibling(out) as work:
-        folders = _patient_folders(_opened(source, work / "source", _SOURCE), Path(source))
-        drawn = {} if scribbles is None else _scribble_files(_opened(scribbles, work / "drawn", _SCRIBBLE), scribbles)
+    with working_folder(out) as work:
+        folders = _patient_folders(opened(source, work / "source", _SOURCE), Path(source))
+        drawn = {} if scribbles is None else _scribble_files(opened(scribbles, work / "drawn", _SCRIBBLE), scribbles)
         result = work / "result"
         done = Preparation(out)
         cases = _convert_all(folders, patients, drawn, result, done)
@@ -194,15 +167,6 @@ def _description(parts: dict[str, list[dict[str, Any]]], done: Preparation) -> d
     }
 
 
-def _opened(source: str | os.PathLike[str], folder: Path, wanted: re.Pattern[str]) -> Path:
-    """Give a folder with the files of `source`, unpacked to `folder` where it is an archive."""
-    if Path(source).is_dir():
-        return Path(source)
-    unpack(source, folder, lambda name: wanted.search(name) is not None)
-    folder.mkdir(exist_ok=True)
-    return folder
-
-
 def _patient_folders(root: Path, source: Path) -> dict[str, Path]:
     folders: dict[str, Path] = {}
     for file in sorted(root.rglob("Info.cfg")):
@@ -235,14 +199,3 @@ def _is_test(folder: Path) -> bool:
 
 def _stem(path: Path) -> str:
     return path.name.removesuffix(".gz").removesuffix(".nii")
-
-
-@contextmanager
-def _temporary_sibling(out: Path) -> Iterator[Path]:
-    """Make a working folder beside `out`, on the same disk, and remove it at the end whatever happens."""
-    out.absolute().parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.absolute().parent))
-    try:
-        yield work
-    finally:
-        shutil.rmtree(work, ignore_errors=True)

@@ -15,7 +15,7 @@ from nibabel.spatialimages import HeaderDataError
 
 from wss_monai.functional import UNLABELLED
 
-__all__ = ["copy_image", "load_frame", "load_scribble", "save_index_map"]
+__all__ = ["copy_image", "load_frame", "load_scribble", "same_pose", "save_index_map"]
 
 SCRIBBLE_UNLABELLED = (4, UNLABELLED)
 """Values that mean unlabelled in the scribbles in circulation; the files written here hold 255."""
@@ -59,7 +59,7 @@ def load_frame(folder: Path, name: str, mask_needed: bool) -> tuple[nib.Nifti1Im
     mask, values = _load(gt)
     if mask.shape != image.shape:
         raise ValueError(f"{gt.name} has the shape {mask.shape}, its image {image.shape}")
-    if not _same_pose(mask.affine, image.affine, image.shape):
+    if not same_pose(mask.affine, image.affine, image.shape):
         raise ValueError(f"{gt.name} has another affine than its image")
     return image, array, _as_values(values, gt, range(4))
 
@@ -95,7 +95,7 @@ def load_scribble(
     known = drawn != UNLABELLED
     if not known.any():
         raise ValueError(f"{file.name} is empty: every voxel is unlabelled")
-    if not _same_pose(scribble.affine, image.affine, image.shape):
+    if not same_pose(scribble.affine, image.affine, image.shape):
         agreement = 0.0 if label is None else float((drawn == label)[known].mean())
         if agreement < SCRIBBLE_AGREEMENT:
             raise ValueError(f"{file.name} has another affine than its image and fits its mask in {agreement:.0%} only")
@@ -119,7 +119,7 @@ def _as_values(values: np.ndarray, file: Path, allowed: Sequence[int]) -> np.nda
     return values.astype(np.uint8)
 
 
-def _same_pose(a: np.ndarray, b: np.ndarray, shape: Sequence[int]) -> bool:
+def same_pose(a: np.ndarray, b: np.ndarray, shape: Sequence[int]) -> bool:
     """Whether two affines put the corners of a volume at the same places."""
     corners = np.array([[i, j, k, 1] for i in (0, shape[0]) for j in (0, shape[1]) for k in (0, shape[2])], dtype=float)
     gap = np.abs(corners @ (np.asarray(a) - np.asarray(b)).T).max()
