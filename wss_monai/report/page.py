@@ -4,14 +4,10 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from PIL import Image
 
 from . import figures, tables
 from .facts import facts, notices, provenance
@@ -19,6 +15,7 @@ from .palette import DRAWN_BACKGROUND, STATE_STYLES, as_hex, class_colour, run_c
 from .pictures import run_panel
 from .ranking import chosen_cases
 from .reading import Run, read_runs
+from .template import as_png_address, fill
 
 __all__ = ["write_report"]
 
@@ -48,10 +45,7 @@ def write_report(runs: Sequence[Path | str], out: Path | str, *, title: str | No
     if cases < 0:
         raise ValueError(f"cases must be 0 or more, got {cases}.")
     read = read_runs([Path(run) for run in runs])
-    environment = Environment(
-        loader=PackageLoader("wss_monai", "report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    page = environment.get_template("report.html").render(**_content(read, title, cases))
+    page = fill("report.html", _content(read, title, cases))
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(page, encoding="utf-8")
     return out
@@ -113,7 +107,7 @@ def _case(runs: Sequence[Run], rank: str, case: str, score: float | None) -> dic
     }
     try:
         panel = run_panel(runs, entries)
-        content |= {"panel": _as_png(panel), "width": round(panel.width / 1.5)}
+        content |= {"panel": as_png_address(panel), "width": round(panel.width / 1.5)}
     except FileNotFoundError as error:
         content["missing"] = str(error)
     return content
@@ -121,9 +115,3 @@ def _case(runs: Sequence[Run], rank: str, case: str, score: float | None) -> dic
 
 def _as_image(svg: str) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(svg.encode("utf-8")).decode("ascii")
-
-
-def _as_png(picture: Image.Image) -> str:
-    buffer = io.BytesIO()
-    picture.save(buffer, format="PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

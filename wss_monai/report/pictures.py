@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,33 @@ from wss_monai.transforms.load_case import MAPS
 from .cases import case_panel, shown_slices
 from .reading import Run, find_file
 
-__all__ = ["run_panel"]
+__all__ = ["ScoredCase", "read_case", "run_panel"]
 
 
-def run_panel(runs: Sequence[Run], entries: Sequence[dict[str, Any]]) -> Image.Image:
-    """Draw one case: image, weak label, the prediction of each run, reference.
+@dataclass(frozen=True)
+class ScoredCase:
+    """The volumes of a scored case, on the image's grid.
+
+    Attributes:
+        image: grey values (X, Y[, Z]); of several modalities the first.
+        maps: class-index maps by title, in the order "weak label", the runs' names, "reference"; what a case does not
+            have is left out.
+        spacing: voxel size in mm, one number an axis.
+        affine: voxel to RAS+ mm (4, 4).
+        slice_axis: array axis across the slices.
+        trusted: titles of the reference and of the weak label, in this order, where they hold any foreground.
+    """
+
+    image: np.ndarray
+    maps: dict[str, np.ndarray]
+    spacing: list[float]
+    affine: np.ndarray
+    slice_axis: int
+    trusted: list[str]
+
+
+def read_case(runs: Sequence[Run], entries: Sequence[dict[str, Any]]) -> ScoredCase:
+    """Read the files of one case: image, weak label, the prediction of each run, reference.
 
     Args:
         runs: evaluated runs.
@@ -45,24 +68,37 @@ def run_panel(runs: Sequence[Run], entries: Sequence[dict[str, Any]]) -> Image.I
         maps[run.name] = _read_map(run, of_run, "prediction", scan)
     if entry.get("label"):
         maps["reference"] = _read_map(runs[0], entry, "label", scan)
-    axis = int(entry.get("slice_axis", 2))
     trusted = [
         key for key in ("reference", "weak label") if key in maps and np.isin(maps[key], range(1, len(names))).any()
     ]
     spacing = [float(s) for s in affine_to_spacing(scan.affine, r=image.ndim)]
-    tile = int(np.clip(2400 / (len(maps) + 1), 240, 420))
-    slices = [0] if image.ndim == 2 else shown_slices([maps[key] for key in (*trusted, *maps)], axis)
-    axis = axis if image.ndim > 2 else 2
+    axis = int(entry.get("slice_axis", 2)) if image.ndim > 2 else 2
+    return ScoredCase(image, maps, spacing, scan.affine.numpy(), axis, trusted)
+
+
+def run_panel(runs: Sequence[Run], entries: Sequence[dict[str, Any]]) -> Image.Image:
+    """Draw one case: image, weak label, the prediction of each run, reference.
+
+    Args:
+        runs: evaluated runs.
+        entries: the entry of the case in each run's cases.json.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_case`.
+    """
+    case = read_case(runs, entries)
+    tile = int(np.clip(2400 / (len(case.maps) + 1), 240, 420))
+    order = [case.maps[key] for key in (*case.trusted, *case.maps)]
     return case_panel(
-        image,
-        maps,
-        spacing,
-        names,
-        affine=scan.affine.numpy(),
-        slice_axis=axis,
-        slices=slices,
+        case.image,
+        case.maps,
+        case.spacing,
+        runs[0].class_names,
+        affine=case.affine,
+        slice_axis=case.slice_axis,
+        slices=[0] if case.image.ndim == 2 else shown_slices(order, case.slice_axis),
         tile=tile,
-        around=trusted[:1] or None,
+        around=case.trusted[:1] or None,
     )
 
 
