@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 __all__ = ["add_parser"]
@@ -31,8 +32,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     acdc.set_defaults(run=run_acdc)
     from wss_monai.commands.prepare_folder import add_folder
+    from wss_monai.commands.prepare_promise12 import add_promise12
 
     add_folder(releases)
+    add_promise12(releases)
 
 
 def run_acdc(args: argparse.Namespace) -> int:
@@ -41,14 +44,19 @@ def run_acdc(args: argparse.Namespace) -> int:
 
     patients = None if args.patients is None else read_patients(args.patients)
     done = prepare_acdc(args.source, args.out, patients, args.scribbles)
-    if done.notes:
-        width = max(len(who) for who, _ in done.notes)
-        print("\n".join(f"{who:<{width}}  {what}" for who, what in done.notes))
+    print_notes(done.notes)
     print(
         f"{done.path}: {done.training} training and {done.test} test patients, {done.cases} volumes, "
         f"{done.scribbles} with a scribble; {len(done.notes)} notes"
     )
     return 0
+
+
+def print_notes(notes: Sequence[tuple[str, str]]) -> None:
+    """Print a table of who was skipped or changed, and why."""
+    width = max((len(who) for who, _ in notes), default=0)
+    for who, what in notes:
+        print(f"{who:<{width}}  {what}")
 
 
 def read_patients(path: str) -> list[str]:
