@@ -74,6 +74,10 @@ def test_scores_and_files_of_a_case(tmp_path, capsys):
 
     summary = strict(tmp_path / "metrics_summary.json")
     assert summary["dice"] == pytest.approx({"mean": (1 + 0.8) / 2, "RV": 1.0, "LV": 0.8})
+    assert summary["iou"] == pytest.approx({"mean": (1 + 16 / 24) / 2, "RV": 1.0, "LV": 16 / 24})
+    assert summary["slice_dice"] == pytest.approx({"mean": (1 + 2.6 / 3) / 2, "RV": 1.0, "LV": 2.6 / 3})
+    assert summary["slice_dice_shown"] == pytest.approx({"mean": 0.8, "LV": 0.8})  # no slice shows an RV
+    assert summary["size_difference"] == pytest.approx({"mean": 4 / 3, "RV": 0, "LV": 8 / 3})
     assert summary["volume_error_ml"]["LV"] == pytest.approx(8 * 0.04)
     assert summary["volume_error_ml_abs"]["RV"] == 0
     assert summary["hd95_mm"]["RV"] == 0 and summary["hd95_mm"]["LV"] > 0
@@ -87,6 +91,13 @@ def test_scores_and_files_of_a_case(tmp_path, capsys):
     first, second = rows(tmp_path / "evaluation" / "cases.csv")
     assert (first["case"], first["patient"], first["group"], first["phase"]) == ("p1_ED", "p1", "NOR", "ED")
     assert (second["class"], float(second["volume_ml"])) == ("LV", pytest.approx(0.96))
+    slices = [r for r in rows(tmp_path / "evaluation" / "slices.csv") if r["class"] == "LV"]
+    assert [(r["case"], r["patient"], r["slice"], r["size_difference"], r["empty"]) for r in slices] == [
+        ("p1_ED", "p1", "0", "4", "0"),
+        ("p1_ED", "p1", "1", "4", "0"),
+        ("p1_ED", "p1", "2", "0", "1"),
+    ]
+    assert [float(r["iou"]) for r in slices] == pytest.approx([2 / 3, 2 / 3, 1])
     limits = rows(tmp_path / "evaluation" / "constraints.csv")
     assert [(r["slice"], r["unit"], float(r["measure"]), float(r["upper"]), r["state"]) for r in limits] == [
         ("0", "mm2", 48.0, 40.0, "violated"),
@@ -128,7 +139,8 @@ def test_without_dense_labels_dice_is_left_out(tmp_path, capsys, label):
     item = {"case": "a", "pred": pred} | ({"label": np.full(pred.shape, 255)} if label == "unlabelled" else {})
     evaluate(tmp_path, [item])
     summary = strict(tmp_path / "metrics_summary.json")
-    assert not {"dice", "hd95_mm", "asd_mm", "volume_error_ml"} & set(summary)
+    assert not {"dice", "iou", "hd95_mm", "volume_error_ml", "slice_dice", "size_difference"} & set(summary)
+    assert rows(tmp_path / "evaluation" / "slices.csv") == []
     assert summary["constraint_satisfaction"] == {}
     assert "no case has a dense label: Dice and distances are left out" in capsys.readouterr().out
 

@@ -130,8 +130,8 @@ def test_misfits_are_refused(change, match):
 
 def row(name, dice, error, empty=0, missed=0):
     return {
-        "class": name, "dice": dice, "hd95_mm": 2.0, "asd_mm": 1.0, "volume_ml": 1.0, "reference_ml": 1.0 - error,
-        "volume_error_ml": error, "empty": empty, "missed": missed,
+        "class": name, "dice": dice, "iou": dice / (2 - dice), "hd95_mm": 2.0, "asd_mm": 1.0,
+        "volume_ml": 1.0, "reference_ml": 1.0 - error, "volume_error_ml": error, "empty": empty, "missed": missed,
     }  # fmt: skip
 
 
@@ -142,6 +142,7 @@ def test_summary_means_volumes_first_then_classes():
     assert summary["volume_error_ml"] == pytest.approx({"mean": 0.5, "A": 1.0, "B": 0.0})
     assert summary["volume_error_ml_abs"] == pytest.approx({"mean": 7 / 6, "A": 7 / 3, "B": 0.0})
     assert (summary["n_volumes"], summary["n_empty"], summary["n_missed"]) == (3, {"A": 0, "B": 1}, {"A": 1, "B": 0})
+    assert summary["iou"]["B"] == 1 and summary["iou"]["A"] == pytest.approx((0.5 / 1.5 + 0.7 / 1.3 + 0.9 / 1.1) / 3)
     json.dumps(summary, allow_nan=False)
 
 

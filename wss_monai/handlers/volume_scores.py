@@ -19,7 +19,14 @@ from torch import Tensor
 
 from wss_monai.data.whole_file import check_writable, replacing
 from wss_monai.functional import UNLABELLED
-from wss_monai.metrics import constraint_rows, summarize_constraints, summarize_volumes, volume_metrics
+from wss_monai.metrics import (
+    constraint_rows,
+    slice_metrics,
+    summarize_constraints,
+    summarize_slices,
+    summarize_volumes,
+    volume_metrics,
+)
 from wss_monai.metrics.measure import measure_prediction
 from wss_monai.transforms.bounds import Boundsd, spacing_of
 
@@ -31,7 +38,8 @@ class VolumeScores:
 
     The evaluator's output holds, for each case, ``pred``: class indices (1, *spatial) on the image's own grid; its
     batch holds ``label`` and ``bounds_<term>`` on that grid. Writes ``metrics_summary.json``, ``evaluation/cases.csv``,
-    ``evaluation/constraints.csv``, ``evaluation/cases.json`` and ``evaluation/predictions/<case>.nii.gz``.
+    ``evaluation/slices.csv`` (of volumes with a dense label), ``evaluation/constraints.csv``, ``evaluation/cases.json``
+    and ``evaluation/predictions/<case>.nii.gz``.
 
     Args:
         output_dir: the run's folder.
@@ -40,7 +48,7 @@ class VolumeScores:
         bounds: the transforms that made the bounds, for their terms, descriptors and origins.
         bounds_origin: origin of the bounds that the run was trained with, for the summary.
         seed: of the run, for the summary.
-        slice_axis: axis of bounds on slices.
+        slice_axis: axis across the slices, of bounds on slices and of ``slices.csv``.
 
     Raises:
         ValueError: no cases.
@@ -69,6 +77,7 @@ class VolumeScores:
         self.seed = seed
         self.slice_axis = slice_axis
         self.rows: list[dict[str, Any]] = []
+        self.slices: list[dict[str, Any]] = []
         self.constraints: list[dict[str, Any]] = []
         self.written: list[dict[str, Any]] = []
 
@@ -79,7 +88,7 @@ class VolumeScores:
         engine.add_event_handler(Events.COMPLETED, self._write)
 
     def _start(self, engine: Engine) -> None:
-        self.rows, self.constraints, self.written = [], [], []
+        self.rows, self.slices, self.constraints, self.written = [], [], [], []
         check_writable(self.folder)
         (self.folder / "evaluation" / "predictions").mkdir(parents=True, exist_ok=True)
 
@@ -97,6 +106,9 @@ class VolumeScores:
         about = {key: case.get(key) or "" for key in ("case", "patient", "group", "phase")}
         rows = volume_metrics(hard, label if known else None, spacing, self.class_names)
         self.rows += [{**about, **row} for row in rows]
+        if label is not None and known:
+            rows = slice_metrics(hard, label, self.slice_axis, self.class_names)
+            self.slices += [{"case": name, "patient": about["patient"], **row} for row in rows]
         for made in self.bounds:
             measure, bounds, units = measure_prediction(
                 torch.from_numpy(hard), _plain(item[f"bounds_{made.term}"]), made.descriptor, spacing, self.slice_axis
@@ -141,9 +153,11 @@ class VolumeScores:
     def _write(self, engine: Engine) -> None:
         folder = self.folder / "evaluation"
         summary = summarize_volumes(self.rows, self.class_names)
+        summary |= summarize_slices(self.slices)
         summary["constraint_satisfaction"] = summarize_constraints(self.constraints) if self.constraints else {}
         summary |= {"bounds_origin": self.bounds_origin, "seed": self.seed}
         _write_csv(folder / "cases.csv", self.rows)
+        _write_csv(folder / "slices.csv", self.slices)
         _write_csv(folder / "constraints.csv", self.constraints)
         _write_json(folder / "cases.json", self.written)
         _write_json(self.folder / "metrics_summary.json", summary)

@@ -12,10 +12,11 @@ from scipy.ndimage import binary_erosion
 from scipy.spatial import KDTree
 
 from wss_monai.functional import UNLABELLED
+from wss_monai.metrics.overlap import overlap
 
-__all__ = ["summarize_volumes", "volume_metrics"]
+__all__ = ["checked_map", "mean_of", "summarize_volumes", "volume_metrics"]
 
-DENSE_METRICS = ("dice", "hd95_mm", "asd_mm", "volume_error_ml")
+DENSE_METRICS = ("dice", "iou", "hd95_mm", "asd_mm", "volume_error_ml")
 
 
 def volume_metrics(
@@ -23,10 +24,10 @@ def volume_metrics(
 ) -> list[dict[str, Any]]:
     """Compare one predicted volume with its dense reference, class by class.
 
-    Voxels with the label 255 are unknown and belong to neither mask. Policy for empty masks: both empty gives Dice 1,
-    distances 0 and ``empty`` 1; exactly one empty gives Dice 0, both distances the image's diagonal in mm, and
-    ``missed`` 1 (a class predicted where the reference has none counts as well). An axis of a single voxel carries no
-    surface: a one-slice volume is measured in its plane.
+    Voxels with the label 255 are unknown and belong to neither mask. Policy for empty masks: both empty gives Dice and
+    IoU 1, distances 0 and ``empty`` 1; exactly one empty gives Dice and IoU 0, both distances the image's diagonal in
+    mm, and ``missed`` 1 (a class predicted where the reference has none counts as well). An axis of a single voxel
+    carries no surface: a one-slice volume is measured in its plane.
 
     Args:
         prediction: class indices (X, Y[, Z]), integers 0..K-1.
@@ -35,21 +36,21 @@ def volume_metrics(
         class_names: names of the K classes, background first.
 
     Returns:
-        One row for each foreground class: ``class``, ``dice``, ``hd95_mm``, ``asd_mm`` (symmetric: the mean over the
-        surface voxels of both masks), ``volume_ml``, ``reference_ml``, ``volume_error_ml`` (prediction - reference),
-        ``empty``, ``missed``. Without a label a row holds ``class`` and ``volume_ml`` alone. In 2D the ml figures are
-        those of a slice 1 mm thick.
+        One row for each foreground class: ``class``, ``dice``, ``iou``, ``hd95_mm``, ``asd_mm`` (symmetric: the mean
+        over the surface voxels of both masks), ``volume_ml``, ``reference_ml``, ``volume_error_ml`` (prediction -
+        reference), ``empty``, ``missed``. Without a label a row holds ``class`` and ``volume_ml`` alone. In 2D the ml
+        figures are those of a slice 1 mm thick.
 
     Raises:
         ValueError: if shapes, spacing or class indices do not fit together.
     """
-    prediction = _checked("prediction", prediction, len(class_names), ())
+    prediction = checked_map("prediction", prediction, len(class_names), ())
     size = _checked_spacing(spacing, prediction.ndim)
     if label is None:
         ml = float(size.prod()) / 1000
         volumes = [int((prediction == k).sum()) * ml for k in range(1, len(class_names))]
         return [{"class": name, "volume_ml": v} for name, v in zip(class_names[1:], volumes, strict=True)]
-    label = _checked("label", label, len(class_names), (UNLABELLED,))
+    label = checked_map("label", label, len(class_names), (UNLABELLED,))
     if label.shape != prediction.shape:
         raise ValueError(
             f"prediction has shape {prediction.shape} and label {label.shape}: bring both to the image's grid first."
@@ -70,7 +71,7 @@ def summarize_volumes(rows: Sequence[Mapping[str, Any]], class_names: Sequence[s
         class_names: names of the K classes, background first.
 
     Returns:
-        ``dice``, ``hd95_mm``, ``asd_mm``, ``volume_error_ml`` and ``volume_error_ml_abs``, each
+        ``dice``, ``iou``, ``hd95_mm``, ``asd_mm``, ``volume_error_ml`` and ``volume_error_ml_abs``, each
         ``{"mean": ..., "<class>": ...}``; ``n_volumes``; ``n_labelled`` (volumes with a dense label); ``n_empty`` and
         ``n_missed``, each ``{"<class>": n}``. Without any dense label only the two numbers of volumes.
 
@@ -91,8 +92,8 @@ def summarize_volumes(rows: Sequence[Mapping[str, Any]], class_names: Sequence[s
     if not dense:
         return summary
     for metric in DENSE_METRICS:
-        summary[metric] = _mean_of({name: [float(row[metric]) for row in found] for name, found in dense.items()})
-    summary["volume_error_ml_abs"] = _mean_of(
+        summary[metric] = mean_of({name: [float(row[metric]) for row in found] for name, found in dense.items()})
+    summary["volume_error_ml_abs"] = mean_of(
         {name: [abs(float(row["volume_error_ml"])) for row in found] for name, found in dense.items()}
     )
     for flag in ("empty", "missed"):
@@ -100,7 +101,12 @@ def summarize_volumes(rows: Sequence[Mapping[str, Any]], class_names: Sequence[s
     return summary
 
 
-def _mean_of(values: Mapping[str, Sequence[float]]) -> dict[str, float]:
+def mean_of(values: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """Mean of each class's values, and the mean of these ("mean").
+
+    Raises:
+        ValueError: a mean that is not finite.
+    """
     per_class = {name: math.fsum(found) / len(found) for name, found in values.items()}
     for name, value in per_class.items():
         if not math.isfinite(value):
@@ -111,17 +117,18 @@ def _mean_of(values: Mapping[str, Sequence[float]]) -> dict[str, float]:
 def _mask_metrics(predicted: np.ndarray, reference: np.ndarray, spacing: np.ndarray) -> dict[str, Any]:
     n_predicted, n_reference = int(predicted.sum()), int(reference.sum())
     ml = float(spacing.prod()) / 1000
+    dice, iou = overlap(n_predicted, n_reference, int((predicted & reference).sum()))
     missed = int((n_predicted == 0) != (n_reference == 0))
     if n_predicted == n_reference == 0:
-        dice, hd95, asd = 1.0, 0.0, 0.0
+        hd95, asd = 0.0, 0.0
     elif missed:
         diagonal = float(np.linalg.norm(spacing * predicted.shape))
-        dice, hd95, asd = 0.0, diagonal, diagonal
+        hd95, asd = diagonal, diagonal
     else:
-        dice = 2.0 * int((predicted & reference).sum()) / (n_predicted + n_reference)
         hd95, asd = _surface_distances(predicted, reference, spacing)
     return {
-        "dice": dice,
+        "dice": float(dice),
+        "iou": float(iou),
         "hd95_mm": hd95,
         "asd_mm": asd,
         "volume_ml": n_predicted * ml,
@@ -154,7 +161,12 @@ def _surface_points(mask: np.ndarray, spacing: np.ndarray) -> np.ndarray:
     return np.argwhere(mask & ~binary_erosion(mask)) * spacing
 
 
-def _checked(name: str, volume: np.ndarray, n_classes: int, also: tuple[int, ...]) -> np.ndarray:
+def checked_map(name: str, volume: np.ndarray, n_classes: int, also: tuple[int, ...]) -> np.ndarray:
+    """Give an index map (X, Y[, Z]) of the classes 0..n_classes-1 and the values ``also``, or refuse it.
+
+    Raises:
+        ValueError: another type, number of axes or value.
+    """
     volume = np.asarray(volume)
     if volume.dtype.kind not in "iu" or volume.ndim not in (2, 3) or volume.size == 0:
         raise ValueError(

@@ -150,6 +150,10 @@ def _dense_columns(runs: Sequence[Run]) -> list[Column]:
         return []
     names = runs[0].class_names[1:]
     columns = [Column("Dice", name, _of("dice", name), lambda v: f"{v:.3f}", +1) for name in ["mean", *names]]
+    of_slices = {"slice_dice": "all", "slice_dice_shown": "showing the class"}
+    for metric, name in of_slices.items():
+        if any(_of(metric)(run) is not None for run in runs):  # evaluations of older versions lack it
+            columns.append(Column("Dice of slices", name, _of(metric), lambda v: f"{v:.3f}", +1))
     columns.append(Column("Surface distance, mm", "HD95", _of("hd95_mm"), number, -1))
     columns.append(Column("Surface distance, mm", "ASD", _of("asd_mm"), number, -1))
     columns.append(Column("Volume error, ml", "abs. (signed)", _of("volume_error_ml_abs"), number, -1, small=_signed))
