@@ -72,6 +72,14 @@ def test_training_learns_the_discs(run_bundle):
     assert summary(out)["dice"]["mean"] > 0.75
 
 
+def test_patients_of_training_can_be_scored_beside_those_of_the_test(run_bundle, tmp_path):
+    _, out = run_bundle(*TRAIN, **{"train#trainer#max_epochs": 1})
+    for part, volumes in (("training", 2), ("validation", 1)):
+        again = {"evaluate_on": part, "ckpt_path": str(out / "model.pt")}
+        run_bundle(*EVALUATE, out=tmp_path / part, **again)
+        assert summary(tmp_path / part)["n_labelled"] == volumes
+
+
 def test_keep_largest_leaves_one_component_of_each_class(run_bundle):
     _, out = run_bundle(*TRAIN, **{"train#trainer#max_epochs": 1})
     counts = {}
