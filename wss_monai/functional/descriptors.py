@@ -8,8 +8,9 @@ the sum over the slices) and three methods:
 - ``scale(bounds, shape)``: what a violation of ``bounds`` (B, K, M, 2) is divided by before the penalty;
 - ``move(bounds, matrix, cut, spacing)``: the bounds after a geometric change of the tensor.
 
-``spacing`` (B, D) is the voxel size in mm; ``region`` (B, 1, *spatial) restricts the measure to its voxels > 0. Voxel
-coordinates are 0-based indices in tensor axis order. Everything is computed in float32 or the input's wider type.
+``spacing`` (B, D) is the voxel size in mm; ``region`` (B, 1 or K, *spatial) restricts the measure to its voxels that
+are neither 0 nor 255 (unknown). Voxel coordinates are 0-based indices in tensor axis order. Everything is computed in
+float32 or the input's wider type.
 
 Sources: size, Kervadec et al., Medical Image Analysis 54 (2019), eq. 2-4; centroid, spread (average distance to the
 centroid) and length, Kervadec et al., MIDL 2021; compactness, the isoperimetric quotient of length and size.
@@ -24,6 +25,8 @@ from typing import ClassVar, Protocol
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from wss_monai.functional import UNLABELLED
 
 EPS = 1e-10
 
@@ -224,9 +227,9 @@ class Compactness(_OneNumber):
 
 
 def _inside(probs: Tensor, region: Tensor | None) -> Tensor:
-    """Probabilities in float32 or wider, set to zero outside the region."""
+    """Probabilities in float32 or wider, set to zero outside the region and where it is unknown."""
     probs = probs if probs.dtype in (torch.float32, torch.float64) else probs.float()
-    return probs if region is None else probs * (region > 0)
+    return probs if region is None else probs * ((region > 0) & (region != UNLABELLED))
 
 
 def _coordinates(probs: Tensor) -> list[Tensor]:

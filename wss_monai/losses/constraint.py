@@ -30,6 +30,8 @@ class ConstraintLoss(nn.Module):
         scale: a number, or "domain" (voxels of the tensor), instead of the descriptor's scale.
         published: the form of the papers' code and of the tutorials instead: z in the measure's own unit, the penalties
             summed over classes, components and both sides, divided by the voxels of the tensor, mean over the batch.
+        region_key: key of the batch that holds the region, e.g. "boxes", so that several terms may share it; None:
+            "region_{term}" where there is one.
 
     Attributes:
         violation: mean of max(z, 0) over all finite sides of the last batch, detached.
@@ -56,6 +58,7 @@ class ConstraintLoss(nn.Module):
         class_names: Sequence[str] | None = None,
         scale: float | str | None = None,
         published: bool = False,
+        region_key: str | None = None,
     ) -> None:
         super().__init__()
         if scale is not None and scale != "domain" and (isinstance(scale, str) or not scale > 0):
@@ -67,6 +70,8 @@ class ConstraintLoss(nn.Module):
         self.classes = None if classes is None else [_class_index(c, class_names) for c in classes]
         self.scale: float | str | None = 1.0 if published else scale
         self.published = published
+        if region_key is not None:
+            self.target_keys = {**self.target_keys, "region": region_key}
         self.violation = torch.zeros(())
 
     def forward(
@@ -87,7 +92,8 @@ class ConstraintLoss(nn.Module):
             bounds: (B, K, M, 2) lower and upper in voxels of the tensor, infinite = no bound.
             probs: softmax of the logits in float32, where it is at hand.
             spacing: (B, D) voxel size in mm.
-            region: (B, 1, *spatial); the measure is taken where it is > 0.
+            region: (B, 1, *spatial), or (B, K, *spatial) with one for each class; the measure is taken where it is
+                neither 0 nor 255. For boxes see ``wss_monai.functional.box_descriptors``.
             group: (B,) integers; the measures of one group (the slices of a volume) are summed, and its members carry
                 the same bounds, which are about the whole group.
             group_weight: (B,) how many slices a slice stands for; 1 where None.
@@ -99,9 +105,14 @@ class ConstraintLoss(nn.Module):
             probs = probs.float()
         bounds = bounds.to(probs)
         if self.classes is not None:
+            if region is not None and region.shape[1] == probs.shape[1]:
+                region = region[:, self.classes]
             probs, bounds = probs[:, self.classes], bounds[:, self.classes]
         self._check_room(bounds)
         measure = self.descriptor(probs, spacing=spacing, region=region)
+        several = getattr(self.descriptor, "one_bound", False)  # values of one pair of bounds; NaN: no value there
+        if several and bounds.shape[2] == 1:
+            bounds = bounds.expand(-1, -1, measure.shape[2], -1)
         if measure.shape != bounds.shape[:-1]:
             raise ValueError(
                 f"bounds of '{self.descriptor.name}' must be (B, K, M, 2) with (B, K, M) = {tuple(measure.shape)}, "
@@ -112,7 +123,7 @@ class ConstraintLoss(nn.Module):
             scale = self._scale(bounds, shape)
         else:
             measure, bounds, scale = self._sum_groups(measure, bounds, shape, group, group_weight)
-        known = bounds.isfinite()
+        known = bounds.isfinite() & ~measure.isnan().unsqueeze(-1) if several else bounds.isfinite()
         signed = torch.stack((bounds[..., 0] - measure, measure - bounds[..., 1]), -1)
         z = torch.where(known, signed, -1.0) / scale
         cost = torch.where(known, self.penalty(z), 0.0).flatten(1).sum(1)
