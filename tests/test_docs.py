@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import yaml
 from monai.bundle import ComponentLocator, ConfigComponent
-from tiny import CONFIGS, ROOT, make_dataset, workflow
+from tiny import ROOT, make_dataset, workflow
 
 from wss_monai.__main__ import make_parser
 from wss_monai.data.schema import parse_dataset
@@ -113,11 +113,25 @@ def test_make_targets_and_scripts_exist(page):
             assert (ROOT / script).is_file(), f"{page.name}: {script}"
 
 
-def settings(*files: str) -> dict[str, Any]:
+def bundles_of(page: Path, command: str) -> set[str]:
+    """Bundles whose files a command names; else that of the page, or the first one."""
+    named = set(re.findall(r"bundles/(\w+)/configs", command))
+    return named or {page.parts[-3] if page.parts[-4] == "bundles" else "acdc_logbarrier"}
+
+
+def configs(bundle: str, predicts: bool) -> list[Path]:
+    """Configuration files of a bundle for prediction, or for training and evaluation; the base file first."""
+    folder = ROOT / "bundles" / bundle / "configs"
+    assert folder.is_dir(), f"there is no bundle {bundle}"
+    files = [file for file in sorted(folder.glob("*.yaml")) if file.stem.startswith("inference") == predicts]
+    return sorted(files, key=lambda file: file.stem not in ("train", "inference"))
+
+
+def settings(*files: Path) -> dict[str, Any]:
     """Union of the ids of configuration files, paths such as ``a#b`` written out."""
     union: dict[str, Any] = {}
     for file in files:
-        for key, value in yaml.safe_load((CONFIGS / file).read_text()).items():
+        for key, value in yaml.safe_load(file.read_text()).items():
             node = union
             *parents, last = key.lstrip("+").split("#")
             for parent in parents:
@@ -156,23 +170,6 @@ def has(config: Any, path: str) -> bool:
     return True
 
 
-TRAINING = [
-    "train.yaml",
-    "cpu.yaml",
-    "evaluate.yaml",
-    "far_background.yaml",
-    "multi_gpu_train.yaml",
-    "pseudo_labels.yaml",
-    "train_3d.yaml",
-    "volume_bounds.yaml",
-]
-INFERENCE = ["inference.yaml", "inference_cpu.yaml", "inference_3d.yaml"]
-
-
-def test_every_configuration_file_is_looked_at():
-    assert {file.name for file in CONFIGS.glob("*.yaml")} == {*TRAINING, *INFERENCE}
-
-
 def all_options(parser: argparse.ArgumentParser) -> set[str]:
     own = {option for action in parser._actions for option in action.option_strings}
     return own.union(*(all_options(child) for child in subcommands(parser).values()))
@@ -182,12 +179,14 @@ def all_options(parser: argparse.ArgumentParser) -> set[str]:
 def test_files_and_overrides_of_bundle_commands_exist(page):
     ours = all_options(make_parser())
     for command in commands(page):
+        bundles = bundles_of(page, command)
         for name in re.findall(r"(?:configs|\$C)/(\w+\.\w+)", command):
-            assert (CONFIGS / name).is_file(), f"{page.name}: {name} in: {command}"
+            found = [(ROOT / "bundles" / bundle / "configs" / name).is_file() for bundle in bundles]
+            assert any(found), f"{page.name}: {name} in: {command}"
         if not ("monai.bundle" in command or "OWN=(" in command or command.startswith("--")):
             continue
         predicts = "inference" in command or "ckpt_export" in command
-        config = settings(*(INFERENCE if predicts else TRAINING))
+        config = settings(*(file for bundle in bundles for file in configs(bundle, predicts)))
         for flag in re.findall(r"(?<![\w-])--([A-Za-z][\w#]*)", command.partition("monai.bundle")[2] or command):
             if flag not in NOT_IDS and not (command.startswith("--") and f"--{flag}" in ours):
                 assert has(config, flag), f"{page.name}: --{flag} in: {command}"
@@ -196,9 +195,10 @@ def test_files_and_overrides_of_bundle_commands_exist(page):
 def test_tables_of_settings_give_the_defaults_of_the_files():
     page = ROOT / "docs" / "reference" / "configuration.md"
     before, after = text_of(page).split("## inference.yaml")
-    overlays = settings("evaluate.yaml", "far_background.yaml", "pseudo_labels.yaml")
+    folder = ROOT / "bundles" / "acdc_logbarrier" / "configs"
+    overlays = settings(*(file for file in configs("acdc_logbarrier", False) if file.stem != "train"))
     count = 0
-    for text, config in ((before, settings("train.yaml")), (after, settings("inference.yaml"))):
+    for text, config in ((before, settings(folder / "train.yaml")), (after, settings(folder / "inference.yaml"))):
         for path, default in re.findall(r"^\| `([\w#]+)` \| (?:`(.*?)`)? \| ", text, re.M):
             found = lookup(config if has(config, path) else overlays, path)
             if default:
@@ -228,11 +228,12 @@ def test_examples_of_dataset_json_are_right(page, tmp_path):
 
 def test_overlays_on_pages_change_ids_that_exist():
     for page in PAGES:
+        files = [file for bundle in bundles_of(page, "") for file in configs(bundle, False)]
         for body in blocks(page, "yaml"):
             for key in yaml.safe_load(body):
                 top = key.lstrip("+").split("#")[0]
                 used = f"@{top}'" in body
-                assert used or top in settings(*TRAINING), f"{page.name}: '{key}' changes nothing"
+                assert used or top in settings(*files), f"{page.name}: '{key}' changes nothing"
 
 
 def test_the_api_page_lists_all_names_with_their_arguments():
