@@ -6,12 +6,16 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from wss_monai.commands.report_gif import add_gif
+
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
     """Add the verb ``report`` and what it can make."""
     parser = subparsers.add_parser("report", help="show what runs did", description="Show what runs did.")
     parser.set_defaults(run=run)
-    _add_html(parser.add_subparsers(dest="what", required=True, metavar="WHAT"))
+    kinds = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
+    _add_html(kinds)
+    add_gif(kinds)
     return parser
 
 
