@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Networks that MONAI lacks."""
+
+from __future__ import annotations
+
+from wss_monai.networks.residual_unet import ResidualUNet
+from wss_monai.networks.shallow_cnn import ShallowCNN
+
+__all__ = ["ResidualUNet", "ShallowCNN"]
