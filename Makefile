@@ -16,6 +16,7 @@ help:
 	@echo "make test           the test suite;  make lint: ruff and mypy"
 	@echo "make bench          speed, side by side;  make bench-phantom: four modes x three seeds"
 	@echo "make data/PHANTOM   generated cardiac volumes;  make data/ACDC SOURCE=acdc.zip: the official release"
+	@echo "make data/TOY       toy pictures of the tutorials: a disc;  data/TOY2: two circles;  data/TOY2019: the 2019 disc"
 	@echo "make clean          remove caches and runs (data and .venv stay)"
 
 $(STAMP): setup.cfg constraints.txt
@@ -58,6 +59,16 @@ bench-phantom: $(STAMP) data/PHANTOM
 
 data/PHANTOM: | $(STAMP)
 	$(PY) -m wss_monai synthesize cardiac --out $@ --patients 24 --seed 0
+
+# The toy pictures of the constrained-losses tutorials, with the tutorials' numbers.
+data/TOY: | $(STAMP)
+	$(PY) -m wss_monai synthesize toy --out $@ --images 10 10 --radius 50 --seed 0
+
+data/TOY2: | $(STAMP)
+	$(PY) -m wss_monai synthesize two-circles --out $@ --images 1000 100 --radius 25 --seed 0
+
+data/TOY2019: | $(STAMP)
+	$(PY) -m wss_monai synthesize toy --out $@ --images 10 10 --radius 50 --seed 0 --edition 2019
 
 # make data/ACDC SOURCE=acdc.zip [SCRIBBLES=folder]
 data/ACDC: $(STAMP)

@@ -23,8 +23,6 @@ __all__ = ["FORMATS", "synthesize_toy"]
 FORMATS = ("nifti", "png")
 FOLDERS = {"image": "images", "label": "labels", "weak_label": "points"}
 PNG_FOLDERS = {"image": "img", "label": "gt", "weak_label": "weak"}
-AFFINE = np.diag([-1.0, -1.0, 1.0, 1.0])
-"""1 mm; columns run to the left of the patient and rows to the back, so that viewers show the picture upright."""
 SPLIT_NAMES = {"train": "training", "val": "validation"}
 
 
@@ -81,13 +79,22 @@ def synthesize_toy(
 def _write_nifti(out: Path, part: str, index: int, picture: Picture) -> Mapping[str, Any]:
     case = f"{part}_{index:04d}"
     paths = {key: f"{folder}/{case}.nii.gz" for key, folder in FOLDERS.items()}
+    affine = _affine(picture.image.shape)
     for key, path in paths.items():
-        volume = nib.Nifti1Image(getattr(picture, key)[..., None], AFFINE)
+        volume = nib.Nifti1Image(getattr(picture, key)[..., None], affine)
         volume.header.set_xyzt_units("mm", "sec")
-        volume.set_sform(AFFINE, code=1)
-        volume.set_qform(AFFINE, code=1)
+        volume.set_sform(affine, code=1)
+        volume.set_qform(affine, code=1)
         nib.save(volume, out / path)
     return {"case": case, "patient": case} | paths | {"noise_sigma": picture.sigma}
+
+
+def _affine(shape: tuple[int, ...]) -> np.ndarray:
+    """1 mm around the isocentre; columns run to the patient's left and rows to the back, so that viewers show the
+    picture upright."""
+    affine = np.diag([-1.0, -1.0, 1.0, 1.0])
+    affine[:2, 3] = [(n - 1) / 2 for n in shape]
+    return affine
 
 
 def _write_png(out: Path, part: str, index: int, picture: Picture) -> None:

@@ -70,7 +70,8 @@ class ResidualUNet(nn.Module):
             skips.append(x)
             x = self.pool(x)
         x = self.bridge(x)
-        for level, (upsample, block) in enumerate(zip(self.upsample, self.up)):  # noqa: B905  (TorchScript knows no strict)
+        # TorchScript knows no strict zip.
+        for level, (upsample, block) in enumerate(zip(self.upsample, self.up)):  # noqa: B905
             x = block((upsample(x) + skips[-1 - level]) / 2)
         return self.out(x)
 
