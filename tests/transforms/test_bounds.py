@@ -239,6 +239,26 @@ class TestLabelBounds:
         label[0, 1:3, 1:3] = 1
         torch.testing.assert_close(LabelBounds(NAMES)(label)[1, 0], torch.tensor([3.6, 4.4]))
 
+    def test_a_size_relative_to_a_coordinate_depends_on_the_place(self):
+        """Published for centroids: nothing at the edge, and the wider the farther from it; absolute is the same."""
+        label = volume((40, 40))
+        for name, at in ((1, 0), (2, 30)):
+            label[0, at, at] = name
+        relative = LabelBounds(NAMES, 0.1, descriptor=Centroid())(label)
+        torch.testing.assert_close(relative[1], torch.zeros(2, 2))
+        torch.testing.assert_close(relative[2], torch.tensor([[27.0, 33.0]] * 2))
+        absolute = LabelBounds(NAMES, 3, "absolute", Centroid())(label)
+        assert (absolute[1:, :, 1] - absolute[1:, :, 0]).tolist() == [[6, 6], [6, 6]]
+
+    def test_published_intervals_of_absent_classes(self):
+        bounds = LabelBounds(NAMES, 0.25, absent=(None, 3), slice_axis=2)(label_map())
+        assert bounds[:, 1, 0].tolist() == [[4.5, 7.5], [-INF, 3], [-INF, 3], [-INF, INF]]
+        upper = LabelBounds(NAMES, 5, "absolute", lower=1, absent=(0, 5), slice_axis=2)(label_map())
+        assert upper[:, 1, 0].tolist() == [[1, 11], [-INF, 5], [-INF, 5], [-INF, INF]]
+        assert not upper[:, 0].isfinite().any()
+        with pytest.raises(ValueError, match=r"bounds of 'size' for an absent class cannot hold: \[3.0, 2.0\]"):
+            LabelBounds(NAMES, absent=(3, 2))
+
     def test_wrong_arguments(self):
         with pytest.raises(ValueError, match="mode must be 'relative' or 'absolute', got 'percentage'"):
             LabelBounds(NAMES, mode="percentage")

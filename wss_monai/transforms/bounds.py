@@ -18,7 +18,15 @@ from torch import Tensor
 
 from wss_monai.functional import UNLABELLED
 from wss_monai.functional.descriptors import Descriptor, Size
-from wss_monai.transforms.intervals import NO_BOUND, as_slices, check_interval, pairs_of, spacing_of, tags_of
+from wss_monai.transforms.intervals import (
+    NO_BOUND,
+    as_slices,
+    check_interval,
+    pairs_of,
+    spacing_of,
+    tags_of,
+    voxels_per,
+)
 
 
 class ConstantBounds(Transform):
@@ -87,13 +95,9 @@ class ConstantBounds(Transform):
     def _in_voxels(self, pairs: Tensor, spatial: list[int], spacing: list[float]) -> Tensor:
         name, dimensions = self.descriptor.name, len(spatial)
         if name == "size":
-            factors = {"voxel": 1.0}
-            if dimensions == 2:
-                factors["mm2"] = 1 / math.prod(spacing)
-            else:
-                factors["ml"] = 1000 / math.prod(spacing)
-            if self.unit in factors:
-                return pairs * factors[self.unit]
+            factor = voxels_per(self.unit, spacing)
+            if factor is not None:
+                return pairs * factor
         elif name == "centroid":
             if self.unit == "voxel":
                 return pairs
@@ -145,12 +149,16 @@ class LabelBounds(Transform):
     Args:
         class_names: names of all K classes, background first.
         margin: relative: lower and upper are (1 - margin) and (1 + margin) times the measure; absolute: -/+ margin.
-        mode: "relative" or "absolute" (in the unit of the descriptor).
+        mode: "relative" or "absolute" (in the unit of the descriptor). Relative to a coordinate, as the tutorials have
+            it for centroids, the width depends on the place in the image and is 0 at its first row and column:
+            "absolute" is the same everywhere.
         descriptor: what is bounded.
         slice_axis: as in ``ConstantBounds``.
+        lower: lower side of a class that is there, in place of the measure less the margin (published: 1).
+        absent: (lower, upper) of a class that is not there, in place of the rule above; None = no bound on that side.
 
     Raises:
-        ValueError: wrong mode or a margin that is not positive.
+        ValueError: wrong mode, interval of absent classes or a margin that is not positive.
     """
 
     origin = "oracle"
@@ -162,6 +170,8 @@ class LabelBounds(Transform):
         mode: str = "relative",
         descriptor: Descriptor | None = None,
         slice_axis: int | None = None,
+        lower: float | None = None,
+        absent: Sequence[Any] | None = None,
     ) -> None:
         if mode not in ("relative", "absolute"):
             raise ValueError(f"mode must be 'relative' or 'absolute', got {mode!r}.")
@@ -172,6 +182,11 @@ class LabelBounds(Transform):
         self.mode = mode
         self.descriptor = descriptor or Size()
         self.slice_axis = slice_axis
+        self.lower = lower
+        free = (None, 0.0 if self.descriptor.name == "size" else None)
+        self.absent = check_interval(
+            pairs_of("absent", free if absent is None else absent), self.descriptor, "an absent class"
+        )
 
     def __call__(self, label: Tensor) -> Tensor:
         """Bounds for a channel-first index map (1, *spatial)."""
@@ -179,11 +194,11 @@ class LabelBounds(Transform):
         one_hot = torch.stack([index == k for k in range(len(self.class_names))], 1).float()
         measure = self.descriptor(one_hot, spacing=spacing)
         margin = measure.abs() * self.margin if self.mode == "relative" else torch.full_like(measure, self.margin)
-        bounds = torch.stack((measure - margin, measure + margin), -1)
+        lower = measure - margin if self.lower is None else torch.full_like(measure, self.lower)
+        bounds = torch.stack((lower, measure + margin), -1)
         size = one_hot.flatten(2).sum(-1)[..., None, None]
         known = (index != UNLABELLED).flatten(1).any(1)[:, None, None, None]
-        absent = torch.tensor([-math.inf, 0.0 if self.descriptor.name == "size" else math.inf])
-        bounds = torch.where(known & (size == 0), absent, torch.where(known, bounds, torch.tensor(NO_BOUND)))
+        bounds = torch.where(known & (size == 0), self.absent, torch.where(known, bounds, torch.tensor(NO_BOUND)))
         bounds[:, 0] = torch.tensor(NO_BOUND)
         bounds = check_interval(bounds, self.descriptor, "the dense label")
         return bounds if self.slice_axis is not None else bounds[0]
