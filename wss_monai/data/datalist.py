@@ -24,7 +24,7 @@ from wss_monai.data.splits import (
 )
 from wss_monai.functional import UNLABELLED
 
-__all__ = ["CASE_KEYS", "DataSplit", "draw_dense", "load_cases"]
+__all__ = ["CASE_KEYS", "DataSplit", "draw_dense", "list_cases", "load_cases"]
 
 CASE_KEYS = (
     "case", "patient", "group", "phase", "image", "label", "weak_label", "label_values", "label_segments",
@@ -132,6 +132,22 @@ def load_cases(
     chosen_dense = draw_dense(lists["training"], dense, seed) if isinstance(dense, int) else list(dense)
     lists["training"] = _densely(lists["training"], chosen_dense)
     return DataSplit(**lists, class_names=names, dataset=dataset)
+
+
+def list_cases(dataset: Dataset, class_names: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """List all cases of a data set, training and test, sorted by patient and case, without splitting them.
+
+    Args:
+        dataset: as `read_dataset` gives it.
+        class_names: as in `load_cases`.
+
+    Returns:
+        Dictionaries with the keys `CASE_KEYS`.
+
+    Raises:
+        ValueError: class_names does not fit the classes of a case, or a case has no image.
+    """
+    return _cases(dataset, _class_names(class_names, dataset), set(_groups(dataset)))
 
 
 def draw_dense(cases: Sequence[Mapping[str, Any]], k: int, seed: int) -> list[str]:
@@ -314,7 +330,10 @@ def _case(case: dict[str, Any], dataset: Dataset, names: list[str]) -> dict[str,
         "weak_label": dataset.file_of(case, "weak_label"),
         "label_values": {value: index[name] for value, name in labels.items()},
         "label_segments": index | {segment: index[name] for segment, name in dataset.segments_of(case).items()},
-        "weak_values": {value: index.get(name, UNLABELLED) for value, name in weak.values.items()},
+        "weak_values": {
+            value: index.get(meant, UNLABELLED) if isinstance(meant, str) else [index[n] for n in meant if n in index]
+            for value, meant in weak.values.items()
+        },
         "weak_segments": index
         | {UNLABELLED_NAME: UNLABELLED}
         | {segment: index.get(name, UNLABELLED) for segment, name in weak.segments.items()},

@@ -15,6 +15,7 @@ from monai.data.utils import affine_to_spacing
 from PIL import Image
 
 from wss_monai.functional import UNLABELLED
+from wss_monai.functional.box_maps import index_of_sets, split_index, visible_index
 from wss_monai.functional.label_files import read_label
 from wss_monai.functional.volume_files import read_volume
 from wss_monai.transforms.load_case import MAPS
@@ -68,9 +69,8 @@ def read_case(runs: Sequence[Run], entries: Sequence[dict[str, Any]]) -> ScoredC
         maps[run.name] = _read_map(run, of_run, "prediction", scan)
     if entry.get("label"):
         maps["reference"] = _read_map(runs[0], entry, "label", scan)
-    trusted = [
-        key for key in ("reference", "weak label") if key in maps and np.isin(maps[key], range(1, len(names))).any()
-    ]
+    known = [key for key in ("reference", "weak label") if key in maps]
+    trusted = [str(key) for key in known if np.isin(maps[key], range(1, len(names))).any()]
     spacing = [float(s) for s in affine_to_spacing(scan.affine, r=image.ndim)]
     axis = int(entry.get("slice_axis", 2)) if image.ndim > 2 else 2
     return ScoredCase(image, maps, spacing, scan.affine.numpy(), axis, trusted)
@@ -103,26 +103,29 @@ def run_panel(runs: Sequence[Run], entries: Sequence[dict[str, Any]]) -> Image.I
 
 
 def _read_map(run: Run, entry: Mapping[str, Any], key: str, scan: MetaTensor) -> np.ndarray:
-    """Read a map of a case as class indices on the image's grid."""
+    """Read a map of a case as class indices on the image's grid; of overlapping boxes the smallest is seen."""
     values, segments, undrawn = MAPS.get(key, ("", "", 0))
     path = find_file(run, entry[key])
+    meant = {int(float(value)): index for value, index in (entry.get(values) or {}).items()}
+    table, sets = index_of_sets(meant, len(run.class_names))
     if path.name.lower().endswith((".nii", ".nii.gz")):
-        return _read_nifti(path, entry.get(values), tuple(scan.shape))
-    image: Any = scan[None]
-    return read_label(path, image, entry.get(values), entry.get(segments), undrawn)[0].numpy()
+        index = _read_nifti(path, table, tuple(scan.shape))
+    else:
+        image: Any = scan[None]
+        index = read_label(path, image, table or None, entry.get(segments), undrawn)[0].numpy()
+    return visible_index(split_index(index, sets, len(run.class_names))) if sets else index
 
 
-def _read_nifti(path: Path, values: dict[str, int] | None, shape: tuple[int, ...]) -> np.ndarray:
-    """Read a label map as class indices; ``values`` translates the file's values."""
+def _read_nifti(path: Path, table: dict[int, int], shape: tuple[int, ...]) -> np.ndarray:
+    """Read a label map as class indices; ``table`` translates the file's values."""
     file: Any = nib.load(path)
     stored = np.asarray(file.dataobj)
     if stored.squeeze().shape != tuple(n for n in shape if n > 1):
         raise ValueError(f"{path} has shape {stored.shape} and its image {shape}.")
     stored = stored.reshape(shape)
     stored = np.rint(stored).astype(int)
-    if not values:
+    if not table:
         return stored.astype(np.uint8)
-    table = {int(float(value)): int(index) for value, index in values.items()}
     unknown = [int(v) for v in np.unique(stored) if int(v) not in table and v not in (0, UNLABELLED)]
     if unknown:
         raise ValueError(f"{path} holds the values {unknown}, which cases.json does not translate: {table}.")

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``python -m wss_monai report browse``: one page to look through cases, methods side by side."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+__all__ = ["add_browse"]
+
+
+def add_browse(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add what ``report browse`` takes."""
+    text = "one HTML file to look through random cases, the predictions of several runs side by side"
+    parser = kinds.add_parser("browse", help=text, description=f"Write {text}.")
+    add = parser.add_argument
+    add("--runs", nargs="+", type=Path, required=True, metavar="DIR", help="run folders, evaluated on the same cases")
+    add("--data", type=Path, metavar="DIR", help="their data set, if its files are not where they were at evaluation")
+    add("--out", type=Path, default=Path("browse.html"), help="file to write (default: %(default)s)")
+    add("-n", "--cases", type=int, default=20, help="how many cases to draw (default: %(default)s)")
+    add("--seed", type=int, default=0, help="seed of the draw (default: %(default)s)")
+    add("--pattern", metavar="REGEX", help="only cases whose id it matches somewhere")
+    add(
+        "--show",
+        nargs="*",
+        default=["weak_label", "label"],
+        choices=["weak_label", "label"],
+        help="what stands beside the predictions (default: both, where cases have them)",
+    )
+    add("--names", nargs="+", metavar="NAME", help="what to call the runs, in their order (default: their modes)")
+    add("--classes", nargs="+", metavar="CLASS", help="names or indices of those coloured at first (default: all)")
+    add("--slices", type=int, default=24, help="slices of a case at most (default: %(default)s)")
+    add("--crop", type=float, metavar="MM", help="leave out what is farther from the reference (default: whole slices)")
+    add("--opacity", type=float, default=0.5, help="of the class colours at first (default: %(default)s)")
+    add("--no-contours", "--no_contours", action="store_true", help="no contours at first")
+    add(
+        "--limit-mb",
+        "--limit_mb",
+        type=float,
+        default=50.0,
+        metavar="MB",
+        help="write nothing if the page is larger (default: %(default)g)",
+    )
+    parser.set_defaults(make=_browse)
+
+
+def _browse(args: argparse.Namespace) -> int:
+    from wss_monai.report.browse import write_browser
+
+    names = ("data", "cases", "seed", "pattern", "show", "names", "classes", "slices", "crop", "opacity", "limit_mb")
+    options = {name: getattr(args, name) for name in names}
+    out = write_browser(args.runs, args.out, contours=not args.no_contours, **options)
+    print(f"written: {out} ({out.stat().st_size / 1e6:.1f} MB); open it in a browser")
+    return 0
