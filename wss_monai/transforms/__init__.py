@@ -13,6 +13,7 @@ from wss_monai.transforms.bounds import (
 from wss_monai.transforms.estimated_bounds import EstimatedBounds, EstimatedBoundsd, WeakCuesd
 from wss_monai.transforms.far_background import FarBackgroundd
 from wss_monai.transforms.load_case import LoadCased
+from wss_monai.transforms.predicted_bounds import PredictedBounds, PredictedBoundsd
 from wss_monai.transforms.tags import WeakTags, WeakTagsd
 from wss_monai.transforms.weak_labels import RandWeakLabel, RandWeakLabeld, WeakLabeld
 
@@ -28,6 +29,8 @@ __all__ = [
     "LabelBounds",
     "LabelBoundsd",
     "LoadCased",
+    "PredictedBounds",
+    "PredictedBoundsd",
     "RandWeakLabel",
     "RandWeakLabeld",
     "WeakCuesd",
