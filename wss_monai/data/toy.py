@@ -149,7 +149,7 @@ def ellipse(size: tuple[int, int], centre: tuple[int, int], half: tuple[int, int
     Returns:
         A mask, (W, H); what reaches beyond the picture is cut.
     """
-    x, y = ((np.arange(n) - c) / (h + edge if h + edge else 1.0) for n, c, h in zip(size, centre, half, strict=True))
+    x, y = ((np.arange(n) - c) / max(h + edge, 0.5) for n, c, h in zip(size, centre, half, strict=True))
     return x[:, None] ** 2 + y[None, :] ** 2 <= 1
 
 
