@@ -15,10 +15,9 @@ from wss_monai.data.check_geometry import Grid, check_grid, check_nifti, check_s
 from wss_monai.data.check_image import ImageFacts, check_image
 from wss_monai.data.check_maps import MapFacts, check_agreement, check_map, check_segmentation, check_tags
 from wss_monai.data.check_problem import Problems
-from wss_monai.data.meaning import UNLABELLED_NAME, class_names_of
+from wss_monai.data.meaning import UNLABELLED_NAME, class_names_of, names_of
 from wss_monai.functional.label_files import segments_of
 from wss_monai.functional.volume_files import read_volume
-from wss_monai.functional.weak_labels import present_classes
 
 __all__ = ["CaseFacts", "check_case"]
 
@@ -100,7 +99,8 @@ def _check_map(
     """Check a label map, or a segmentation where there is no array, and count its voxels."""
     dataset, case = entry.dataset, entry.case
     own, meaning = dataset.labels_of(case), dataset.weak_of(case)
-    said = [*meaning.values.values(), *meaning.segments.values(), *dataset.segments_of(case).values()]
+    values = [name for meant in meaning.values.values() for name in names_of(meant)]
+    said = [*values, *meaning.segments.values(), *dataset.segments_of(case).values()]
     names = list(dict.fromkeys([*class_names_of(own), *(name for name in said if name != UNLABELLED_NAME)]))
     if array is not None:
         found = check_map(array, meaning.values if weak else own, names, weak, shown, facts.problems)
@@ -136,8 +136,7 @@ def _undrawn(dense: MapFacts, weak: MapFacts, slice_axis: int) -> tuple[int, int
     """Count the classes, slice by slice, that show although they are not drawn, and all that show."""
     if slice_axis >= dense.index.ndim:
         return 0, 0
-    shown = present_classes(dense.index, len(dense.names), slice_axis)[:, 1:]
-    drawn = present_classes(weak.index, len(weak.names), slice_axis)
+    shown, drawn = dense.shows(slice_axis)[:, 1:], weak.shows(slice_axis)
     shown = shown * drawn.any(axis=1, keepdims=True)
     return int(np.sum((shown == 1) & (drawn[:, 1:] == 0))), int(shown.sum())
 

@@ -14,8 +14,9 @@ from monai.data import MetaTensor
 
 from wss_monai.data.check_geometry import Grid
 from wss_monai.data.check_problem import Problems
-from wss_monai.data.meaning import UNLABELLED_NAME
+from wss_monai.data.meaning import UNLABELLED_NAME, Meant, names_of
 from wss_monai.functional import UNLABELLED
+from wss_monai.functional.box_maps import index_of_sets
 from wss_monai.functional.label_files import read_label
 from wss_monai.functional.volume_files import UnreadableVolume
 from wss_monai.functional.weak_labels import present_classes
@@ -36,10 +37,12 @@ class MapFacts:
 
     Attributes:
         shown: its name in messages.
-        index: class indices along `names`, 255 where nothing is known, uint8 (*spatial).
+        index: class indices along `names`, 255 where nothing is known, uint8 (*spatial); in a map of boxes also
+            len(names) + j, the classes of set number j.
         names: the case's classes.
         voxels: class name, or "unlabelled", -> number of voxels; classes of the map that do not occur have 0.
         weak: whether it is a weak label.
+        sets: classes whose boxes overlap somewhere.
     """
 
     shown: str
@@ -47,16 +50,25 @@ class MapFacts:
     names: Sequence[str]
     voxels: dict[str, int]
     weak: bool
+    sets: Sequence[Sequence[int]] = ()
+
+    def shows(self, slice_axis: int | None = None) -> np.ndarray:
+        """Tell which classes the map shows, int8 (K,) or by slice (S, K)."""
+        count = len(self.names)
+        found = present_classes(self.index, count + len(self.sets), slice_axis)
+        for number, classes in enumerate(self.sets):
+            found[..., list(classes)] |= found[..., count + number, None]
+        return found[..., :count]
 
 
 def check_map(
-    array: np.ndarray, values: Mapping[int, str], names: Sequence[str], weak: bool, shown: str, problems: Problems
+    array: np.ndarray, values: Mapping[int, Meant], names: Sequence[str], weak: bool, shown: str, problems: Problems
 ) -> MapFacts | None:
     """Check the values of a label map.
 
     Args:
         array: (*spatial), as stored.
-        values: file value -> class name or "unlabelled".
+        values: file value -> class name or "unlabelled"; of boxes also several names.
         names: the case's classes.
         weak: whether it is a weak label.
         shown: its name in messages.
@@ -77,15 +89,19 @@ def check_map(
         _report_unknown(unknown, seen, values, weak, shown, problems)
         return None
     known = np.array(sorted(values))
-    table = np.array([UNLABELLED if values[v] == UNLABELLED_NAME else names.index(values[v]) for v in known.tolist()])
-    voxels = dict.fromkeys(values.values(), 0)
+    place = {name: k for k, name in enumerate(names)} | {UNLABELLED_NAME: UNLABELLED}
+    meant = {value: [place[name] for name in names_of(meaning)] for value, meaning in values.items()}
+    indices, sets = index_of_sets(meant, len(names))
+    table = np.array([indices[v] for v in known.tolist()])
+    voxels = {name: 0 for meaning in values.values() for name in names_of(meaning)}
     for value, count in seen.items():
-        voxels[values[value]] += count
+        for name in names_of(values[value]):
+            voxels[name] += count
     index = np.empty(flat.shape, np.uint8)
     for start in range(0, flat.size, CHUNK):
         part = slice(start, start + CHUNK)
         index[part] = table[np.searchsorted(known, flat[part])]
-    facts = MapFacts(shown, index.reshape(array.shape), names, voxels, weak)
+    facts = MapFacts(shown, index.reshape(array.shape), names, voxels, weak, sets)
     _check_empty(facts, problems)
     return facts
 
@@ -141,7 +157,7 @@ def check_segmentation(
 
 
 def _report_unknown(
-    unknown: list[int], seen: Mapping[int, int], values: Mapping[int, str], weak: bool, shown: str, problems: Problems
+    unknown: list[int], seen: Mapping[int, int], values: Mapping[int, Meant], weak: bool, shown: str, problems: Problems
 ) -> None:
     key = "weak_label.values" if weak else "labels"
     guess = {v: UNLABELLED_NAME if weak and v in (0, UNLABELLED) else "NAME" for v in unknown[:MANY]}
@@ -233,7 +249,7 @@ def check_tags(
     for facts in maps:
         for key, said, axis in (("tags", tags, None), ("slice_tags", rows, slice_axis)):
             if said is not None:
-                shown = np.atleast_2d(present_classes(facts.index, len(facts.names), axis))
+                shown = np.atleast_2d(facts.shows(axis))
                 rows_said = np.atleast_2d(np.asarray(said))
                 _compare(key, rows_said, shown[:, : rows_said.shape[1]], facts, problems)
 

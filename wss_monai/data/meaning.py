@@ -13,10 +13,12 @@ from wss_monai.functional.label_files import UNLABELLED_NAME
 __all__ = [
     "BACKGROUND",
     "UNLABELLED_NAME",
+    "Meant",
     "WeakMeaning",
     "class_names_of",
     "is_name",
     "label_map",
+    "names_of",
     "read_meaning",
     "segment_map",
 ]
@@ -33,6 +35,9 @@ _MEANT = {
     "none": "nothing",
     "full": "dense",
 }
+Meant = str | tuple[str, ...]
+"""What a file value stands for: a class or "unlabelled"; in a map of boxes also several classes, whose boxes overlap
+there."""
 _KEYS = ("kind", "values", "segments", "undrawn_means_absent")
 
 
@@ -42,13 +47,13 @@ class WeakMeaning:
 
     Attributes:
         kind: "scribble", "points", "box", "slices", "dense", "tags", "nothing" or another word; None where unknown.
-        values: file value -> class name or "unlabelled".
+        values: file value -> class name or "unlabelled"; of boxes also the names of several classes.
         segments: name of a segment in 3D Slicer -> class name or "unlabelled", beside the classes' own names.
         undrawn_means_absent: whether a class that was not drawn in a slice (2D) or volume (3D) is absent there.
     """
 
     kind: str | None
-    values: dict[int, str]
+    values: dict[int, Meant]
     segments: dict[str, str]
     undrawn_means_absent: bool
 
@@ -59,12 +64,18 @@ class WeakMeaning:
             ValueError: names the part and the classes.
         """
         for part, table in (("values", self.values), ("segments", self.segments)):
-            strange = sorted({name for name in table.values() if name not in (*names, UNLABELLED_NAME)})
+            named = {name for meant in table.values() for name in names_of(meant)}
+            strange = sorted(named - {*names, UNLABELLED_NAME})
             if strange:
                 raise ValueError(
                     f"{where}: '{section}.{part}' names {strange}, which are no class of 'labels' {list(names)}; "
                     f"use those names or '{UNLABELLED_NAME}'"
                 )
+
+
+def names_of(meant: Meant) -> tuple[str, ...]:
+    """List what a file value stands for, mostly one name."""
+    return (meant,) if isinstance(meant, str) else meant
 
 
 def class_names_of(labels: Mapping[int, str]) -> list[str]:
@@ -114,7 +125,7 @@ def read_meaning(section: Any, where: str, name: str, base: WeakMeaning | None =
     if "kind" in section:
         found = replace(found, kind=_check_kind(section["kind"], f"{where}: '{name}.kind'"))
     if "values" in section:
-        found = replace(found, values=_value_map(section["values"], f"{where}: '{name}.values'"))
+        found = replace(found, values=_weak_values(section["values"], found.kind, f"{where}: '{name}.values'"))
     if "segments" in section:
         found = replace(found, segments=segment_map(section["segments"], f"{where}: '{name}.segments'"))
     absent = section.get("undrawn_means_absent", found.undrawn_means_absent)
@@ -134,6 +145,31 @@ def _check_kind(kind: Any, where: str) -> str:
     if kind.lower() in _MEANT:
         raise ValueError(f"{where}: write '{_MEANT[kind.lower()]}' in place of '{kind}'")
     return str(kind)
+
+
+def _weak_values(values: Any, kind: str | None, where: str) -> dict[int, Meant]:
+    """Check a map of file values to names, in boxes also to lists of names.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not isinstance(values, dict):
+        return dict(_value_map(values, where))
+    lists = {value: names for value, names in values.items() if isinstance(names, list)}
+    for value, names in lists.items():
+        if kind != "box":
+            raise ValueError(
+                f"{where}: '{value}' stands for several classes {names}, which only boxes can (kind 'box', this is "
+                f"'{kind}'): give each value one class"
+            )
+        wrong = [name for name in names if not is_name(name) or name in (BACKGROUND, UNLABELLED_NAME)]
+        if wrong or not names or len(set(names)) < len(names):
+            raise ValueError(
+                f"{where}: '{value}' must list the classes whose boxes overlap there, each once and without "
+                f"'{BACKGROUND}' and '{UNLABELLED_NAME}', got {names}"
+            )
+    checked = _value_map({value: names[0] if value in lists else names for value, names in values.items()}, where)
+    return {**checked, **{int(value): tuple(names) for value, names in lists.items() if len(names) > 1}}
 
 
 def _value_map(values: Any, where: str) -> dict[int, str]:

@@ -14,6 +14,7 @@ from wss_monai.data.case_entry import absolute, check_case_entry, check_files
 from wss_monai.data.meaning import (
     BACKGROUND,
     UNLABELLED_NAME,
+    Meant,
     WeakMeaning,
     class_names_of,
     is_name,
@@ -75,8 +76,8 @@ class Dataset:
         return self.weak.kind
 
     @property
-    def weak_values(self) -> dict[int, str]:
-        """File value of the data set's weak labels -> class name or "unlabelled"."""
+    def weak_values(self) -> dict[int, Meant]:
+        """File value of the data set's weak labels -> class name or "unlabelled"; of boxes also several names."""
         return self.weak.values
 
     @property
@@ -88,10 +89,13 @@ class Dataset:
         """Give what the weak label of a case means, and which kind of case it is.
 
         The kind is the case's own, else the data set's where the case has a weak label; without one it is "dense" with
-        a dense label, "tags" with tags, and "nothing" else.
+        a dense label, "tags" with tags, and "nothing" else. Values that stand for several classes are left out of
+        what is no box.
         """
         own = case.get("weak_labels")
         found = read_meaning(own, f"case '{case.get('case')}'", "weak_labels", self.weak)
+        if found.kind != "box":
+            found = replace(found, values={v: meant for v, meant in found.values.items() if isinstance(meant, str)})
         if case.get("weak_label") is not None or "kind" in (own or {}):
             return found
         tagged = case.get("tags") is not None or case.get("slice_tags") is not None

@@ -26,6 +26,7 @@ import numpy as np
 from scipy import ndimage
 
 from wss_monai.functional import UNLABELLED
+from wss_monai.functional.box_maps import boxes_of
 from wss_monai.functional.drawing import (
     axis_index,
     checked_label,
@@ -33,7 +34,6 @@ from wss_monai.functional.drawing import (
     draw,
     ellipsoid,
     per_axis,
-    regions,
     stamp,
 )
 
@@ -153,9 +153,10 @@ def box(
 ) -> np.ndarray:
     """Fill the bounding box of each class, widened by ``margin`` voxels a side and clipped by the image.
 
-    The inside of a box over-estimates the class: it is meant for bounds on boxes, not for cross-entropy. A later box
-    does not overwrite an earlier one. Boxes come in the order of ``classes`` where given, else the smallest first, so
-    that an organ inside another keeps its own box.
+    The inside of a box over-estimates the class: it is meant for bounds on boxes, not for cross-entropy. A voxel has
+    one class here; where boxes overlap, a later one does not overwrite an earlier one. They come in the order of
+    ``classes`` where given, else the smallest first, so that an organ inside another keeps its own box. For all classes
+    of a voxel see ``wss_monai.functional.box_maps.box_channels``.
 
     Args:
         label: see the module, as are the arguments that are not described here.
@@ -166,12 +167,7 @@ def box(
         margin: voxels added to each side, one number or one an axis.
     """
     label = checked_label(label)
-    wide = per_axis("margin", margin, label.ndim)
-    boxes = []
-    for index, region in regions(label, classes, False, per_component):
-        where = np.argwhere(region)
-        low, high = np.maximum(where.min(0) - wide, 0), np.minimum(where.max(0) + wide + 1, label.shape)
-        boxes.append((index, tuple(slice(a, b) for a, b in zip(low, high, strict=True))))
+    boxes = boxes_of(label, classes, per_component, margin)
     if classes is None:
         boxes.sort(key=lambda item: int(np.prod([s.stop - s.start for s in item[1]])))
     weak = np.full(label.shape, UNLABELLED, np.uint8)

@@ -14,6 +14,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
 from wss_monai.functional import UNLABELLED
+from wss_monai.functional.box_maps import index_of_sets, number_boxes, split_index
 from wss_monai.functional.label_files import check_grid, read_label
 from wss_monai.functional.volume_files import UnreadableVolume, read_volume
 
@@ -36,13 +37,16 @@ class LoadCased(MapTransform):
     every case carries every key.
 
     Filled boxes (``weak_kind`` "box") are no partial label, since a box is not the organ: they go to the key ``boxes``
-    (1, *spatial), class indices, 255 = no box, which every case then carries. In their place ``weak_label`` is 255
-    inside a box and class 0 where the file says so or, if undrawn means absent, outside all boxes of a slice that has
-    some; elsewhere 255.
+    (K, *spatial), which every case then carries: 1..n inside the n boxes of a class, 0 outside, 255 throughout where
+    the case has no boxes. A box is what is connected in a slice (with ``spatial_dims`` 3 in the volume), widened to its
+    bounding rectangle where touching boxes or, in files with one class a value, other boxes spoil it. In their place
+    ``weak_label`` is 255 inside a box and class 0 where the file says so or, if undrawn means absent, outside all boxes
+    of a slice that has some; elsewhere 255.
 
     Args:
         keys: which of "image", "label" and "weak_label" to read.
         spatial_dims: of the network; with 3, a volume with a single slice is refused.
+        num_classes: K, of the boxes; None: as many as the case names in its values and segments.
 
     Raises:
         FileNotFoundError: a file is not there.
@@ -52,10 +56,14 @@ class LoadCased(MapTransform):
     """
 
     def __init__(
-        self, keys: KeysCollection = ("image", "label", "weak_label"), spatial_dims: int | None = None
+        self,
+        keys: KeysCollection = ("image", "label", "weak_label"),
+        spatial_dims: int | None = None,
+        num_classes: int | None = None,
     ) -> None:
         super().__init__(keys, allow_missing_keys=True)
         self.spatial_dims = spatial_dims
+        self.num_classes = num_classes
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return a copy of the case with tensors in the place of paths."""
@@ -74,6 +82,11 @@ class LoadCased(MapTransform):
             and data.get("weak_kind") not in WITHOUT_DRAWING
         )
         wanted = {*self.keys, *(["label"] if dense_instead else [])}
+        count = self.num_classes or _class_count(data)
+        sets: list[tuple[int, ...]] = []
+        if data.get("weak_kind") == "box" and data.get("weak_values") is not None:
+            table, sets = index_of_sets(data["weak_values"], count)
+            data = {**data, "weak_values": table}
         maps = {key: self._map(name, key, data, image) for key in MAPS if key in wanted and data.get(key) is not None}
         for key in MAPS:
             if key not in self.keys:
@@ -85,11 +98,12 @@ class LoadCased(MapTransform):
             else:
                 case[key] = MetaTensor(_nothing_like(image).as_tensor().clone(), meta=image.meta)
         if "weak_label" in self.keys:
-            case["boxes"] = _nothing_like(image)
+            case["boxes"] = _nothing_like(image, count)
             if data.get("weak_kind") == "box" and "weak_label" in maps:
-                case["boxes"], case["weak_label"] = _split_boxes(
-                    maps["weak_label"], bool(data.get("undrawn_means_absent")), int(data.get("slice_axis", 2))
-                )
+                axis = int(data.get("slice_axis", 2))
+                with _named(name, "weak_label", data["weak_label"]):
+                    case["boxes"] = _boxes(maps["weak_label"], sets, count, None if self.spatial_dims == 3 else axis)
+                case["weak_label"] = _outside(maps["weak_label"], bool(data.get("undrawn_means_absent")), axis)
         for key in ("tags", "slice_tags"):
             if case.get(key) is None:
                 case.pop(key, None)
@@ -117,23 +131,37 @@ class LoadCased(MapTransform):
             return read_label(data[key], image, data.get(values), data.get(segments), undrawn, first)
 
 
-def _nothing_like(image: MetaTensor) -> MetaTensor:
-    """Give a map of 255 on the image's grid, (1, *spatial); it takes the memory of one voxel."""
+def _nothing_like(image: MetaTensor, channels: int = 1) -> MetaTensor:
+    """Give a map of 255 on the image's grid, (channels, *spatial); it takes the memory of one voxel."""
     nothing = torch.full((1,) * image.dim(), UNLABELLED, dtype=torch.uint8)
-    return MetaTensor(nothing.expand(image[:1].shape), meta=image.meta)
+    return MetaTensor(nothing.expand(channels, *image.shape[1:]), meta=image.meta)
 
 
-def _split_boxes(drawn: MetaTensor, undrawn_means_absent: bool, slice_axis: int) -> tuple[MetaTensor, MetaTensor]:
-    """Split a map of filled boxes into the boxes and what they say of single voxels."""
+def _class_count(data: Mapping[Hashable, Any]) -> int:
+    """Count the classes that the values and segments of a case name, by the largest index."""
+    named = [0]
+    for entry in SPENT:
+        for meant in (data.get(entry) or {}).values():
+            named += [meant] if isinstance(meant, int) else list(meant)
+    return max(index for index in named if index != UNLABELLED) + 1
+
+
+def _boxes(drawn: MetaTensor, sets: list[tuple[int, ...]], count: int, slice_axis: int | None) -> MetaTensor:
+    """Number the boxes of each class in a map of filled boxes."""
+    inside = split_index(drawn.numpy()[0], sets, count)
+    inside[0] = False
+    return MetaTensor(torch.from_numpy(number_boxes(inside, slice_axis)), meta=drawn.meta)
+
+
+def _outside(drawn: MetaTensor, undrawn_means_absent: bool, slice_axis: int) -> MetaTensor:
+    """Say which voxels of a map of filled boxes are background, as a weak label."""
     index = drawn.as_tensor()
-    inside = (index != UNLABELLED) & (index != 0)
     outside = index == 0
     if undrawn_means_absent:
         others = [axis for axis in range(index.dim()) if index.dim() < 4 or axis != slice_axis + 1]
+        inside = (index != UNLABELLED) & ~outside
         outside = ~inside & (index != UNLABELLED).any(dim=others, keepdim=True)
-    nothing = torch.full_like(index, UNLABELLED)
-    boxes, partial = torch.where(inside, index, nothing), torch.where(outside, torch.zeros_like(index), nothing)
-    return MetaTensor(boxes, meta=drawn.meta), MetaTensor(partial, meta=drawn.meta)
+    return MetaTensor(torch.where(outside, 0, UNLABELLED).to(torch.uint8), meta=drawn.meta)
 
 
 def _paths(source: str | Path | Sequence[str]) -> list[Any]:

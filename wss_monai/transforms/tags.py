@@ -14,6 +14,7 @@ from monai.transforms import MapTransform, Transform
 from monai.utils import TransformBackends, convert_to_numpy
 
 from wss_monai.functional import UNLABELLED
+from wss_monai.functional.box_maps import in_boxes
 from wss_monai.functional.weak_labels import present_classes
 
 __all__ = ["WeakTags", "WeakTagsD", "WeakTagsDict", "WeakTagsd"]
@@ -56,6 +57,7 @@ class WeakTags(Transform):
         slice_tags: Sequence[Sequence[int]] | None = None,
         undrawn_means_absent: bool = False,
         case: str = "",
+        boxes: NdarrayOrTensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Read the tags.
 
@@ -65,6 +67,7 @@ class WeakTags(Transform):
             slice_tags: given tags of the slices, in the order of the slices, S rows of K; None: all unknown.
             undrawn_means_absent: see rule 5.
             case: name for error messages.
+            boxes: numbered boxes ``(K, *spatial)``; a box shows its class as a drawn voxel does.
 
         Returns:
             tags ``(K,)`` and slice tags ``(S, K)``, int8.
@@ -80,7 +83,13 @@ class WeakTags(Transform):
             drawn = present_classes(label, self.num_classes, axis).astype(bool)
         except ValueError as error:
             raise ValueError(f"case '{case}': weak {error}") from error
-        dense = (np.moveaxis(label, axis, 0).reshape(len(drawn), -1) != UNLABELLED).all(axis=1)[:, None]
+        known = np.moveaxis(label, axis, 0).reshape(len(drawn), -1) != UNLABELLED
+        if boxes is not None and (numbered := in_boxes(convert_to_numpy(boxes))).any():
+            inside = np.moveaxis(self._fitting(numbered, label, case), axis + 1, 1)
+            inside = inside.reshape(self.num_classes, len(drawn), -1)
+            drawn |= inside.any(axis=2).T
+            known |= inside.any(axis=0)
+        dense = known.all(axis=1)[:, None]
         volume = self._given("tags", tags, (self.num_classes,), case)
         rows = self._given("slice_tags", slice_tags, drawn.shape, case)
         self._refuse_contradictions(volume, rows, drawn, dense, case)
@@ -94,6 +103,17 @@ class WeakTags(Transform):
         whole = np.where((result == PRESENT).any(0), PRESENT, np.where((result == ABSENT).all(0), ABSENT, UNKNOWN))
         whole = np.where(volume != UNKNOWN, volume, whole)
         return torch.from_numpy(whole.astype(np.int8)), torch.from_numpy(result.astype(np.int8))
+
+    def _fitting(self, inside: np.ndarray, label: np.ndarray, case: str) -> np.ndarray:
+        """Return the boxes of each class with the axes of the label, or refuse others."""
+        fitting = inside if inside.ndim == 4 else inside[:, None]
+        if fitting.shape != (self.num_classes, *label.shape):
+            raise ValueError(
+                f"case '{case}': boxes have shape {inside.shape}, but {self.num_classes} classes on a weak label of "
+                f"{label.shape} need one channel each; give num_classes to LoadCased, and both maps to every spatial "
+                "transform"
+            )
+        return fitting
 
     def _given(self, name: str, value: Any, shape: tuple[int, ...], case: str) -> np.ndarray:
         """Return the given tags as an array of ``shape``, all unknown where there are none."""
@@ -174,21 +194,14 @@ class WeakTagsd(MapTransform):
             ):
                 rows = rows[::-1]
             d[self.tags_key], d[self.slice_tags_key] = self.converter(
-                _with_boxes(d[key], d.get("boxes")),
+                d[key],
                 d.get(self.tags_key),
                 rows,
                 bool(d.get(self.undrawn_key, False)),
                 case,
+                d.get("boxes"),
             )
         return d
-
-
-def _with_boxes(weak: Any, boxes: Any) -> Any:
-    """Draw the boxes of a case into its weak label."""
-    if boxes is None or boxes.shape != weak.shape:
-        return weak
-    label, drawn = convert_to_numpy(weak), convert_to_numpy(boxes)
-    return np.where(drawn != UNLABELLED, drawn, label)
 
 
 def _slices_are_reversed(weak: Any, file_axis: int, slice_axis: int, case: str) -> bool:
