@@ -7,7 +7,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -79,11 +81,17 @@ def make_dataset(folder: Path, patients: int = 4, dense: bool = True, slices: in
 
 
 def workflow(
-    *files: str, folder: Path, out: Path, kind: str = "train", bundle: str = "acdc_logbarrier", **overrides
+    *files: str,
+    folder: Path,
+    out: Path,
+    kind: str = "train",
+    bundle: str = "acdc_logbarrier",
+    tiny: Mapping[str, Any] = TINY,
+    **overrides,
 ) -> ConfigWorkflow:
     """A bundle's workflow on the tiny data, not yet initialised; ids are written with ``#``."""
     configs = ROOT / "bundles" / bundle / "configs"
-    settings = {**TINY, "dataset_dir": str(folder), "output_dir": str(out), **overrides}
+    settings = {**tiny, "dataset_dir": str(folder), "output_dir": str(out), **overrides}
     return ConfigWorkflow(
         config_file=[str(configs / file) for file in files],
         meta_file=str(configs / "metadata.json"),
