@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from wss_monai.commands.synthesize_promise12 import add_promise12
 from wss_monai.commands.synthesize_toy import add_toy, add_two_circles
 
 __all__ = ["add_parser", "run"]
@@ -18,6 +19,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     _add_cardiac(kinds)
     add_toy(kinds, run)
     add_two_circles(kinds, run)
+    add_promise12(kinds, run)
 
 
 def _add_cardiac(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

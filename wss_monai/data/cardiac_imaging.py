@@ -106,7 +106,11 @@ def acquire(canvas: Canvas, R: np.random.RandomState, noise_level: float, bias: 
         gain: scanner units for blood.
     """
     signal = np.abs(canvas.water - canvas.fat) * bias * (1 + 0.045 * canvas.noise(R, 3.2))
-    signal = ndimage.gaussian_filter(signal, (0.65, 0.65, 0))
+    return receive(ndimage.gaussian_filter(signal, (0.65, 0.65, 0)), R, noise_level, gain)
+
+
+def receive(signal: np.ndarray, R: np.random.RandomState, noise_level: float, gain: float) -> np.ndarray:
+    """Image int16 of a signal ``(X, Y, Z)``: Rician noise with the grain of an interpolated matrix, and gain."""
     shape = signal.shape
     in_phase, quadrature = (
         ndimage.gaussian_filter(R.standard_normal(shape).astype(np.float32), (0.45, 0.45, 0)) for _ in range(2)

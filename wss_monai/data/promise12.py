@@ -132,7 +132,7 @@ def _collect(root: Path, name: str, found: dict[tuple[str, str], _Case]) -> None
 
 
 def _is_test(folders: Sequence[str]) -> bool:
-    """Tell by the names of folders, outermost first, whether test cases lie there; the innermost that says it counts."""
+    """Tell by the names of folders, outermost first, whether test cases lie there; the innermost name decides."""
     said = (re.search(_PART, folder) for folder in reversed(folders))
     return next((match[0].lower() == "test" for match in said if match), False)
 
