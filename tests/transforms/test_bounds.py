@@ -267,17 +267,22 @@ class TestLabelBounds:
                 LabelBounds(NAMES, margin=margin)
 
 
+def boxes_map():
+    """The label as boxes (K, *spatial), one a class."""
+    return torch.cat([(label_map() == k).to(torch.uint8) for k in range(3)])
+
+
 class TestBoxBounds:
     def test_fractions_of_the_box(self):
-        bounds = BoxBounds(NAMES, (0.5, 0.75), slice_axis=2)(label_map())
+        bounds = BoxBounds(NAMES, (0.5, 0.75), slice_axis=2)(boxes_map())
         assert bounds[0, :, 0].tolist() == [[-INF, INF], [3, 4.5], [1, 1.5]]
         assert bounds[1, 1, 0].tolist() == [-INF, INF]
         assert not bounds[2:].isfinite().any()
-        assert BoxBounds(NAMES, (0, 1))(label_map())[1, 0].tolist() == [-INF, 6]
+        assert BoxBounds(NAMES, (0, 1))(boxes_map())[1, 0].tolist() == [-INF, 6]
 
     def test_tags_say_what_is_absent(self):
         tags = torch.tensor([[1, 1, 1], [1, 0, 1], [1, 0, -1], [-1, -1, -1]])
-        bounds = BoxBounds(NAMES, (0.5, 0.75), slice_axis=2)(label_map(), tags)
+        bounds = BoxBounds(NAMES, (0.5, 0.75), slice_axis=2)(boxes_map(), tags)
         assert bounds[:, 1, 0].tolist() == [[3, 4.5], [-INF, 0], [-INF, 0], [-INF, INF]]
         assert bounds[2, 2, 0].tolist() == [-INF, INF]
 
@@ -290,7 +295,7 @@ class TestBoxBounds:
 class TestDictionaries:
     def test_keys_and_origins(self):
         label = label_map()
-        data = {"case": "a", "image": volume(), "label": label, "boxes": label, "slice_tags": torch.ones(4, 3)}
+        data = {"case": "a", "image": volume(), "label": label, "boxes": boxes_map(), "slice_tags": torch.ones(4, 3)}
         out = data
         for transform, origin in (
             (ConstantBoundsd("size", values={"LV": (2, 20)}, class_names=NAMES, slice_axis=2), "constant"),
@@ -313,7 +318,7 @@ class TestDictionaries:
         assert out["bounds_size"][0, 2, 0].tolist() == [-INF, 20]
 
     def test_a_map_on_another_grid_is_refused(self):
-        data = {"case": "p1", "image": volume(), "boxes": label_map()[:, :2]}
+        data = {"case": "p1", "image": volume(), "boxes": boxes_map()[:, :2]}
         with pytest.raises(ValueError, match=r"case 'p1': boxes has shape .*; give 'boxes' to every spatial transform"):
             BoxBoundsd(class_names=NAMES, slice_axis=2)(data)
 

@@ -154,17 +154,17 @@ class TestKinds:
     def test_boxes_are_no_partial_label(self, case, write):
         out = LoadCased()(self.boxed(case, write))
         assert (out["weak_label"] == 255).all()
-        expected = np.full(SHAPE, 255)
-        expected[1:3, 1:4, 1], expected[4, 0:2, 2] = 2, 1
-        np.testing.assert_array_equal(out["boxes"][0].numpy(), expected)
+        expected = np.zeros((3, *SHAPE))
+        expected[2, 1:3, 1:4, 1], expected[1, 4, 0:2, 2] = 1, 1
+        np.testing.assert_array_equal(out["boxes"].numpy(), expected)
         assert out["boxes"].dtype == out["weak_label"].dtype == torch.uint8
         np.testing.assert_allclose(out["boxes"].affine.numpy(), AFFINE)
 
     def test_outside_of_all_boxes_is_background_where_undrawn_means_absent(self, case, write):
         out = LoadCased()(self.boxed(case, write, undrawn_means_absent=True, slice_axis=2))
-        weak, boxes = out["weak_label"][0].numpy(), out["boxes"][0].numpy()
+        weak, boxes = out["weak_label"][0].numpy(), out["boxes"].numpy().any(0)
         assert (weak[..., [0, 3]] == 255).all(), "nobody looked at slices without a box"
-        np.testing.assert_array_equal(weak[..., [1, 2]], np.where(boxes[..., [1, 2]] == 255, 0, 255))
+        np.testing.assert_array_equal(weak[..., [1, 2]], np.where(boxes[..., [1, 2]], 255, 0))
         flat = {"image": write("flat.nii.gz", np.ones((6, 5), np.float32)), "label": None}
         flat |= {"weak_label": write("flat_box.nii.gz", np.eye(6, 5, dtype=np.uint8) * 2), "weak_kind": "box"}
         out = LoadCased()(case | flat | {"weak_values": {0: 255, 2: 1}, "undrawn_means_absent": True})
@@ -187,8 +187,9 @@ class TestKinds:
 
     def test_every_case_has_boxes(self, case):
         out = LoadCased(keys=["image", "weak_label"])(case)
-        assert out["boxes"].shape == (1, *SHAPE)
+        assert out["boxes"].shape == (3, *SHAPE)
         assert (out["boxes"] == 255).all()
+        assert LoadCased(num_classes=5)(case)["boxes"].shape == (5, *SHAPE)
         assert "boxes" not in LoadCased(keys=["image", "label"])(case)
 
     def test_tags_come_from_boxes(self, case, write):

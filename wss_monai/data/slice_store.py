@@ -17,6 +17,7 @@ from torch import Tensor
 from wss_monai.functional import UNLABELLED
 
 MAPS = ("label", "weak_label", "far_background")
+"""Maps (1, *spatial) that are taken where a case has them."""
 logger = logging.getLogger(__name__)
 
 
@@ -28,6 +29,7 @@ class SliceStore:
             ``bounds_<term>`` (S, K, M, 2) for slices or (K, M, 2) for the volume, ``slice_tags`` (S, K); all volumes
             have the same entries and the same extent in the slice plane.
         slice_axis: spatial axis along which they are cut.
+        maps: keys of the maps to take where a case has them, for example also the ``boxes`` (K, *spatial).
 
     Attributes:
         volume: (N,) index of the volume that each slice comes from.
@@ -37,15 +39,15 @@ class SliceStore:
         ValueError: no volumes, or volumes that do not fit together (named by case).
     """
 
-    def __init__(self, volumes: Iterable[Mapping[str, Any]], slice_axis: int = 2) -> None:
+    def __init__(self, volumes: Iterable[Mapping[str, Any]], slice_axis: int = 2, maps: Sequence[str] = MAPS) -> None:
         parts: dict[str, list[Tensor]] = {}
         self.cases: list[str] = []
         self.volume_terms: set[str] = set()
         for number, case in enumerate(volumes):
             name = str(case.get("case", number))
-            _check_maps(name, case)
+            _check_maps(name, case, maps)
             terms = {key.removeprefix("bounds_") for key in case if key.startswith("bounds_") and case[key].dim() == 3}
-            row = self._row(number, case, slice_axis)
+            row = self._row(number, case, slice_axis, maps)
             if parts:
                 _check_same_entries(name, row, parts)
                 if terms != self.volume_terms:
@@ -70,13 +72,13 @@ class SliceStore:
         self.volume = self.tensors["volume"]
 
     @staticmethod
-    def _row(number: int, case: Mapping[str, Any], slice_axis: int) -> dict[str, Tensor]:
+    def _row(number: int, case: Mapping[str, Any], slice_axis: int, maps: Sequence[str]) -> dict[str, Tensor]:
         """The slices of a case, one tensor a key."""
         slices = _plain(case["image"]).movedim(slice_axis + 1, 0).contiguous()
         count = len(slices)
         plane = [step for axis, step in enumerate(_spacing(case["image"])) if axis != slice_axis]
         row = {"image": slices, "spacing": torch.tensor(plane).repeat(count, 1), "volume": torch.full((count,), number)}
-        row |= {key: _plain(case[key]).movedim(slice_axis + 1, 0).to(torch.uint8) for key in MAPS if key in case}
+        row |= {key: _plain(case[key]).movedim(slice_axis + 1, 0).to(torch.uint8) for key in maps if key in case}
         for key, value in case.items():
             if key == "slice_tags":
                 row[key] = torch.as_tensor(value)
@@ -93,7 +95,7 @@ class SliceStore:
             yield name, self.tensors[key][self.volume == number]
 
     def batch(self, indices: Sequence[int], seed: int) -> dict[str, Tensor]:
-        """Plain tensors of the chosen slices: image (B, C, H, W), maps (B, 1, H, W), bounds (B, K, M, 2), ..."""
+        """Plain tensors of the chosen slices: image (B, C, H, W), maps (B, 1 or K, H, W), bounds (B, K, M, 2), ..."""
         index = torch.as_tensor(indices)
         return {key: value[index] for key, value in self.tensors.items()}
 
@@ -108,15 +110,21 @@ class PatchStore:
         volumes: dictionaries as for ``SliceStore``, bounds of whole volumes only.
         patch_size: voxels along each axis; volumes that are smaller are padded (image 0, maps 255).
         patches_per_volume: samples a volume gives in an epoch.
+        maps: as for ``SliceStore``.
 
     Raises:
         ValueError: no volumes, a volume with one slice, bounds on slices or places; named by case.
     """
 
     def __init__(
-        self, volumes: Iterable[Mapping[str, Any]], patch_size: Sequence[int], patches_per_volume: int = 4
+        self,
+        volumes: Iterable[Mapping[str, Any]],
+        patch_size: Sequence[int],
+        patches_per_volume: int = 4,
+        maps: Sequence[str] = MAPS,
     ) -> None:
         self.patch_size = list(patch_size)
+        self.maps = list(maps)
         self.volumes: list[dict[str, Tensor]] = []
         self.cases: list[str] = []
         self.volume_terms: set[str] = set()  # a patch is a sample of its own: no term needs whole volumes
@@ -127,7 +135,7 @@ class PatchStore:
             )
         for number, case in enumerate(volumes):
             name = str(case.get("case", number))
-            _check_maps(name, case)
+            _check_maps(name, case, self.maps)
             self.cases.append(name)
             self.volumes.append(self._prepare(name, case))
             _check_same_entries(name, self.volumes[-1], self.volumes[0])
@@ -153,7 +161,7 @@ class PatchStore:
         if len(self.patch_size) != image.dim() - 1:
             raise ValueError(f"patch_size {self.patch_size} does not fit case '{name}' of {tuple(image.shape[1:])}.")
         out = {"image": self._pad(image, 0), "spacing": torch.tensor(_spacing(case["image"]))}
-        out |= {key: self._pad(_plain(case[key]).to(torch.uint8), UNLABELLED) for key in MAPS if key in case}
+        out |= {key: self._pad(_plain(case[key]).to(torch.uint8), UNLABELLED) for key in self.maps if key in case}
         whole = all(n <= p for n, p in zip(image.shape[1:], self.patch_size, strict=True))
         moved = not whole or out["image"].shape != image.shape
         out |= {key: self._bounds(name, key, case[key], whole, moved) for key in case if key.startswith("bounds_")}
@@ -194,7 +202,7 @@ class PatchStore:
                 for n, p in zip(volume["image"].shape[1:], self.patch_size, strict=True)
             ]
             window = (slice(None), *[slice(c, c + p) for c, p in zip(corner, self.patch_size, strict=True)])
-            spatial = {key: volume[key][window] for key in ("image", *MAPS) if key in volume}
+            spatial = {key: volume[key][window] for key in ("image", *self.maps) if key in volume}
             samples.append({**volume, **spatial, "volume": torch.tensor(number)})
         return {key: torch.stack([sample[key] for sample in samples]) for key in samples[0]}
 
@@ -206,9 +214,9 @@ def _spacing(image: Tensor) -> list[float]:
     return [float(step) for step in affine_to_spacing(image.affine, r=image.dim() - 1)]
 
 
-def _check_maps(name: str, case: Mapping[str, Any]) -> None:
+def _check_maps(name: str, case: Mapping[str, Any], maps: Sequence[str]) -> None:
     """Refuse label maps that are not on the image's grid."""
-    for key in MAPS:
+    for key in maps:
         if key in case and case[key].shape[1:] != case["image"].shape[1:]:
             raise ValueError(
                 f"case '{name}': {key} has shape {tuple(case[key].shape[1:])}, but the image has "

@@ -80,9 +80,10 @@ class ValidationScore(Metric):
         if "label" in batch:
             self._dice(hard, _plain(batch["label"])[:, 0].to(hard.device))
         for made in self.bounds:
-            for prediction, bounds in zip(hard, batch[f"bounds_{made.term}"], strict=True):
+            regions = _plain(batch[made.region_key]) if made.region_key else [None] * len(hard)
+            for prediction, bounds, region in zip(hard, batch[f"bounds_{made.term}"], regions, strict=True):
                 measure, limits, _ = measure_prediction(
-                    prediction, _plain(bounds), made.descriptor, _spacing(batch["image"]), self.slice_axis
+                    prediction, _plain(bounds), made.descriptor, _spacing(batch["image"]), self.slice_axis, region
                 )
                 bounded = limits.isfinite().any(-1)
                 held = (measure >= limits[..., 0]) & (measure <= limits[..., 1])

@@ -110,8 +110,10 @@ class VolumeScores:
             rows = slice_metrics(hard, label, self.slice_axis, self.class_names)
             self.slices += [{"case": name, "patient": about["patient"], **row} for row in rows]
         for made in self.bounds:
+            region = _plain(item[made.region_key]) if made.region_key else None
+            limits = _plain(item[f"bounds_{made.term}"])
             measure, bounds, units = measure_prediction(
-                torch.from_numpy(hard), _plain(item[f"bounds_{made.term}"]), made.descriptor, spacing, self.slice_axis
+                torch.from_numpy(hard), limits, made.descriptor, spacing, self.slice_axis, region
             )
             self.constraints += self._constraints(made, measure, bounds, units, spacing, about)
         path = self.folder / "evaluation" / "predictions" / f"{name}.nii.gz"

@@ -12,7 +12,12 @@ from wss_monai.functional.descriptors import Descriptor
 
 
 def measure_prediction(
-    prediction: Tensor, bounds: Tensor, descriptor: Descriptor, spacing: Sequence[float], slice_axis: int | None = None
+    prediction: Tensor,
+    bounds: Tensor,
+    descriptor: Descriptor,
+    spacing: Sequence[float],
+    slice_axis: int | None = None,
+    region: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, list[int | str]]:
     """Measure a class-index map against bounds on its slices or on the whole of it.
 
@@ -22,10 +27,12 @@ def measure_prediction(
         descriptor: what is measured.
         spacing: voxel size in mm along each axis.
         slice_axis: needed for bounds on slices.
+        region: (1, *spatial) or (K, *spatial), where the descriptor measures, e.g. boxes; None: everywhere.
 
     Returns:
         Measures (U, K, M), bounds (U, K, M, 2) and the names of the U units: slice numbers, or "" for the whole map.
-        A centroid of a class that the prediction does not show is not bounded.
+        A centroid of a class that the prediction does not show is not bounded, and neither is a strip that a box does
+        not have.
 
     Raises:
         ValueError: bounds that do not fit the map.
@@ -34,16 +41,21 @@ def measure_prediction(
     units: list[int | str] = [""]
     if bounds.dim() == 3:
         maps, steps, limits = prediction.unsqueeze(0), steps.unsqueeze(0), bounds.unsqueeze(0)
+        region = None if region is None else region.unsqueeze(0)
     elif slice_axis is None or bounds.shape[0] != prediction.shape[slice_axis]:
         raise ValueError(f"bounds {tuple(bounds.shape)} do not fit {tuple(prediction.shape)} along axis {slice_axis}.")
     else:
         maps, limits = prediction.movedim(slice_axis, 0), bounds
+        region = None if region is None else region.movedim(slice_axis + 1, 0)
         kept = [axis for axis in range(prediction.dim()) if axis != slice_axis]
         steps, units = steps[kept].repeat(len(maps), 1), [*range(len(maps))]
     one_hot = torch.stack([maps == k for k in range(limits.shape[1])], 1).float()
-    measure = descriptor(one_hot, spacing=steps.to(one_hot.device))
+    region = None if region is None else region.to(one_hot.device)
+    measure = descriptor(one_hot, spacing=steps.to(one_hot.device), region=region)
+    free = torch.tensor([-torch.inf, torch.inf], device=limits.device)
+    if getattr(descriptor, "one_bound", False):
+        limits = torch.where(measure.isnan().unsqueeze(-1).to(limits.device), free, limits)
     if not descriptor.nonnegative:
         nothing = (one_hot.flatten(2).sum(-1) == 0)[..., None, None]
-        free = torch.tensor([-torch.inf, torch.inf], device=limits.device)
         limits = torch.where(nothing.to(limits.device), free, limits)
     return measure.cpu(), limits.cpu(), units

@@ -3,12 +3,18 @@
 
 from wss_monai.transforms.batch_augment import BatchAugment
 from wss_monai.transforms.bounds import (
-    BoxBounds,
-    BoxBoundsd,
     ConstantBounds,
     ConstantBoundsd,
     LabelBounds,
     LabelBoundsd,
+)
+from wss_monai.transforms.box_bounds import (
+    BoxBounds,
+    BoxBoundsd,
+    BoxTightnessBounds,
+    BoxTightnessBoundsd,
+    EmptinessBounds,
+    EmptinessBoundsd,
 )
 from wss_monai.transforms.estimated_bounds import EstimatedBounds, EstimatedBoundsd, WeakCuesd
 from wss_monai.transforms.far_background import FarBackgroundd
@@ -21,8 +27,12 @@ __all__ = [
     "BatchAugment",
     "BoxBounds",
     "BoxBoundsd",
+    "BoxTightnessBounds",
+    "BoxTightnessBoundsd",
     "ConstantBounds",
     "ConstantBoundsd",
+    "EmptinessBounds",
+    "EmptinessBoundsd",
     "EstimatedBounds",
     "EstimatedBoundsd",
     "FarBackgroundd",

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from wss_monai.functional import UNLABELLED
 from wss_monai.functional.warps import (
     about_centre,
     fraction_outside,
@@ -25,8 +26,8 @@ LOST = 0.05
 """A class without any labelled voxel may be cut where more than this fraction of the domain left the frame."""
 
 
-MAPS = ("weak_label", "label", "far_background")
-"""Index maps of a batch, which are moved with the image."""
+MAPS = ("weak_label", "label", "far_background", "boxes")
+"""Index maps of a batch, which are moved with the image; boxes have one channel a class."""
 
 
 class BatchAugment:
@@ -116,11 +117,11 @@ class BatchAugment:
         maps = [key for key in MAPS if key in batch]
         if maps:
             warped = warp_index(torch.cat([batch[key] for key in maps], 1), grid)
-            out.update(zip(maps, warped.split(1, 1), strict=True))
+            out.update(zip(maps, warped.split([batch[key].shape[1] for key in maps], 1), strict=True))
         out["image"] = self._intensities(warp_image(image, grid), generator)
         out["matrix"] = matrix.to(image.device)
         out["spacing_before"], out["spacing"] = batch["spacing"], after.to(batch["spacing"])
-        out["cut"] = self.cut(matrix, batch.get("weak_label"), shape).to(image.device)
+        out["cut"] = self.cut(matrix, batch.get("weak_label"), shape, batch.get("boxes")).to(image.device)
         return out
 
     def draw(
@@ -179,13 +180,16 @@ class BatchAugment:
         shift = self.translation * extent * _uniform((count, dimensions), generator) * drawn[:, None]
         return turn * spacing[:, None, :] / spacing[:, :, None], shift
 
-    def cut(self, matrix: Tensor, weak_label: Tensor | None, shape: tuple[int, ...]) -> Tensor:
+    def cut(
+        self, matrix: Tensor, weak_label: Tensor | None, shape: tuple[int, ...], boxes: Tensor | None = None
+    ) -> Tensor:
         """Classes (B, K) that may have been cut by the frame.
 
         Where nothing left through a face of the frame, that face cuts nothing. Through the others, a class may have
         been cut when one of its weakly labelled voxels left or came nearer to the face than the organ may reach beyond
         its drawn voxels: a fifth of the extent, or half of what is drawn along that axis where this is more. A class
-        without such voxels may have been cut when more than 5 % of the domain left.
+        without such voxels may have been cut when more than 5 % of the domain left. A class with boxes (B, K, *spatial)
+        lies in them: it may have been cut when a voxel of a box left, and not else.
         """
         last = torch.tensor(shape, dtype=matrix.dtype) - 1
         corners = moved_corners(matrix, shape)
@@ -202,24 +206,35 @@ class BatchAugment:
         cut[lossy] = near & drawn
         if not bool(drawn.all()):
             cut[lossy] |= ~drawn & (fraction_outside(matrix, shape) > LOST)[:, None]
+        if boxes is not None:
+            inside = (boxes > 0) & (boxes != UNLABELLED)
+            lower, upper = self._box_of(matrix, inside[lossy.to(boxes.device)].nonzero())
+            left = ((lower < -0.501) | (upper > last + 0.501)).any(-1)
+            cut[lossy] = torch.where(lower[..., 0].isfinite(), left, cut[lossy])
         return cut
 
     def _drawn_box(self, matrix: Tensor, weak_label: Tensor | None, samples: Tensor) -> tuple[Tensor, Tensor]:
         """Least and greatest coordinates (S, K, D) of the moved voxels of each class; infinite where none is drawn."""
+        if weak_label is None:
+            return self._box_of(matrix, torch.zeros(0, matrix.shape[-1] + 1, dtype=torch.long))
+        maps = weak_label[samples.to(weak_label.device), 0]
+        places = (maps < self.num_classes).nonzero()
+        classes = maps[tuple(places.T)].long()
+        return self._box_of(matrix, torch.cat((places[:, :1], classes[:, None], places[:, 1:]), 1))
+
+    def _box_of(self, matrix: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+        """Least and greatest coordinates (S, K, D) of moved voxels (N, 2 + D): sample, class, indices."""
         dimensions = matrix.shape[-1] - 1
         lower = torch.full((len(matrix) * self.num_classes, dimensions), math.inf, dtype=matrix.dtype)
         upper = -lower
-        if weak_label is not None:
-            maps = weak_label[samples.to(weak_label.device), 0]
-            places = (maps < self.num_classes).nonzero()
-            row = (places[:, 0] * self.num_classes + maps[tuple(places.T)]).cpu()[:, None].expand(-1, dimensions)
-            places = places.cpu()
-            sample = places[:, 0]
-            moved = matrix[sample, :-1, -1]
-            for axis in range(dimensions):
-                moved += matrix[:, :-1, axis][sample] * places[:, axis + 1, None]
-            lower.scatter_reduce_(0, row, moved, "amin")
-            upper.scatter_reduce_(0, row, moved, "amax")
+        places = places.cpu()
+        sample = places[:, 0]
+        row = (sample * self.num_classes + places[:, 1])[:, None].expand(-1, dimensions)
+        moved = matrix[sample, :-1, -1]
+        for axis in range(dimensions):
+            moved += matrix[:, :-1, axis][sample] * places[:, axis + 2, None]
+        lower.scatter_reduce_(0, row, moved, "amin")
+        upper.scatter_reduce_(0, row, moved, "amax")
         view = (len(matrix), self.num_classes, dimensions)
         return lower.view(view), upper.view(view)
 

@@ -204,47 +204,6 @@ class LabelBounds(Transform):
         return bounds if self.slice_axis is not None else bounds[0]
 
 
-class BoxBounds(Transform):
-    """Size bounds from a weak label that marks each class's bounding box: fractions of the voxels in the box.
-
-    Source: Kervadec et al., MIDL 2020, section 3.3 (fractions 0.5 to 0.9 for the prostate). A slice without a box of
-    the class gets no bounds here (tags say whether it is absent).
-
-    Args:
-        class_names: names of all K classes, background first.
-        fractions: lower and upper fraction of the box.
-        slice_axis: as in ``ConstantBounds``.
-
-    Raises:
-        ValueError: fractions that are not 0 <= lower < upper.
-    """
-
-    origin = "box"
-
-    def __init__(
-        self, class_names: Sequence[str], fractions: Sequence[float] = (0.5, 0.9), slice_axis: int | None = None
-    ) -> None:
-        if not 0 <= fractions[0] < fractions[1]:
-            raise ValueError(f"fractions must be 0 <= lower < upper, got {list(fractions)}.")
-        self.class_names = list(class_names)
-        self.fractions = list(fractions)
-        self.descriptor = Size()
-        self.slice_axis = slice_axis
-
-    def __call__(self, weak_label: Tensor, tags: Tensor | None = None) -> Tensor:
-        """Bounds for a channel-first index map (1, *spatial) of boxes; ``tags`` as in ``ConstantBounds``."""
-        index, _ = as_slices(weak_label, self.slice_axis)
-        voxels = torch.stack([(index == k).flatten(1).sum(1) for k in range(len(self.class_names))], 1).float()
-        voxels[:, 0] = 0
-        bounds = voxels[..., None, None] * torch.tensor(self.fractions)
-        bounds = torch.where(voxels[..., None, None] > 0, bounds, torch.tensor(NO_BOUND))
-        if tags is not None:
-            absent = (tags_of(tags, *voxels.shape) == 0)[..., None, None]
-            bounds = torch.where(absent, torch.tensor([-math.inf, 0.0]), bounds)
-        bounds = check_interval(bounds, self.descriptor, "the boxes")
-        return bounds if self.slice_axis is not None else bounds[0]
-
-
 class Boundsd(MapTransform):
     """What the dictionary versions share: they write ``bounds_<term>``, and say what is bounded and by whom.
 
@@ -252,7 +211,10 @@ class Boundsd(MapTransform):
         term: name of the constraint term.
         descriptor: what is bounded.
         origin: where the bounds come from ("constant", "tag", "oracle", "box", "estimated (k=5)").
+        region_key: key of the map that the descriptor measures in; None: the whole image.
     """
+
+    region_key: str | None = None
 
     def __init__(self, term: str, keys: str, tags_key: str | None, bounds: Any) -> None:
         super().__init__(keys)
@@ -304,18 +266,5 @@ class LabelBoundsd(Boundsd):
         super().__init__(term, keys, None, LabelBounds(**bounds))
 
 
-class BoxBoundsd(Boundsd):
-    """Dictionary version of ``BoxBounds``, from the key "boxes" that ``LoadCased`` writes.
-
-    The boxes must have gone through the spatial transforms of the image.
-    """
-
-    def __init__(
-        self, term: str = "size", keys: str = "boxes", tags_key: str | None = "slice_tags", **bounds: Any
-    ) -> None:
-        super().__init__(term, keys, tags_key, BoxBounds(**bounds))
-
-
 ConstantBoundsD = ConstantBoundsDict = ConstantBoundsd
 LabelBoundsD = LabelBoundsDict = LabelBoundsd
-BoxBoundsD = BoxBoundsDict = BoxBoundsd

@@ -15,6 +15,8 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from torch import Tensor
 
+from wss_monai.functional import UNLABELLED
+from wss_monai.functional.box_maps import in_boxes
 from wss_monai.functional.descriptors import Descriptor
 from wss_monai.functional.interval_models import IntervalModel, kind_of, slice_features, volume_features
 from wss_monai.functional.weak_cues import CUES, slice_cues
@@ -56,26 +58,31 @@ class WeakCuesd(MapTransform):
         """Add the cues to a copy of the case."""
         kind = kind_of(data.get(self.kind_key))
         weak = data[self.first_key(dict(data))]
-        source = data["boxes"] if kind == "box" and "boxes" in data else weak
-        plain = np.asarray(source)[0]
         spacing = spacing_of(weak)
-        if plain.ndim == 2:
-            index, plane, axes = plain[None], spacing, [0, 1]
+        flat = weak.dim() == 3
+        axes = [0, 1] if flat else [axis for axis in range(3) if axis != self.slice_axis]
+        plane = [spacing[axis] for axis in axes]
+
+        def measure(index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            slices = index[None] if flat else np.moveaxis(index, self.slice_axis, 0)
+            return slice_cues(slices, plane, self.num_classes)
+
+        if kind == "box" and "boxes" in data:  # they may overlap
+            inside = in_boxes(np.asarray(data["boxes"]))
+            found = [measure(np.where(channel, k, UNLABELLED)) for k, channel in enumerate(inside)]
+            cues, at = (np.stack([of[which][:, k] for k, of in enumerate(found)], 1) for which in (0, 1))
         else:
-            index = np.moveaxis(plain, self.slice_axis, 0)
-            axes = [axis for axis in range(3) if axis != self.slice_axis]
-            plane = [spacing[axis] for axis in axes]
-        cues, at = slice_cues(index, plane, self.num_classes)
-        voxels = np.zeros((*at.shape[:2], plain.ndim))
+            cues, at = measure(np.asarray(weak)[0])
+        voxels = np.zeros((*at.shape[:2], weak.dim() - 1))
         voxels[..., axes] = at
-        if plain.ndim == 3:
-            voxels[..., self.slice_axis] = np.arange(len(index))[:, None]
+        if not flat:
+            voxels[..., self.slice_axis] = np.arange(len(at))[:, None]
         return {
             **data,
             "cues": torch.from_numpy(cues).float(),
             "places": torch.from_numpy(_to_world(voxels, weak)).float(),
             "cue_kind": kind,
-            "thickness": 1.0 if plain.ndim == 2 else spacing[self.slice_axis],
+            "thickness": 1.0 if flat else spacing[self.slice_axis],
         }
 
 
