@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # OpenMP threads that spin on shared cores make small operations many times slower.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help demo test lint bench bench-phantom clean data/ACDC docs/images/demo.png
+.PHONY: help demo test lint bench bench-phantom clean data/ACDC data/PROMISE12 docs/images/demo.png
 
 CONFIGS := bundles/acdc_logbarrier/configs
 DEMO := --dataset_dir data/PHANTOM --train\#trainer\#max_epochs 20
@@ -17,6 +17,8 @@ help:
 	@echo "make bench          speed, side by side;  make bench-phantom: four modes x three seeds"
 	@echo "make data/PHANTOM   generated cardiac volumes;  make data/ACDC SOURCE=acdc.zip: the official release"
 	@echo "make data/TOY       toy pictures of the tutorials: a disc;  data/TOY2: two circles;  data/TOY2019: the 2019 disc"
+	@echo "make data/PROMISE12 SOURCE=\"training_data.zip ...\"; make data/PROMISE12_POINTS: a few pixels a slice of it"
+	@echo "make data/PROMISE12_PHANTOM   generated prostate volumes in the release's layout, with a few pixels a slice"
 	@echo "make clean          remove caches and runs (data and .venv stay)"
 
 $(STAMP): setup.cfg constraints.txt
@@ -74,6 +76,22 @@ data/TOY2019: | $(STAMP)
 data/ACDC: $(STAMP)
 	@test -n "$(SOURCE)" || { echo "give the official release: make data/ACDC SOURCE=acdc.zip [SCRIBBLES=folder]"; exit 2; }
 	$(PY) -m wss_monai prepare acdc --source "$(SOURCE)" --out $@ $(if $(SCRIBBLES),--scribbles "$(SCRIBBLES)")
+
+# make data/PROMISE12 SOURCE="training_data.zip test_data.zip"
+data/PROMISE12: $(STAMP)
+	@test -n "$(SOURCE)" || { echo "give the official release: make data/PROMISE12 SOURCE=training_data.zip"; exit 2; }
+	$(PY) -m wss_monai prepare promise12 --source $(SOURCE) --out $@
+
+POINTS := --strategy random_blob --option width=5 --background --seed 0
+
+# The published weak labels: a spot of 5 pixels width in every slice, here one of the background as well.
+data/PROMISE12_POINTS: | $(STAMP)
+	$(PY) -m wss_monai weaken --data data/PROMISE12 --out $@ $(POINTS)
+
+data/PROMISE12_PHANTOM: | $(STAMP)
+	$(PY) -m wss_monai synthesize promise12 --out $@/release --cases 12 --seed 0
+	$(PY) -m wss_monai prepare promise12 --source $@/release --out $@/dense
+	$(PY) -m wss_monai weaken --data $@/dense --out $@ $(POINTS)
 
 clean:
 	rm -rf runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
