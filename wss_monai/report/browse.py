@@ -91,14 +91,10 @@ def write_browser(
         found = _pack(read, of_case, slices, crop, data is None)
         size += found.pop("bytes")
         packed.append(found)
-        if size > limit_mb * MEGABYTE:
-            raise ValueError(
-                f"the page would be larger than {limit_mb:g} MB after {len(packed)} of {len(ids)} cases: ask for fewer "
-                f"cases (--cases {max(1, len(packed) - 1)}) or --slices, leave out the surroundings (--crop 20), or "
-                "raise --limit-mb."
-            )
+        _refuse_large(size, limit_mb, len(packed), len(ids))
     titles = [title for key, title in SHOWN.items() if key in show and any(title in c["titles"] for c in packed)]
     page = fill("browse.html", _content(read, titles, packed, shown_at_first, opacity, contours))
+    _refuse_large(len(page.encode("utf-8")), limit_mb, len(packed), len(ids))
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(page, encoding="utf-8")
     return out
@@ -116,6 +112,15 @@ def _check(cases: int, slices: int, crop: float | None, opacity: float, limit_mb
         raise ValueError(f"limit_mb must be more than 0, got {limit_mb}.")
     if strange := [key for key in show if key not in SHOWN]:
         raise ValueError(f"show names {strange}; it may name {list(SHOWN)}.")
+
+
+def _refuse_large(size: int, limit_mb: float, done: int, cases: int) -> None:
+    if size > limit_mb * MEGABYTE:
+        raise ValueError(
+            f"the page would be larger than {limit_mb:g} MB, as it was after {done} of {cases} cases: ask for fewer "
+            f"cases (--cases {max(1, done - 1)}) or slices (--slices 8), leave out the surroundings (--crop 20), or "
+            "raise --limit-mb."
+        )
 
 
 def _evaluated(runs: list[Run]) -> list[Run]:
