@@ -6,7 +6,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from wss_monai.commands.report_browse import add_browse
+from wss_monai.commands.report_compare import add_compare
+from wss_monai.commands.report_curves import add_curves
 from wss_monai.commands.report_gif import add_gif
+from wss_monai.commands.report_penalties import add_penalties
+from wss_monai.commands.report_table import add_table
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
@@ -16,6 +21,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     kinds = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
     _add_html(kinds)
     add_gif(kinds)
+    add_browse(kinds)
+    add_curves(kinds)
+    add_compare(kinds)
+    add_table(kinds)
+    add_penalties(kinds)
     return parser
 
 

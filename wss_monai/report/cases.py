@@ -156,7 +156,8 @@ def case_panel(
             plane = Image.fromarray(np.ascontiguousarray(whole[rows, columns]))
             tiles.append(_overlay(picture, np.asarray(plane.resize(shape, Image.Resampling.NEAREST)), tile))
             _mark(tiles[-1], outside(whole, whole[rows, columns]), ("", ""), tile)
-        _mark(tiles[0], f"{index + 1} / {image.shape[slice_axis]}", view.edges, tile)
+        place = f"{index + 1} / {image.shape[slice_axis]}" if image.shape[slice_axis] > 1 else ""
+        _mark(tiles[0], place, view.edges, tile)
         table.append(tiles)
     sheet = _compose(["image", *maps], table, tile)
     sheet.info["colours"] = panel_colours(len(class_names))

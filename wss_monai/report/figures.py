@@ -13,12 +13,13 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from .palette import STATE_STYLES, run_colour
 from .reading import Run
 
-__all__ = ["curves", "satisfaction", "scores"]
+__all__ = ["STYLE", "curves", "legend_below", "log_where_wide", "satisfaction", "scores"]
 
 STYLE: Any = {
     "svg.fonttype": "none",
@@ -104,6 +105,22 @@ def satisfaction(runs: Sequence[Run]) -> list[tuple[str, str]]:
     return figures
 
 
+def log_where_wide(axis: Axes, values: Sequence[float]) -> None:
+    """Make an axis logarithmic where its values are positive and span more than two powers of ten."""
+    if values and min(values) > 0 and max(values) > 100 * min(values):
+        axis.set_yscale("log")
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.yaxis.set_minor_formatter(NullFormatter())
+
+
+def legend_below(figure: Figure, names: Sequence[str]) -> None:
+    """Name the runs by their colours below a figure, in as many rows as its width takes."""
+    across = max(1, int(10.5 * figure.get_figwidth() / (max(map(len, names)) + 8)))
+    rows = -(-len(names) // across)
+    lines = [Line2D([], [], color=run_colour(i), linewidth=2.5) for i in range(len(names))]
+    figure.legend(lines, names, loc="outside lower center", ncols=-(-len(names) // rows), frameon=False)
+
+
 def _curve_group(runs: Sequence[Run], columns: Sequence[str]) -> str:
     with matplotlib.rc_context(STYLE):
         figure, axes = _grid(math.ceil(len(columns) / 3), 3, WIDTH / 3, 2.2)
@@ -118,10 +135,7 @@ def _curve_group(runs: Sequence[Run], columns: Sequence[str]) -> str:
                     drawn += y[np.isfinite(y)].tolist()
             axis.set_title(column)
             axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-            if drawn and min(drawn) > 0 and max(drawn) > 100 * min(drawn):
-                axis.set_yscale("log")
-                axis.yaxis.set_major_formatter("{x:g}")
-                axis.yaxis.set_minor_formatter(NullFormatter())
+            log_where_wide(axis, drawn)
         for axis in [a for line in axes for a in line][len(columns) :]:
             axis.set_visible(False)
         for axis in axes[-1]:

@@ -29,6 +29,7 @@ class Run:
         cases: rows of evaluation/cases.csv.
         constraints: rows of evaluation/constraints.csv.
         files: evaluation/cases.json.
+        slices: rows of evaluation/slices.csv.
     """
 
     folder: Path
@@ -39,6 +40,7 @@ class Run:
     cases: list[dict[str, Any]] = field(default_factory=list)
     constraints: list[dict[str, Any]] = field(default_factory=list)
     files: list[dict[str, Any]] = field(default_factory=list)
+    slices: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def class_names(self) -> list[str]:
@@ -119,7 +121,7 @@ def read_run(folder: Path | str) -> Run:
             raise FileNotFoundError(f"{folder} holds neither {curves.name} nor evaluation/: there is nothing to show.")
         return Run(folder, folder.name, info, epochs)
     again = "run the evaluation of this run again"
-    constraints = evaluation / "constraints.csv"
+    constraints, slices = evaluation / "constraints.csv", evaluation / "slices.csv"
     return Run(
         folder,
         folder.name,
@@ -129,6 +131,7 @@ def read_run(folder: Path | str) -> Run:
         _read_csv(evaluation / "cases.csv"),
         _read_csv(constraints) if constraints.is_file() else [],
         _read_json(evaluation / "cases.json", again),
+        _read_csv(slices) if slices.is_file() else [],
     )
 
 
