@@ -169,6 +169,14 @@ def test_noise_levels_are_0_to_99_evenly():
     assert levels.mean() == pytest.approx(49.5, abs=2) and levels.std() == pytest.approx(28.9, abs=1)
 
 
+def test_a_given_noise_level_changes_the_noise_alone():
+    drawn, given = (Circles((60, 60), 5).picture(3, "train", 1, sigma) for sigma in (None, 7))
+    assert given.sigma == 7 != drawn.sigma
+    np.testing.assert_array_equal(given.label, drawn.label)
+    corner = given.label[:5] == 0
+    assert (given.image[:5][corner] > 0).mean() == pytest.approx(0.44, abs=0.15)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

@@ -51,6 +51,13 @@ def _add(
     parser.add_argument("--radius", type=int, default=radius, help="of what is wanted, pixels (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="another seed, other pictures (default: %(default)s)")
     parser.add_argument(
+        "--noise",
+        nargs="+",
+        type=int,
+        metavar="SIGMA",
+        help="standard deviation of the noise of each picture, training first (default: drawn from 0 to 99)",
+    )
+    parser.add_argument(
         "--format",
         choices=("nifti", "png"),
         default="nifti",
@@ -83,6 +90,7 @@ def _write(args: argparse.Namespace, out: Path, toy: Discs | Circles) -> str:
         toy,
         tuple(args.images),
         args.seed,
+        sigmas=args.noise,
         file_format=args.format,
         progress=lambda names: tqdm(names, desc="pictures", unit="picture"),
     )

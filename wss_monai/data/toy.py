@@ -78,8 +78,8 @@ class Discs:
         if self.edition not in EDITIONS:
             raise ValueError(f"edition must be one of {', '.join(EDITIONS)}, got {self.edition!r}")
 
-    def picture(self, seed: int, part: str, index: int) -> Picture:
-        """Draw picture ``index`` of a part ("train", "val").
+    def picture(self, seed: int, part: str, index: int, sigma: int | None = None) -> Picture:
+        """Draw picture ``index`` of a part ("train", "val"), with noise as ``add_noise`` makes it.
 
         Raises:
             ValueError: an unknown part, a negative seed or index.
@@ -93,7 +93,7 @@ class Discs:
         )
         clean = np.full(self.size, edition.greys[0], np.uint8)
         clean[ring], clean[disc] = edition.greys[1:]
-        return _finish(R, clean, disc, weak)
+        return _finish(R, clean, disc, weak, sigma)
 
 
 @dataclass(frozen=True)
@@ -119,8 +119,8 @@ class Circles:
         if self.ellipses and self.radius < 2:
             raise ValueError(f"radius must be 2 or more for ellipses, got {self.radius}")
 
-    def picture(self, seed: int, part: str, index: int) -> Picture:
-        """Draw picture ``index`` of a part ("train", "val").
+    def picture(self, seed: int, part: str, index: int, sigma: int | None = None) -> Picture:
+        """Draw picture ``index`` of a part ("train", "val"), with noise as ``add_noise`` makes it.
 
         Raises:
             ValueError: an unknown part, a negative seed or index.
@@ -134,7 +134,7 @@ class Circles:
         clean = np.zeros(self.size, np.uint8)
         clean[distractor] = 255
         clean[target] = 125
-        return _finish(R, clean, target, weak)
+        return _finish(R, clean, target, weak, sigma)
 
 
 def ellipse(size: tuple[int, int], centre: tuple[int, int], half: tuple[int, int], edge: float = EDGE) -> np.ndarray:
@@ -153,23 +153,27 @@ def ellipse(size: tuple[int, int], centre: tuple[int, int], half: tuple[int, int
     return x[:, None] ** 2 + y[None, :] ** 2 <= 1
 
 
-def add_noise(clean: np.ndarray, R: np.random.RandomState) -> tuple[np.ndarray, int]:
+def add_noise(clean: np.ndarray, R: np.random.RandomState, sigma: int | None = None) -> tuple[np.ndarray, int]:
     """Add normal noise, cut to whole numbers towards 0, to a grey picture and clip it to 0..255.
 
     Args:
         clean: grey values, uint8.
-        R: source of randomness, also of the standard deviation: a whole number from 0 to 99.
+        R: source of randomness.
+        sigma: standard deviation; None: a whole number from 0 to 99, drawn too.
 
     Returns:
         The noisy picture, uint8, and the standard deviation.
     """
-    sigma = int(R.randint(MAX_SIGMA))
+    drawn = int(R.randint(MAX_SIGMA))
+    sigma = drawn if sigma is None else sigma
     noise = R.normal(0, sigma, clean.shape).astype(np.int16)
     return np.clip(clean + noise, 0, 255).astype(np.uint8), sigma
 
 
-def _finish(R: np.random.RandomState, clean: np.ndarray, target: np.ndarray, weak: np.ndarray) -> Picture:
-    image, sigma = add_noise(clean, R)
+def _finish(
+    R: np.random.RandomState, clean: np.ndarray, target: np.ndarray, weak: np.ndarray, sigma: int | None
+) -> Picture:
+    image, sigma = add_noise(clean, R, sigma)
     return Picture(image, target.astype(np.uint8), np.where(weak, 1, UNLABELLED).astype(np.uint8), sigma)
 
 

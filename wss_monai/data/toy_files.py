@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ def synthesize_toy(
     images: tuple[int, int],
     seed: int,
     *,
+    sigmas: Sequence[int] | None = None,
     file_format: str = "nifti",
     progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
 ) -> Path:
@@ -42,6 +43,7 @@ def synthesize_toy(
         toy: which pictures.
         images: how many for training and for validation.
         seed: 0 or more.
+        sigmas: standard deviation of the noise of each picture, training first; None: drawn from 0 to 99.
         file_format: "nifti": ``dataset.json``, ``split.json`` and volumes (W, H, 1) in ``images``, ``labels`` and
             ``points``, 1 mm. "png": 8-bit pictures in ``train`` and ``val``, each with ``img``, ``gt`` and ``weak``,
             drawn pixels 255 and the others 0, without a dataset.json.
@@ -51,7 +53,7 @@ def synthesize_toy(
         The path of ``dataset.json``, or ``out`` for PNG.
 
     Raises:
-        ValueError: an unknown format, no picture to train on, or a negative number.
+        ValueError: an unknown format, no picture to train on, a negative number, or not one sigma a picture.
     """
     if file_format not in FORMATS:
         raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {file_format!r}")
@@ -59,6 +61,8 @@ def synthesize_toy(
         raise ValueError(f"images must be 1 or more for training and 0 or more for validation, got {images}")
     if seed < 0:
         raise ValueError(f"seed must be 0 or more, got {seed}")
+    if sigmas is not None and (len(sigmas) != sum(images) or min(sigmas) < 0):
+        raise ValueError(f"noise must be {sum(images)} numbers, one a picture and 0 or more, got {list(sigmas)}")
     write = _write_nifti if file_format == "nifti" else _write_png
     names = [(part, index) for part, count in zip(PARTS, images, strict=True) for index in range(count)]
     if file_format == "nifti":
@@ -67,13 +71,17 @@ def synthesize_toy(
         made = [out / part / folder for part in PARTS for folder in PNG_FOLDERS.values()]
     for folder in made:
         folder.mkdir(parents=True, exist_ok=True)
-    cases = [write(out, part, index, toy.picture(seed, part, index)) for part, index in progress(names)]
+    noise = [None] * len(names) if sigmas is None else list(sigmas)
+    cases = [
+        write(out, part, index, toy.picture(seed, part, index, sigma))
+        for (part, index), sigma in zip(progress(names), noise, strict=True)
+    ]
     if file_format == "png":
         return out
     split: dict[str, list[str]] = {SPLIT_NAMES[part]: [f"{p}_{i:04d}" for p, i in names if p == part] for part in PARTS}
     with replacing(out / "split.json") as file:
         file.write_text(json.dumps(split | {"test": []}, indent=1) + "\n", encoding="utf-8")
-    return write_dataset(out, _description(toy, images, seed) | {"training": cases})
+    return write_dataset(out, _description(toy, images, seed, sigmas) | {"training": cases})
 
 
 def _write_nifti(out: Path, part: str, index: int, picture: Picture) -> Mapping[str, Any]:
@@ -103,7 +111,9 @@ def _write_png(out: Path, part: str, index: int, picture: Picture) -> None:
         Image.fromarray(array.T.astype(np.uint8)).save(out / part / PNG_FOLDERS[key] / f"{index:04d}.png")
 
 
-def _description(toy: Discs | Circles, images: tuple[int, int], seed: int) -> dict[str, Any]:
+def _description(
+    toy: Discs | Circles, images: tuple[int, int], seed: int, sigmas: Sequence[int] | None
+) -> dict[str, Any]:
     size = f"{toy.size[0]} {toy.size[1]}"
     options = f"--images {images[0]} {images[1]} --size {size} --radius {toy.radius} --seed {seed}"
     if isinstance(toy, Discs):
@@ -114,6 +124,7 @@ def _description(toy: Discs | Circles, images: tuple[int, int], seed: int) -> di
         kind, target, name = "two-circles", "circle", "Two circles"
         text = "A white and a grey circle in noise; the grey one is wanted, and a small disc in its middle is drawn."
         options += " --ellipses" if toy.ellipses else ""
+    options += "" if sigmas is None else f" --noise {' '.join(map(str, sigmas))}"
     return {
         "name": name,
         "description": f"{text} Generated, no patient data.",

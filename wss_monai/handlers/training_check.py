@@ -28,15 +28,19 @@ class TrainingCheck:
         loader: whose ``store`` holds the training set, see ``wss_monai.data.BatchLoader``.
         loss: whose terms say what they read.
         class_names: background first.
+        unsupervised: classes that may go without label and constraint, as the background of the tutorials does.
 
     Raises:
         ValueError: classes without label and constraint, a constraint without any bound, bounds without room; named.
     """
 
-    def __init__(self, loader: Any, loss: WeightedSumLoss, class_names: Sequence[str]) -> None:
+    def __init__(
+        self, loader: Any, loss: WeightedSumLoss, class_names: Sequence[str], unsupervised: Sequence[str] = ()
+    ) -> None:
         self.loader = loader
         self.loss = loss
         self.class_names = list(class_names)
+        self.unsupervised = set(unsupervised)
 
     def attach(self, engine: Engine) -> None:
         """Act when ``engine`` starts."""
@@ -56,7 +60,7 @@ class TrainingCheck:
         missing = [
             name for name, known in zip(self.class_names, (learnt | labelled).tolist(), strict=True) if not known
         ]
-        if not missing:
+        if set(missing) <= self.unsupervised:
             return
         read = " and ".join(f"'{key}'" for key in maps) or "no map"
         count = len(store.cases)
