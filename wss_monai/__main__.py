@@ -15,7 +15,7 @@ from wss_monai import __version__
 
 __all__ = ["VERBS", "main"]
 
-VERBS = ("synthesize", "prepare", "check", "weaken", "bounds", "report")
+VERBS = ("synthesize", "prepare", "check", "weaken", "bounds", "score", "report")
 """Modules of wss_monai.commands, one a verb; each has `add_parser(subparsers)`, which sets `run`."""
 
 

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m wss_monai score`: score saved predictions, whoever made them, as the evaluation of a bundle does."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+__all__ = ["add_parser", "run"]
+
+SHOWN = 5
+"""Names that a message lists."""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the verb `score`."""
+    parser = subparsers.add_parser("score", help="score saved predictions", description=__doc__)
+    parser.add_argument(
+        "--predictions",
+        type=Path,
+        required=True,
+        metavar="FOLDER",
+        help="volumes of class indices on the images' grids, named after the case or the image, with or without _seg",
+    )
+    parser.add_argument("--data", required=True, metavar="FOLDER", help="data set with a dataset.json and dense labels")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where the scores go (default: FOLDER/scores)")
+    parser.add_argument("--class-names", help="classes in the order of the indices, background first (JSON list)")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write metrics_summary.json and evaluation/ with the scores of all cases that have a prediction.
+
+    Raises:
+        FileNotFoundError: no such folder or data set.
+        ValueError: predictions that belong to no case, two that belong to one, or none; a prediction off the image's
+            grid or with values that are no class indices.
+    """
+    from ignite.engine import Engine
+    from ignite.handlers import ProgressBar
+
+    from wss_monai.data.datalist import list_cases
+    from wss_monai.data.schema import read_dataset
+    from wss_monai.functional.label_files import read_label
+    from wss_monai.handlers import VolumeScores
+    from wss_monai.transforms import LoadCased
+
+    out: Path = args.out or args.predictions / "scores"
+    if (out / "evaluation" / "predictions").resolve() == args.predictions.resolve():
+        raise ValueError(f"--out {out} holds the evaluation that made these predictions: choose another folder")
+    dataset = read_dataset(args.data)
+    cases = list_cases(dataset, _names(args.class_names))
+    files = find_predictions(args.predictions, cases)
+    chosen = [case for case in cases if case["case"] in files]
+    names = _names(args.class_names) or dataset.class_names
+    load = LoadCased(["image", "label"])
+
+    def read(engine: Engine, case: dict[Hashable, Any]) -> list[dict[str, Any]]:
+        item = load(case)
+        path, image = files[case["case"]], case["image"]
+        values = {k: k for k in range(len(names))}
+        pred = read_label(path, item["image"], values, image_path=image if isinstance(image, str) else image[0])
+        state: Any = engine.state
+        state.batch = [item]
+        return [{"pred": pred}]
+
+    engine = Engine(read)
+    ProgressBar(desc="score", persist=False).attach(engine)
+    VolumeScores(out, chosen, names, slice_axis=dataset.slice_axis).attach(engine)
+    engine.run(chosen)
+    if left := len(cases) - len(chosen):
+        print(f"{left} cases of {dataset.path} have no prediction in {args.predictions}")
+    return 0
+
+
+def find_predictions(folder: Path, cases: Sequence[Mapping[str, Any]]) -> dict[str, Path]:
+    """Find the prediction of each case by its name: that of the case or of its first image, with or without `_seg`.
+
+    Returns:
+        Case -> file, for the cases that have one.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: files that belong to no case or to several, several files of a case, or no file at all.
+    """
+    from wss_monai.functional.volume_files import SUFFIXES, without_suffix
+
+    if not folder.is_dir():
+        raise FileNotFoundError(f"--predictions: there is no folder '{folder}'")
+    files = sorted(file for file in folder.iterdir() if file.is_file() and file.name.lower().endswith(SUFFIXES))
+    if not files:
+        raise ValueError(f"--predictions: no volume in '{folder}' (looked for {', '.join(SUFFIXES)})")
+    owners: dict[str, set[str]] = {}
+    for case in cases:
+        image = case["image"] if isinstance(case["image"], str) else case["image"][0]
+        for name in (case["case"], without_suffix(Path(image).name)):
+            owners.setdefault(name, set()).add(case["case"])
+    found: dict[str, Path] = {}
+    strange = []
+    for file in files:
+        name = without_suffix(file.name)
+        owner = owners.get(name) or owners.get(name.removesuffix("_seg")) or set()
+        if len(owner) != 1:
+            strange.append(file.name)
+            continue
+        (case_name,) = owner
+        if case_name in found:
+            raise ValueError(f"--predictions: '{found[case_name].name}' and '{file.name}' are both of '{case_name}'")
+        found[case_name] = file
+    if strange:
+        some = f"{strange[:SHOWN]}{' and more' if len(strange) > SHOWN else ''}"
+        raise ValueError(
+            f"--predictions: {some} in '{folder}' belong to no single case of the data set, whose cases are "
+            f"{[case['case'] for case in cases[:SHOWN]]} ...: name each file after its case"
+        )
+    return found
+
+
+def _names(words: str | None) -> list[str] | None:
+    if words is None:
+        return None
+    try:
+        names = json.loads(words)
+    except ValueError as error:
+        raise ValueError(f"--class-names must be a JSON list of names, got {words}") from error
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"--class-names must be a JSON list of names, got {words}")
+    return names
