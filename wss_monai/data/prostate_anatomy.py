@@ -68,7 +68,7 @@ class Gland:
         outline = 1 - self.notch * np.exp(-(((theta - np.pi / 2) / 0.5) ** 2))
         for order, size, angle in self.harmonics:
             outline = outline + size * np.cos(order * (theta - angle))
-        distance = np.hypot(u, v) * (1 - outline / np.maximum(scale, 1e-3))
+        distance = np.maximum(np.hypot(u, v), 1e-3) * (1 - outline / np.maximum(scale, 1e-3))
         return np.where(profile > 0.05, distance, FAR).astype(np.float32)
 
 
