@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from wss_monai.commands.synthesize_ellipsoids import add_ellipsoids
 from wss_monai.commands.synthesize_promise12 import add_promise12
 from wss_monai.commands.synthesize_toy import add_toy, add_two_circles
 
@@ -20,6 +21,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add_toy(kinds, run)
     add_two_circles(kinds, run)
     add_promise12(kinds, run)
+    add_ellipsoids(kinds, run)
 
 
 def _add_cardiac(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
