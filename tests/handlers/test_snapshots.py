@@ -12,6 +12,7 @@ from wss_monai.handlers import Snapshots, snapshots
 from wss_monai.handlers.snapshots import middle_and_apex
 from wss_monai.report import case_panel
 from wss_monai.report.palette import class_colour
+from wss_monai.report.snapshot_sheets import read_sheets
 
 NAMES = ["background", "RV", "LV"]
 SHAPE = (20, 16, 5)
@@ -164,3 +165,48 @@ def test_middle_and_smaller_end_of_what_is_labelled(foreground, slices):
 def test_numbers_below_1_are_refused(tmp_path, wrong):
     with pytest.raises(ValueError, match="must be at least 1"):
         Snapshots(tmp_path, Engine(lambda *_: None), NAMES, **{"interval": 1, **wrong}, panel=case_panel)
+
+
+def test_picture_says_where_each_panel_is(tmp_path):
+    run(tmp_path, [item("a"), item("b", label=False)], epochs=2, interval=2)
+    sheet = read_sheets(tmp_path)[2]
+    assert sheet.epoch == 2 and list(sheet.cases) == ["a", "b"]
+    assert sheet.titles("a") == ["image", "weak label", "prediction", "reference"]
+    assert sheet.titles("b") == ["image", "weak label", "prediction"]
+    about = sheet.cases["a"]
+    assert (about["patient"], about["slices"], [len(boxes) for boxes in about["panels"].values()]) == (
+        "a",
+        [2, 3],
+        [2] * 4,
+    )
+    for case in ("a", "b"):
+        pictures = {title: np.asarray(sheet.picture(case, title)).reshape(-1, 3) for title in sheet.titles(case)}
+        colours = {title: set(map(tuple, picture.tolist())) for title, picture in pictures.items()}
+        assert {k: {t for t, found in colours.items() if class_colour(k) in found} for k in (1, 2)} == {
+            1: {"prediction"},
+            2: {"prediction", "reference"} if case == "a" else {"prediction"},
+        }
+
+
+def test_colours_do_not_depend_on_what_else_is_shown(tmp_path):
+    """So that the pictures of a case do not flicker from epoch to epoch."""
+    noise = item("b")
+    noise["image"] = noise["image"] + 9 * torch.rand(noise["image"].shape, generator=torch.Generator().manual_seed(0))
+    plain = item("a")
+    plain["image"] = plain["image"] + torch.linspace(0, 1, 20)[:, None, None]
+    run(tmp_path / "one", [plain], epochs=1)
+    run(tmp_path / "two", [plain, noise], epochs=1)
+    one, two = (read_sheets(tmp_path / name)[1].picture("a", "prediction") for name in ("one", "two"))
+    assert np.array_equal(np.asarray(one), np.asarray(two))
+    with Image.open(tmp_path / "one" / "snapshots" / "epoch_0001.png") as sheet:
+        assert sheet.mode == "P"
+        assert sheet.convert("RGB").getpixel((sheet.width - 1, 0)) == (255, 255, 255)
+
+
+def test_one_slice_is_shown_whole_and_larger(tmp_path):
+    run(tmp_path, [item("a", shape=(40, 40, 1))], epochs=1)
+    run(tmp_path / "small", [item("a", shape=(40, 40, 1))], epochs=1, tile=80)
+    for folder, rows in ((tmp_path, 256), (tmp_path / "small", 80)):
+        picture = read_sheets(folder)[1].picture("a", "reference")
+        assert picture.height == rows  # 40 voxels of 2 mm down, 40 of 1 mm across
+        assert picture.width == rows // 2

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -139,7 +140,7 @@ def _figure(
         for axis, name in zip(grid[:-1, 0], names, strict=True):
             axis.set_ylabel(f"{name}\n({unit_of(metric)})", rotation=0, ha="right", va="center")
         box = "Above: histograms. Below: quartiles and median (box), 5 and 95 % (whiskers), mean (diamond)."
-        figure.supxlabel(f"{box}\n{note}", fontsize=8, color="#4B5563")
+        figure.supxlabel("\n".join([box, *textwrap.wrap(note, round(14 * size[0]))]), fontsize=8, color="#4B5563")
         if title:
             figure.suptitle(title, fontsize=11, fontweight="bold")
         return figure
