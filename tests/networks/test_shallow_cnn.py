@@ -108,3 +108,14 @@ def test_a_step_with_one_image_under_autocast():
 def test_bad_arguments_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         ShallowCNN(**arguments)
+
+
+def test_instance_normalisation_evaluates_as_batch_normalisation_trains_on_one_image():
+    torch.manual_seed(0)
+    batch, instance = ShallowCNN(), ShallowCNN(norm="instance")
+    instance.load_state_dict({name: v for name, v in batch.state_dict().items() if name in instance.state_dict()})
+    assert sum(p.numel() for p in instance.parameters()) == 2807
+    image = torch.rand(1, 1, 20, 20)
+    torch.testing.assert_close(instance.eval()(image), batch.train()(image))
+    with pytest.raises(ValueError, match="norm must be"):
+        ShallowCNN(norm="group")
