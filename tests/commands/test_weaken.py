@@ -135,15 +135,16 @@ def test_the_file_holds_what_the_transform_would_draw(data, tmp_path):
         ("erosion", ["--slice-axis", "none"], False),
         ("erosion", ["--slice-axis", "0"], False),
         ("erosion", ["--option", "classes=[1]"], False),
-        ("box", [], False),
+        ("box", [], True),
         ("sparse_slices", ["--option", "number=1"], False),
     ],
 )
 def test_undrawn_means_absent_only_where_every_class_is_drawn_in_every_slice(data, tmp_path, strategy, words, absent):
     weaken(data, tmp_path / "weak", *words, strategy=strategy)
     assert read_dataset(tmp_path / "weak").undrawn_means_absent is absent
-    shown, drawn = (present_classes(volume, 3, 2)[:, 1:] for volume in (indices(), read(tmp_path / "weak")))
-    assert not absent or np.array_equal(shown, drawn)
+    if strategy != "box":  # whose map holds sets of classes
+        shown, drawn = (present_classes(volume, 3, 2)[:, 1:] for volume in (indices(), read(tmp_path / "weak")))
+        assert not absent or np.array_equal(shown, drawn)
 
 
 def test_slice_axis_none_draws_in_3d(data, tmp_path):

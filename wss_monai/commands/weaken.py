@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["add_parser", "run"]
 
 NAMES = "random_blob, centroid_blob, erosion, box, scribble, scribble_interior, scribble_border, points, sparse_slices"
-HIDING = ("box", "sparse_slices")
-"""Strategies that may leave out a class that a slice shows: a box covers another, a slice is not annotated."""
+HIDING = ("sparse_slices",)
+"""Strategies that may leave out a class that a slice shows, since the slice is not annotated."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -70,23 +70,26 @@ def run(args: argparse.Namespace) -> int:
     options = parse_options(args.option) | ({"background": True} if args.background else {})
     transform = RandWeakLabel(args.strategy, axis, **options)
 
-    counts = np.zeros((2, len(dataset.class_names)), dtype=np.int64)
+    names = dataset.class_names
+    sets: list[tuple[int, ...]] = []
+    counts = np.zeros((2, len(names)), dtype=np.int64)
     for case in tqdm(cases, desc="weaken", unit="case"):
-        counts += _weaken_case(dataset, case, transform, case_seed(args.seed, case["case"]), out)
+        counts += _weaken_case(dataset, case, transform, case_seed(args.seed, case["case"]), out, sets)
+    several = {str(len(names) + j): [names[k] for k in classes] for j, classes in enumerate(sets)}
     section = {
         "kind": args.strategy,
-        "values": {**{str(k): name for k, name in enumerate(dataset.class_names)}, "255": "unlabelled"},
+        "values": {**{str(k): name for k, name in enumerate(names)}, **several, "255": "unlabelled"},
         "undrawn_means_absent": axis == dataset.slice_axis and args.strategy not in HIDING and "classes" not in options,
         "made_with": {"strategy": args.strategy, "seed": args.seed, "slice_axis": axis, "options": options},
     }
     path = write_dataset(out, _description(dataset, section, out))
-    _print_counts(dataset.class_names, counts)
+    _print_counts(names, counts)
     dropped = sum(c.get("weak_label") is not None and c.get("label") is None for c in dataset.training + dataset.test)
     if dropped:
         print(f"{dropped} cases without a dense label lost the weak label they had, whose values mean something else")
     print(f"{path}: {len(cases)} weak labels; undrawn means absent: {str(section['undrawn_means_absent']).lower()}")
     if args.preview:
-        _preview(dataset, cases, out, Path(args.preview))
+        _preview(dataset, cases, out, Path(args.preview), sets)
     return 0
 
 
@@ -115,17 +118,32 @@ def _slice_axis(word: str | None, dataset: Dataset) -> int | None:
 
 
 def _weaken_case(
-    dataset: Dataset, case: Mapping[str, Any], transform: RandWeakLabel, seed: int, out: Path
+    dataset: Dataset,
+    case: Mapping[str, Any],
+    transform: RandWeakLabel,
+    seed: int,
+    out: Path,
+    sets: list[tuple[int, ...]],
 ) -> np.ndarray:
-    """Write the weak label of a case; return the voxels of each class in the dense and the weak label, shape (2, K)."""
+    """Write the weak label of a case; return the voxels of each class in the dense and the weak label, shape (2, K).
+
+    Boxes overlap: the sets of classes that do get values of their own, in the order of ``sets``, which grows.
+    """
+    from wss_monai.functional.box_maps import box_index, split_index
+
     dense, like = _load_dense(dataset, case)
+    count = len(dataset.class_names)
     try:
-        weak = np.asarray(transform.paint(dense[None], np.random.RandomState(seed)))[0]
+        if transform.strategy == "box":
+            channels = transform.channels(dense, count)
+            weak = box_index(channels, sets)
+        else:
+            weak = np.asarray(transform.paint(dense[None], np.random.RandomState(seed)))[0]
+            channels = split_index(weak, (), count)
     except ValueError as error:
         raise ValueError(f"case '{case['case']}', {dataset.file_of(case, 'label')}: {error}") from error
     _save(weak, like, out / _target(case))
-    classes = np.arange(len(dataset.class_names))[:, None]
-    return np.stack([(volume.ravel() == classes).sum(axis=1) for volume in (dense, weak)])
+    return np.stack([of.reshape(count, -1).sum(axis=1) for of in (split_index(dense, (), count), channels)])
 
 
 def _target(case: Mapping[str, Any]) -> str:
@@ -197,23 +215,27 @@ def _print_counts(names: Sequence[str], counts: np.ndarray) -> None:
         print(f"{name:<{width}} {dense:>13} {weak:>10} {100 * weak / dense if dense else 0:>7.2f}")
 
 
-def _preview(dataset: Dataset, cases: Sequence[Mapping[str, Any]], out: Path, target: Path) -> None:
-    """Draw a few slices of the first case, one with an image if there is any."""
+def _preview(
+    dataset: Dataset, cases: Sequence[Mapping[str, Any]], out: Path, target: Path, sets: Sequence[Sequence[int]]
+) -> None:
+    """Draw a few slices of the first case, one with an image if there is any; of boxes the smallest is on top."""
     import nibabel as nib
 
+    from wss_monai.functional.box_maps import split_index, visible_index
     from wss_monai.functional.volume_files import read_volume
     from wss_monai.report.cases import case_panel, shown_slices
 
     case = next((case for case in cases if case.get("image") is not None), cases[0])
     dense, like = _load_dense(dataset, case)
     weak_image: Any = nib.load(out / _target(case))
+    weak = visible_index(split_index(np.asarray(weak_image.dataobj), sets, len(dataset.class_names)))
     source = dataset.file_of(case, "image")
     first = source[0] if isinstance(source, list) else source
     picture = np.asarray(like.dataobj) if first is None else read_volume(first).numpy()
     slices = shown_slices([dense], dataset.slice_axis) if dense.ndim == 3 else None
     panel = case_panel(
         picture,
-        {"dense label": dense, "weak label": np.asarray(weak_image.dataobj)},
+        {"dense label": dense, "weak label": weak},
         like.header.get_zooms()[: dense.ndim],
         dataset.class_names,
         affine=like.affine,

@@ -10,7 +10,7 @@ Source: Kervadec et al., Bounding boxes for weakly supervised segmentation, MIDL
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -65,25 +65,34 @@ class BoxBounds(_OfBoxes):
 
     Args:
         class_names: names of all K classes, background first.
-        fractions: lower and upper fraction of the boxes.
+        fractions: lower and upper fraction of the boxes, for all classes, or class name -> (lower, upper); a class
+            that is not named has no bounds.
         slice_axis: as in ``ConstantBounds``.
 
     Raises:
-        ValueError: fractions that are not 0 <= lower < upper.
+        ValueError: fractions that are not 0 <= lower < upper, of an unknown class.
     """
 
     def __init__(
-        self, class_names: Sequence[str], fractions: Sequence[float] = (0.5, 0.9), slice_axis: int | None = None
+        self,
+        class_names: Sequence[str],
+        fractions: Sequence[float] | Mapping[str, Sequence[float]] = (0.5, 0.9),
+        slice_axis: int | None = None,
     ) -> None:
-        if not 0 <= fractions[0] < fractions[1]:
-            raise ValueError(f"fractions must be 0 <= lower < upper, got {list(fractions)}.")
         super().__init__(class_names, Size(), slice_axis)
-        self.fractions = list(fractions)
+        each = fractions if isinstance(fractions, Mapping) else dict.fromkeys(class_names, fractions)
+        if unknown := sorted(set(each) - set(class_names)):
+            raise ValueError(f"fractions name the classes {unknown}, which are not among {list(class_names)}.")
+        for name, pair in each.items():
+            if len(pair) != 2 or not 0 <= pair[0] < pair[1]:
+                of = f" for class '{name}'" if isinstance(fractions, Mapping) else ""
+                raise ValueError(f"fractions must be 0 <= lower < upper{of}, got {list(pair)}.")
+        self.fractions = torch.tensor([list(each.get(name, NO_BOUND)) for name in class_names], dtype=torch.float32)
 
     def __call__(self, boxes: Tensor, tags: Tensor | None = None) -> Tensor:
         """Bounds for channel-first ``boxes`` (K, *spatial); ``tags`` as in ``ConstantBounds``."""
         voxels = self._inside(boxes).flatten(2).sum(2).float()
-        bounds = voxels[..., None, None] * torch.tensor(self.fractions)
+        bounds = voxels[..., None, None] * self.fractions[:, None]
         bounds = torch.where(voxels[..., None, None] > 0, bounds, torch.tensor(NO_BOUND))
         if tags is not None:
             absent = (tags_of(tags, *voxels.shape) == 0)[..., None, None]

@@ -15,6 +15,7 @@ from monai.config.type_definitions import NdarrayOrTensor
 from monai.transforms import MapTransform, RandomizableTransform
 from monai.utils import TransformBackends, convert_to_dst_type, convert_to_numpy, ensure_tuple_rep
 
+from wss_monai.functional.box_maps import box_channels
 from wss_monai.functional.scribbles import scribble, scribble_border, scribble_interior
 from wss_monai.functional.weak_labels import (
     box,
@@ -117,6 +118,23 @@ class RandWeakLabel(RandomizableTransform):
         weak = generator(label[0], R, **options) if axis is None else slicewise(generator, label[0], axis, R, **options)
         dtype = torch.uint8 if isinstance(img, torch.Tensor) else np.uint8
         return convert_to_dst_type(weak[None], img, dtype=dtype)[0]
+
+    def channels(self, label: np.ndarray, num_classes: int) -> np.ndarray:
+        """Draw the boxes of each class in a channel of its own, since they may overlap.
+
+        Args:
+            label: dense class indices, shape ``(*spatial)``, 255 where unknown.
+            num_classes: K.
+
+        Returns:
+            Boolean, shape ``(K, *spatial)``; ``wss_monai.functional.box_maps.box_index`` writes it as one map.
+
+        Raises:
+            ValueError: for another strategy than "box", and as the call.
+        """
+        if self.strategy != "box":
+            raise ValueError(f"strategy '{self.strategy}' draws one class a voxel; only boxes have channels")
+        return box_channels(label, num_classes, self.slice_axis, **self.options)
 
 
 class WeakLabeld(MapTransform):
