@@ -255,6 +255,18 @@ def test_runs_of_different_cases_are_refused(make_run, tmp_path):
         write_browser(runs, tmp_path / "b.html")
 
 
+def test_the_same_ids_in_other_data_are_refused(make_run, tmp_path):
+    runs = [make_run("a", mode="full"), make_run("b")]
+    shutil.copytree(tmp_path / "data", tmp_path / "copy")
+    edited(runs[1], lambda entries: json.loads(json.dumps(entries).replace("/data/", "/copy/")))
+    assert len(content(write_browser(runs, tmp_path / "b.html"))["cases"]) == 3
+    path = tmp_path / "copy" / "p1_ES_image.nii.gz"
+    image = nib.load(path)
+    nib.save(nib.Nifti1Image(image.get_fdata() + 1, image.affine), path)
+    with pytest.raises(ValueError, match=r"case p1_ES of .*a and of .*b has different images"):
+        write_browser(runs, tmp_path / "b.html")
+
+
 def test_a_run_that_was_not_evaluated_is_refused_with_the_command(make_run, tmp_path):
     runs = [make_run("a", mode="full"), make_run("b", evaluated=False)]
     with pytest.raises(FileNotFoundError, match=r"b has no evaluation/.*monai.bundle run evaluating .*tiny/configs"):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from wss_monai.transforms.load_case import MAPS
 
 from .browse_case import pack_case
 from .palette import DRAWN_BACKGROUND, as_hex, class_colour
-from .reading import Run, read_runs
+from .reading import Run, find_file, read_runs
 from .template import fill
 
 __all__ = ["SHOWN", "write_browser"]
@@ -48,7 +49,7 @@ def write_browser(
     The same arguments and files give the same page.
 
     Args:
-        runs: run folders, evaluated on the same cases.
+        runs: run folders, evaluated on the same cases. Weak labels and references are those of the first.
         out: the file to write; its folder is made where needed.
         data: the data set of the runs (folder or dataset.json), where its files are no longer where cases.json says.
         cases: how many cases to draw, in random order; all where there are fewer.
@@ -197,11 +198,24 @@ def _pack(
     runs: Sequence[Run], entries: Sequence[dict[str, Any]], slices: int, crop: float | None, advise: bool
 ) -> dict[str, Any]:
     try:
+        _same_image(runs, entries)
         return pack_case(runs, entries, slices, crop)
     except FileNotFoundError as error:
         if not advise:
             raise
         raise FileNotFoundError(f"{error} If the data were moved, name their folder: --data DIR.") from error
+
+
+def _same_image(runs: Sequence[Run], entries: Sequence[dict[str, Any]]) -> None:
+    """Refuse runs of different data whose cases happen to have the same ids."""
+    first = find_file(runs[0], entries[0]["image"])
+    for run, entry in zip(runs[1:], entries[1:], strict=True):
+        other = find_file(run, entry["image"])
+        if first.is_file() and not first.samefile(other) and not filecmp.cmp(first, other, shallow=False):
+            raise ValueError(
+                f"the case {entry['case']} of {runs[0].folder} and of {run.folder} has different images, {first} and "
+                f"{other}: the runs were scored on different data; make one page for each."
+            )
 
 
 def _content(
