@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # OpenMP threads that spin on shared cores make small operations many times slower.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help demo test lint bench bench-phantom clean data/ACDC data/PROMISE12 docs/images/demo.png
+.PHONY: help demo test lint bench bench-phantom bench-tutorials tutorial-pictures clean data/ACDC data/PROMISE12 docs/images/demo.png
 
 CONFIGS := bundles/acdc_logbarrier/configs
 DEMO := --dataset_dir data/PHANTOM --train\#trainer\#max_epochs 20
@@ -15,6 +15,7 @@ help:
 	@echo "make demo           train, evaluate and report on generated cardiac volumes (about 10 minutes on 2 cores)"
 	@echo "make test           the test suite;  make lint: ruff and mypy"
 	@echo "make bench          speed, side by side;  make bench-phantom: four modes x three seeds"
+	@echo "make bench-tutorials  the toys of the tutorials;  make tutorial-pictures: the figures of docs/tutorials"
 	@echo "make data/PHANTOM   generated cardiac volumes;  make data/ACDC SOURCE=acdc.zip: the official release"
 	@echo "make data/TOY       toy pictures of the tutorials: a disc;  data/TOY2: two circles;  data/TOY2019: the 2019 disc"
 	@echo "make data/PROMISE12 SOURCE=\"training_data.zip ...\"; make data/PROMISE12_POINTS: a few pixels a slice of it"
@@ -53,8 +54,30 @@ demo: $(STAMP) data/PHANTOM
 docs/images/demo.png: $(STAMP)
 	$(PY) benchmarks/picture.py --out $@
 
+# The pictures of docs/tutorials, from seed 0 of benchmarks/toy_size.py and benchmarks/toy_logbarrier.py and from the
+# commands of docs/tutorials/acdc-size.md.
+TOY1 := runs/toy_size/unconstrained_s0 runs/toy_size/constrained_s0
+TOY2 := runs/toy_logbarrier/quadratic_s0 runs/toy_logbarrier/logbarrier_s0
+HEART := runs/acdc_size/full runs/acdc_size/unconstrained runs/acdc_size/constrained
+SCREENSHOT := chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --virtual-time-budget=3000
+tutorial-pictures: $(STAMP)
+	$(PY) -m wss_monai report gif --runs $(TOY1) --out docs/images/toy-discs.gif
+	$(PY) -m wss_monai report curves --runs runs/toy_size/full_s0 $(TOY1) --out docs/images/toy-discs-curves.png
+	$(PY) -m wss_monai report browse --runs runs/toy_size/full_s0 $(TOY1) --out runs/toy_size/browse.html
+	$(SCREENSHOT) --window-size=1200,520 --screenshot=docs/images/toy-discs-browse.png runs/toy_size/browse.html
+	$(PY) -m wss_monai report gif --runs $(TOY2) --out docs/images/two-circles.gif
+	$(PY) -m wss_monai report curves --runs $(TOY2) --out docs/images/two-circles-curves.png \
+		--columns val_dice violation_size violation_centroid
+	$(PY) -m wss_monai report compare --runs $(HEART) --out docs/images/acdc-size-compare.png
+	$(PY) -m wss_monai report browse --runs $(HEART) --crop 20 --out runs/acdc_size/browse.html
+	$(SCREENSHOT) --window-size=1200,720 --screenshot=docs/images/acdc-size-browse.png runs/acdc_size/browse.html
+
 bench: $(STAMP)
 	$(PY) benchmarks/speed.py
+
+bench-tutorials: $(STAMP)
+	$(PY) benchmarks/toy_size.py
+	$(PY) benchmarks/toy_logbarrier.py
 
 bench-phantom: $(STAMP) data/PHANTOM
 	$(PY) benchmarks/phantom.py
