@@ -16,6 +16,7 @@ from wss_monai.data.whole_file import replacing
 __all__ = ["check_figure_name", "save_figure", "write_table"]
 
 KINDS = (".png", ".svg", ".pdf")
+SETTINGS: Any = {"svg.hashsalt": "wss_monai", "svg.fonttype": "none", "text.parse_math": False}
 
 
 def check_figure_name(out: Path | str) -> Path:
@@ -35,7 +36,7 @@ def save_figure(figure: Figure, out: Path) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     kind = out.suffix.lower()[1:]
     undated: dict[str, dict[str, Any]] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
-    with replacing(out) as temporary, matplotlib.rc_context({"svg.hashsalt": "wss_monai"}):
+    with replacing(out) as temporary, matplotlib.rc_context(SETTINGS):
         figure.savefig(temporary, format=kind, dpi=150, metadata=undated.get(kind))
 
 
