@@ -16,6 +16,7 @@ from monai.data import MetaTensor
 from monai.data.utils import affine_to_spacing
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
+from scipy.spatial import cKDTree
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
@@ -217,9 +218,13 @@ def _reduced(sheet: Image.Image, colours: Sequence[tuple[int, int, int]] | None)
     """The sheet in 256 colours: in those given, so that epochs do not flicker, or in those that serve it best."""
     if not colours:
         return sheet.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-    palette = Image.new("P", (1, 1))
-    palette.putpalette([part for colour in colours for part in colour])
-    return sheet.quantize(palette=palette, dither=Image.Dither.NONE)
+    pixels = np.asarray(sheet)
+    found, place = np.unique(pixels @ np.array([1 << 16, 1 << 8, 1]), return_inverse=True)
+    parts = np.stack([found >> 16, (found >> 8) & 255, found & 255], 1)
+    nearest = cKDTree(np.array(colours)).query(parts)[1].astype(np.uint8)  # Pillow's own search is off by some levels
+    small = Image.fromarray(nearest[place].reshape(pixels.shape[:2]))
+    small.putpalette([part for colour in colours for part in colour])
+    return small
 
 
 def _array(tensor: Tensor) -> np.ndarray:
