@@ -52,6 +52,7 @@ def main() -> None:
     parser.add_argument("--split", type=Path, default=Path("benchmarks/splits/acdc40.json"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--arms", nargs="+", default=None)
+    parser.add_argument("--epochs", type=int, default=None, help="instead of cpu.yaml's")
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each")
     parser.add_argument("--tune", action="store_true", help="train on folds 3 to 5, score fold 2")
     parser.add_argument("--out", type=Path, default=None)
@@ -61,6 +62,8 @@ def main() -> None:
     arms = {**ARMS, **TUNE} if options.tune else ARMS
     common: dict[str, object] = {"dataset_dir": boxes, "split": options.split.resolve(), "fold": "fold1"}
     common |= {"validation": "fold2" if options.tune else 0, "evaluate_on": "validation" if options.tune else "test"}
+    if options.epochs:
+        common["train#trainer#max_epochs"] = options.epochs
     out = options.out or Path("runs") / ("acdc_box_tune" if options.tune else "acdc_box")
     chosen = {name: arms[name] for name in options.arms or (TUNE if options.tune else ARMS)}
     print(table(run_grid(chosen, options.seeds, common, out, options.jobs)))

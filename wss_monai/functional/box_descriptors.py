@@ -65,7 +65,8 @@ class BoxStrips:
             for axis in axes:
                 others = [other for other in axes if other != axis]
                 found.append(self._strips(part.sum(others), here.any(others)))
-        return torch.cat(found, -1) if found else probs.new_full((*probs.shape[:2], 1), math.nan)
+        nothing = probs.flatten(2).sum(-1, keepdim=True) * 0 + math.nan  # has a gradient, which is 0
+        return torch.cat(found, -1) if found else nothing
 
     def _strips(self, lines: Tensor, there: Tensor) -> Tensor:
         """Means (B, K, strips) of the sums of lines (B, K, n), for the lines that are there (B, K or 1, n)."""
