@@ -49,6 +49,7 @@ class VolumeScores:
         bounds_origin: origin of the bounds that the run was trained with, for the summary.
         seed: of the run, for the summary.
         slice_axis: axis across the slices, of bounds on slices and of ``slices.csv``.
+        part: which part of the data the cases are ("test", "validation", "training"), for the summary.
 
     Raises:
         ValueError: no cases.
@@ -63,6 +64,7 @@ class VolumeScores:
         bounds_origin: str = "none",
         seed: int = 0,
         slice_axis: int = 2,
+        part: str = "",
     ) -> None:
         if not cases:
             raise ValueError(
@@ -76,6 +78,7 @@ class VolumeScores:
         self.bounds_origin = bounds_origin
         self.seed = seed
         self.slice_axis = slice_axis
+        self.part = part
         self.rows: list[dict[str, Any]] = []
         self.slices: list[dict[str, Any]] = []
         self.constraints: list[dict[str, Any]] = []
@@ -157,6 +160,7 @@ class VolumeScores:
         summary = summarize_volumes(self.rows, self.class_names)
         summary |= summarize_slices(self.slices)
         summary["constraint_satisfaction"] = summarize_constraints(self.constraints) if self.constraints else {}
+        summary |= {"evaluated_on": self.part} if self.part else {}
         summary |= {"bounds_origin": self.bounds_origin, "seed": self.seed}
         _write_csv(folder / "cases.csv", self.rows)
         _write_csv(folder / "slices.csv", self.slices)

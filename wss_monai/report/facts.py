@@ -94,8 +94,9 @@ def _part(run: Run, part: str) -> list[str]:
 
 def _patients(run: Run) -> str:
     parts = [f"{len(ids)} {part}" for part, ids in (run.info.get("patients") or {}).items() if ids]
-    scored = len(run.case_ids)
-    return ", ".join(parts) + (f"; {scored} volumes scored" if scored else "")
+    scored, part = len(run.case_ids), (run.summary or {}).get("evaluated_on")
+    of = f" {part}" if part else ""
+    return ", ".join(parts) + (f"; {scored}{of} volumes scored" if scored else "")
 
 
 def _budget(run: Run) -> str:
