@@ -192,7 +192,8 @@ def _read(file: Path) -> MetaTensor:
     Raises:
         ValueError: the voxels are missing or elsewhere, or the volume cannot be read or has not three axes.
     """
-    header = file.read_bytes()[:4096].decode("utf-8", errors="replace")
+    with file.open("rb") as stream:
+        header = stream.read(4096).decode("utf-8", errors="replace")
     named = re.search(r"^ElementDataFile *= *(.*?)\s*$", header, re.M)
     if named is None or Path(named[1]).name != named[1] or named[1] in ("LOCAL", "LIST", ""):
         raise ValueError(f"{file.name} names no file beside it that holds its voxels (ElementDataFile)")
