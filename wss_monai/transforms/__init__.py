@@ -18,6 +18,7 @@ from wss_monai.transforms.box_bounds import (
 )
 from wss_monai.transforms.estimated_bounds import EstimatedBounds, EstimatedBoundsd, WeakCuesd
 from wss_monai.transforms.far_background import FarBackgroundd
+from wss_monai.transforms.filled_boxes import FilledBoxesd
 from wss_monai.transforms.load_case import LoadCased
 from wss_monai.transforms.predicted_bounds import PredictedBounds, PredictedBoundsd
 from wss_monai.transforms.tags import WeakTags, WeakTagsd
@@ -36,6 +37,7 @@ __all__ = [
     "EstimatedBounds",
     "EstimatedBoundsd",
     "FarBackgroundd",
+    "FilledBoxesd",
     "LabelBounds",
     "LabelBoundsd",
     "LoadCased",
