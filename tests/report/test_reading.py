@@ -93,3 +93,24 @@ def test_the_same_folder_twice_is_refused(make_run):
 def test_names_tell_runs_apart(make_run, settings, names):
     runs = [make_run(f"run{i}", evaluated=False, **these) for i, these in enumerate(settings)]
     assert [run.name for run in read_runs(runs)] == names
+
+
+def test_training_alone_can_be_read(make_run):
+    """Where the evaluation is under way or of other cases, and is not asked for."""
+    runs = [make_run("a"), make_run("b", mode="full", cases=("p3_ED",))]
+    (runs[0] / "metrics_summary.json").unlink()
+    read = read_runs(runs, scores=False)
+    assert [(run.name, run.summary, run.cases, len(run.epochs)) for run in read] == [
+        ("partial", None, [], 3),
+        ("full", None, [], 3),
+    ]
+    (runs[0] / "metrics.csv").unlink()
+    with pytest.raises(FileNotFoundError, match=r"a holds no metrics\.csv: there is nothing to show"):
+        read_runs(runs, scores=False)
+
+
+def test_slices_are_read_where_they_are(make_run):
+    run = make_run()
+    assert read_run(run).slices == []
+    (run / "evaluation" / "slices.csv").write_text("case,slice,class,dice\np1_ED,0,RV,0.5\n")
+    assert read_run(run).slices == [{"case": "p1_ED", "slice": "0", "class": "RV", "dice": 0.5}]

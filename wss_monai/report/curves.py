@@ -65,7 +65,7 @@ def write_curves(
     out = check_figure_name(out)
     if smooth < 1:
         raise ValueError(f"smooth must be 1 or more, got {smooth}.")
-    read = read_runs([Path(run) for run in runs])
+    read = read_runs([Path(run) for run in runs], scores=False)
     if labels is not None and len(labels) != len(read):
         raise ValueError(f"labels must be one a run: {len(read)} runs and {len(labels)} labels.")
     names = list(labels) if labels is not None else [run.name for run in read]

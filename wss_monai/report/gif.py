@@ -82,7 +82,7 @@ def write_gif(
         raise ValueError(f"seconds must lie between 0.02 and 600, got {seconds}.")
     if scale is not None and not 1 <= scale <= 8:
         raise ValueError(f"scale must lie between 1 and 8, got {scale}.")
-    read = read_runs([Path(run) for run in runs])
+    read = read_runs([Path(run) for run in runs], scores=False)
     if captions is not None and len(captions) != len(read):
         raise ValueError(f"captions must be one a run: {len(read)} runs and {len(captions)} captions.")
     texts = list(captions) if captions is not None else default_captions(read)

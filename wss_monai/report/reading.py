@@ -76,8 +76,12 @@ class Run:
         return values[-1] if values else None
 
 
-def read_runs(folders: Sequence[Path]) -> list[Run]:
+def read_runs(folders: Sequence[Path], scores: bool = True) -> list[Run]:
     """Read several runs that can stand side by side.
+
+    Args:
+        folders: run folders.
+        scores: read the evaluation too, where there is one; False: only the training.
 
     Raises:
         FileNotFoundError: if a folder or a file that must be there is missing.
@@ -88,7 +92,7 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
     twice = sorted({str(f) for f in folders if [Path(g).resolve() for g in folders].count(Path(f).resolve()) > 1})
     if twice:
         raise ValueError(f"runs names the same folder more than once: {', '.join(twice)}.")
-    runs = [read_run(folder) for folder in folders]
+    runs = [read_run(folder, scores) for folder in folders]
     first = runs[0]
     for run in runs[1:]:
         if run.class_names != first.class_names:
@@ -101,8 +105,12 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
     return [Run(**{**vars(run), "name": name}) for run, name in zip(runs, names, strict=True)]
 
 
-def read_run(folder: Path | str) -> Run:
+def read_run(folder: Path | str, scores: bool = True) -> Run:
     """Read one run folder. ``evaluation/`` may be absent, and so may metrics.csv where evaluation is there.
+
+    Args:
+        folder: the run folder.
+        scores: read the evaluation too, where there is one; False: only the training.
 
     Raises:
         FileNotFoundError: if the folder or a file that must be there is missing.
@@ -116,9 +124,10 @@ def read_run(folder: Path | str) -> Run:
         raise ValueError(f"{folder / 'run.json'} has no class_names.")
     evaluation, curves = folder / "evaluation", folder / "metrics.csv"
     epochs = _read_csv(curves) if curves.is_file() else []
-    if not evaluation.is_dir():
+    if not scores or not evaluation.is_dir():
         if not epochs:
-            raise FileNotFoundError(f"{folder} holds neither {curves.name} nor evaluation/: there is nothing to show.")
+            lacking = f"neither {curves.name} nor evaluation/" if scores else f"no {curves.name}"
+            raise FileNotFoundError(f"{folder} holds {lacking}: there is nothing to show.")
         return Run(folder, folder.name, info, epochs)
     again = "run the evaluation of this run again"
     constraints, slices = evaluation / "constraints.csv", evaluation / "slices.csv"
