@@ -26,7 +26,7 @@ DEFAULT = (("loss",), ("val_size_difference", "size_difference"), ("loss_size",)
 WORDS = {
     "size_difference": "predicted − true size (voxels)",
     "val_size_difference": "predicted − true size (voxels), validation",
-    "loss_size": "loss_size: the size constraint's part of the loss",
+    "loss_size": "loss_size: cost of the size constraint, before its weight",
 }
 
 
