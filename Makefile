@@ -61,7 +61,7 @@ TOY2 := runs/toy_logbarrier/quadratic_s0 runs/toy_logbarrier/logbarrier_s0
 HEART := runs/acdc_size/full runs/acdc_size/unconstrained runs/acdc_size/constrained
 SCREENSHOT := chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --virtual-time-budget=3000
 tutorial-pictures: $(STAMP)
-	$(PY) -m wss_monai report gif --runs $(TOY1) --out docs/images/toy-discs.gif
+	$(PY) -m wss_monai report gif --runs $(TOY1) --case val_0001 --out docs/images/toy-discs.gif
 	$(PY) -m wss_monai report curves --runs runs/toy_size/full_s0 $(TOY1) --out docs/images/toy-discs-curves.png
 	$(PY) -m wss_monai report browse --runs runs/toy_size/full_s0 $(TOY1) --out runs/toy_size/browse.html
 	$(SCREENSHOT) --window-size=1200,520 --screenshot=docs/images/toy-discs-browse.png runs/toy_size/browse.html
