@@ -31,10 +31,14 @@ ARMS: dict[str, tuple[tuple[str, ...], dict[str, object]]] = {
     "box_without_tightness": (BOX, weights("logbarrier", tightness=0)),
     "filled_boxes": (BOX, {"mode": "partial", "box_filled": True}),
 }
+TRIED = {
+    "logbarrier": ((0.01, 0.01, 0.01), (0.01, 0.1, 0.01), (0.1, 0.1, 0.1), (0.01, 0.3, 0.03), (0.003, 0.03, 0.003)),
+    "quadratic": ((0.3, 3.0, 1.0), (1.0, 10.0, 1.0), (0.3, 0.3, 0.3)),
+}
 TUNE: dict[str, tuple[tuple[str, ...], dict[str, object]]] = {
-    f"{penalty}_w{weight}": (BOX, weights(penalty, **dict.fromkeys(TERMS, weight)))
-    for penalty, each in {"logbarrier": (0.003, 0.01, 0.03, 0.1), "quadratic": (0.1, 0.3, 1.0, 3.0)}.items()
-    for weight in each
+    f"{penalty}_{'_'.join(map(str, each))}": (BOX, weights(penalty, **dict(zip(TERMS, each, strict=True))))
+    for penalty, tried in TRIED.items()
+    for each in tried
 }
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import csv
 import json
-import re
 from math import inf as INF
 from math import isfinite
 
@@ -13,7 +12,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from tiny import ROOT, make_dataset
+from tiny import make_dataset
 
 KINDS = ["dense", "scribble", "points", "box", "tags", "slices", "nothing"]
 NAMES = ["background", "RV", "Myo", "LV"]
@@ -112,14 +111,16 @@ def test_tags_of_each_kind(mixed, run_bundle):
     assert set(tags["points"].unique().tolist()) == {-1, 1}
 
 
-def test_the_overlay_for_boxes(mixed, run_bundle, tmp_path):
-    page = ROOT / "docs" / "how-to" / "choose-bounds.md"
-    overlay = re.search(r"```yaml\n(bounds_from: box.*?)```", page.read_text(), re.S)
-    (tmp_path / "box.yaml").write_text(overlay[1])
-    flow, _ = run_bundle("train.yaml", str(tmp_path / "box.yaml"), folder=mixed, validation=2)
+def test_the_overlay_for_boxes(mixed, run_bundle):
+    settings = {"box_fractions": {"Myo": [0.5, 0.9], "LV": [0.5, 0.9]}}
+    flow, _ = run_bundle("train.yaml", "box.yaml", folder=mixed, validation=2, run=False, **settings)
     store = flow.parser.get_parsed_content("train#dataloader").store
     box = [KINDS[int(case[1]) - 1] for case in store.cases].index("box")
     bounds = store.tensors["bounds_size"][store.volume == box]
     # 28 x 28 and 20 x 18 voxels, the second in the first: half to nine tenths; RV is absent where something is drawn
     assert bounds[0].isinf().all()
-    assert bounds[1, :, 0].tolist() == [[-INF, INF], [-INF, 0], [212, pytest.approx(381.6)], [180, 324]]
+    assert bounds[1, :, 0].tolist() == [[-INF, INF], [-INF, 0], [392, pytest.approx(705.6)], [180, 324]]
+    assert store.tensors["boxes"].shape[1] == 4
+    others = store.volume != box
+    assert store.tensors["bounds_tightness"][others].isinf().all()
+    assert (store.tensors["boxes"][others] == 255).all()
