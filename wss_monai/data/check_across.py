@@ -182,6 +182,9 @@ def _check_supervision(names: Sequence[str], training: Sequence[CaseFacts], prob
         if any((voxels or {}).get(name) for voxels in maps):
             continue
         if name == BACKGROUND:
+            kinds = [facts.entry.dataset.weak_of(facts.entry.case) for facts in training if facts.weak]
+            if any(meaning.kind == "box" and meaning.undrawn_means_absent for meaning in kinds):
+                continue  # what lies outside of the boxes is background
             problems.warning(
                 "class_undrawn",
                 "no training case has background drawn",
