@@ -22,7 +22,7 @@ MODES = ("full", "partial", "quadratic", "logbarrier")
 ARMS: dict[str, tuple[tuple[str, ...], dict[str, object]]] = {mode: (CPU, {"mode": mode}) for mode in MODES}
 TUNE: dict[str, tuple[tuple[str, ...], dict[str, object]]] = {
     f"{mode}_w{weight}": (CPU, {"mode": mode, f"size_weight#{mode}": weight})
-    for mode, weights in {"quadratic": (0.1, 0.3, 1.0), "logbarrier": (0.003, 0.01, 0.03, 0.1)}.items()
+    for mode, weights in {"quadratic": (1.0, 3.0, 10.0), "logbarrier": (0.03,)}.items()
     for weight in weights
 }
 
