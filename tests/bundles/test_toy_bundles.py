@@ -138,6 +138,7 @@ def test_t_of_toy_2_grows_by_a_tenth_an_epoch(run, circles):
 def test_a_resumed_toy_ends_where_the_uninterrupted_run_ends(run, toy, circles, tmp_path, bundle):
     folder = toy if bundle == "toy_size" else circles
     settings = {"train#trainer#max_epochs": 4, "val_interval": 2}
+    settings |= {"save_interval": 1} if bundle == "toy_size" else {}
     _, whole = run(bundle, "train.yaml", folder=folder, out=tmp_path / "whole", **settings)
     flow, _ = run(bundle, "train.yaml", folder=folder, out=tmp_path / "broken", start=False, **settings)
     trainer = flow.parser.get_parsed_content("train#trainer")

@@ -1,9 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the bundles' MONAI trainers and evaluators need besides MONAI's own parts."""
 
+from wss_monai.engines.allocator import keep_freed_memory
 from wss_monai.engines.choose import choose, resolve
 from wss_monai.engines.overrides import check_overrides
 from wss_monai.engines.prepare_batch import PrepareTargets
 from wss_monai.engines.pseudo_labels import PreparePseudoLabels, refused_by_bounds
 
-__all__ = ["PreparePseudoLabels", "PrepareTargets", "check_overrides", "choose", "refused_by_bounds", "resolve"]
+__all__ = [
+    "PreparePseudoLabels",
+    "PrepareTargets",
+    "check_overrides",
+    "choose",
+    "keep_freed_memory",
+    "refused_by_bounds",
+    "resolve",
+]

@@ -11,6 +11,7 @@ from ignite.engine import Engine, Events
 from torch import Tensor
 
 from wss_monai.functional import UNLABELLED
+from wss_monai.functional.hard_classes import hard_classes
 
 
 class TrainingMonitor:
@@ -48,7 +49,7 @@ class TrainingMonitor:
         truth = label[:, 0]
         known = truth != UNLABELLED
         index = torch.arange(1, self.classes, device=logits.device).view(1, -1, *[1] * (truth.dim() - 1))
-        predicted = ((logits.argmax(1).unsqueeze(1) == index) & known.unsqueeze(1)).flatten(2)
+        predicted = ((hard_classes(logits).unsqueeze(1) == index) & known.unsqueeze(1)).flatten(2)
         true = (truth.unsqueeze(1) == index).flatten(2)
         overlap, sizes = (predicted & true).sum(-1), (predicted.sum(-1), true.sum(-1))  # (B, K - 1)
         total = sizes[0] + sizes[1]

@@ -16,6 +16,7 @@ from monai.data import MetaTensor
 from torch import Tensor
 
 from wss_monai.functional import UNLABELLED
+from wss_monai.functional.hard_classes import hard_classes
 from wss_monai.metrics.measure import measure_prediction
 from wss_monai.transforms.bounds import Boundsd
 
@@ -75,7 +76,7 @@ class ValidationScore(Metric):
         """Add volumes: logits (B, K, *spatial) and the batch with ``weak_label``, ``label`` and bounds."""
         logits, batch = output
         logits = _plain(logits).float()
-        hard = logits.argmax(1)
+        hard = hard_classes(logits)
         self._partial_entropy(logits * self.temperature, batch)
         if "label" in batch:
             self._dice(hard, _plain(batch["label"])[:, 0].to(hard.device))

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The class of each voxel."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def hard_classes(logits: Tensor) -> Tensor:
+    """Class with the greatest value, the first of several: ``logits.argmax(1)``, many times as fast on a CPU.
+
+    Args:
+        logits: (B, K, *spatial), finite.
+
+    Returns:
+        (B, *spatial), int64.
+    """
+    if logits.device.type != "cpu":
+        return logits.argmax(1)
+    best = logits[:, 0]
+    hard = torch.zeros(best.shape, dtype=torch.uint8)
+    for index in range(1, logits.shape[1]):
+        better = logits[:, index] > best
+        hard.masked_fill_(better, index)
+        best = torch.maximum(best, logits[:, index])
+    return hard.long()
