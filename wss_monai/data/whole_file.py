@@ -11,11 +11,15 @@ from pathlib import Path
 
 
 @contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+def replacing(path: str | os.PathLike[str], wait: bool = True) -> Iterator[Path]:
     """Give a temporary name beside ``path`` to write to, which takes ``path``'s place when the block ends well.
 
     A process that is killed and a disk that fills leave the former file as it was. The temporary name starts with
     ``.part-`` and ends as ``path`` does, so that writers that go by the ending find theirs.
+
+    Args:
+        path: the file.
+        wait: until it is on the disk, so that a machine that stops leaves a whole file too; a log need not.
 
     Raises:
         OSError: nothing could be written; names ``path``.
@@ -24,8 +28,9 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     temporary = path.with_name(f".part-{path.name}")
     try:
         yield temporary
-        with temporary.open("r+b") as file:
-            os.fsync(file.fileno())
+        if wait:
+            with temporary.open("r+b") as file:
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
         _remove(temporary)

@@ -136,7 +136,7 @@ class EpochLog:
 
     def _save(self) -> None:
         columns = list(dict.fromkeys(name for row in self.rows for name in row))
-        with replacing(self.folder / "metrics.csv") as temporary, temporary.open("w", newline="") as file:
+        with replacing(self.folder / "metrics.csv", wait=False) as temporary, temporary.open("w", newline="") as file:
             writer = csv.DictWriter(file, columns, restval="")
             writer.writeheader()
             writer.writerows(self.rows)
