@@ -64,7 +64,7 @@ tutorial-pictures: $(STAMP)
 	$(PY) -m wss_monai report gif --runs $(TOY1) --case val_0001 --out docs/images/toy-discs.gif
 	$(PY) -m wss_monai report curves --runs runs/toy_size/full_s0 $(TOY1) --out docs/images/toy-discs-curves.png
 	$(PY) -m wss_monai report browse --runs runs/toy_size/full_s0 $(TOY1) --out runs/toy_size/browse.html
-	$(SCREENSHOT) --window-size=1200,520 --screenshot=docs/images/toy-discs-browse.png runs/toy_size/browse.html
+	$(SCREENSHOT) --window-size=1200,340 --screenshot=docs/images/toy-discs-browse.png runs/toy_size/browse.html
 	$(PY) -m wss_monai report gif --runs $(TOY2) --out docs/images/two-circles.gif
 	$(PY) -m wss_monai report curves --runs $(TOY2) --out docs/images/two-circles-curves.png \
 		--columns val_dice violation_size violation_centroid
