@@ -64,7 +64,8 @@ def main() -> None:
     common: dict[str, object] = {"dataset_dir": blobs, "split": options.split.resolve(), "fold": "fold1"}
     common |= {"validation": "fold2" if options.tune else "0"}
     common |= {"evaluate_on": "validation" if options.tune else "test"}
-    print(table(run_grid(chosen, options.seeds, common, out, options.jobs, bundle="acdc_size")))
+    results = run_grid(chosen, options.seeds, common, out, options.jobs, bundle="acdc_size")
+    print(table(results, also=("slice_dice", "slice_dice_shown")))
 
 
 if __name__ == "__main__":

@@ -75,11 +75,25 @@ def run_grid(
     return {name: [results[name, seed] for seed in seeds] for name in arms}
 
 
-def table(results: Mapping[str, Sequence[Mapping]]) -> str:
-    """Markdown: mean over seeds of volume Dice and HD95 by class, spread of the mean Dice over the seeds."""
+def table(results: Mapping[str, Sequence[Mapping]], also: Sequence[str] = ()) -> str:
+    """Markdown: mean over seeds of volume Dice and HD95 by class, spread of the mean Dice over the seeds.
+
+    ``also`` names further scores of the summary, whose means over classes make columns.
+    """
     first = next(iter(results.values()))[0]
     classes = [name for name in first["dice"] if name != "mean"]
-    head = ["arm", "bounds", "Dice", "by seed", *classes, "HD95 mm", "volume error ml (abs)", "satisfied", "missed"]
+    head = [
+        "arm",
+        "bounds",
+        "Dice",
+        "by seed",
+        *classes,
+        "HD95 mm",
+        "volume error ml (abs)",
+        "satisfied",
+        "missed",
+        *also,
+    ]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for name, runs in results.items():
         mean = statistics.fmean(run["dice"]["mean"] for run in runs)
@@ -91,5 +105,6 @@ def table(results: Mapping[str, Sequence[Mapping]]) -> str:
         satisfied = f"{statistics.fmean(held):.3f}" if held else ""
         missed = f"{statistics.fmean(sum(run['n_missed'].values()) for run in runs):.1f}"
         cells = [name, runs[0]["bounds_origin"], f"**{mean:.3f}**", seeds, *each, far, volume, satisfied, missed]
+        cells += [f"{statistics.fmean(run[score]['mean'] for run in runs):.3f}" for score in also]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)

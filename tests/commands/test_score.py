@@ -64,6 +64,7 @@ def test_the_scores_are_those_of_the_evaluation(data, tmp_path, monkeypatch):
         flow.finalize()
     assert score(data, run / "evaluation" / "predictions", "--out", str(tmp_path / "again")) == 0
     ours, theirs = (json.loads((folder / "metrics_summary.json").read_text()) for folder in (tmp_path / "again", run))
+    assert theirs.pop("evaluated_on") == "test"
     assert {**theirs, "constraint_satisfaction": {}} == ours
     assert score(data, run / "evaluation" / "predictions", "--out", str(run)) == 2
 
