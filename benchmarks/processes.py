@@ -37,7 +37,7 @@ def train(processes: int, settings: Mapping[str, object]) -> tuple[float, list[d
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
     )
     if done.returncode:
         raise RuntimeError(f"training ended with {done.returncode}:\n{done.stderr[-3000:]}")

@@ -111,7 +111,7 @@ try:
 except SystemExit as leave:
     sys.exit(leave.code or ", ".join({"torch", "monai"} & set(sys.modules)) or 0)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert "prepare" in done.stdout
 
@@ -128,7 +128,7 @@ def test_prepare_without_a_source_is_an_error_of_the_user():
         "--out",
         "never-made",
     ]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(words, capture_output=True, encoding="utf-8", timeout=60, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith("wss_monai prepare: error: source 'nowhere.zip' does not exist")
     assert "Traceback" not in done.stderr

@@ -110,5 +110,5 @@ def command_line(*arguments: str, cwd: Path = ROOT, **overrides) -> subprocess.C
         cwd=cwd,
         env=environment,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
     )

@@ -60,7 +60,7 @@ def in_two_processes(*arguments):
         cwd=ROOT,
         env={**os.environ, **environment, "PYTHONPATH": os.pathsep.join([str(HERE.parent), str(HERE)])},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=300,
     )
     assert done.returncode == 0, done.stderr[-3000:]

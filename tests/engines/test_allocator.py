@@ -31,7 +31,7 @@ needs_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="anot
 
 @needs_glibc
 def test_steps_cost_no_new_pages():
-    done = subprocess.run([sys.executable, "-c", FAULTS, "keep"], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", FAULTS, "keep"], capture_output=True, encoding="utf-8", check=True)
     asked, faults = done.stdout.split()
     assert asked == "True"
     assert int(faults) < 1000  # 20 steps of 48 MiB are 246 000 pages

@@ -94,5 +94,5 @@ def test_threads_that_still_work_are_waited_for():
         "pool.terminate()\n"
         "raise ValueError('x')\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8")
     assert done.returncode == 1 and done.stdout == "case done\n"

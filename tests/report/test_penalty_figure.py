@@ -35,7 +35,7 @@ def test_one_curve_a_penalty(monkeypatch, tmp_path):
 
 def test_figure_is_written(tmp_path):
     write_penalties(tmp_path / "made" / "p.svg", t=[5.0])
-    assert "log-barrier extension, t = 5" in (tmp_path / "made" / "p.svg").read_text()
+    assert "log-barrier extension, t = 5" in (tmp_path / "made" / "p.svg").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
