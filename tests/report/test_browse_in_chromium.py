@@ -53,7 +53,7 @@ def in_browser(page, folder):
         "--window-size=1400,900", "--virtual-time-budget=8000", "--dump-dom", page.as_uri(),
     ]  # fmt: skip
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8", encoding="utf-8", start_new_session=True
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8", start_new_session=True
     )
     try:
         dom, _ = process.communicate(timeout=SECONDS)
