@@ -13,6 +13,8 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+import pytest
+from ignite.engine import Engine, Events
 from monai.bundle import ConfigWorkflow
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -99,6 +101,18 @@ def workflow(
         workflow_type=kind,
         **settings,
     )
+
+
+def interrupt(flow: ConfigWorkflow, epoch: int) -> None:
+    """Run a workflow and break it off, as Ctrl-C does, after the first iteration of an epoch (from 1)."""
+
+    def stop(engine: Engine) -> None:
+        if engine.state.epoch == epoch:
+            raise KeyboardInterrupt
+
+    flow.parser.get_parsed_content("train#trainer").add_event_handler(Events.ITERATION_COMPLETED, stop)
+    with pytest.raises(KeyboardInterrupt):
+        flow.run()
 
 
 def command_line(*arguments: str, cwd: Path = ROOT, **overrides) -> subprocess.CompletedProcess:

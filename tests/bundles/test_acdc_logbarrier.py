@@ -12,9 +12,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from ignite.engine import Events
 from scipy import ndimage
-from tiny import CONFIGS, ROOT, TINY, command_line, make_dataset
+from tiny import CONFIGS, ROOT, TINY, command_line, interrupt, make_dataset
 
 TRAIN, EVALUATE = ("train.yaml",), ("train.yaml", "evaluate.yaml")
 
@@ -108,15 +107,7 @@ def test_resumed_run_ends_where_the_uninterrupted_run_ends(run_bundle, tmp_path)
     settings = {"train#trainer#max_epochs": 4, "network_def#dropout": 0.2}
     _, whole = run_bundle(*TRAIN, out=tmp_path / "whole", **settings)
     flow, broken = run_bundle(*TRAIN, out=tmp_path / "broken", run=False, **settings)
-    trainer = flow.parser.get_parsed_content("train#trainer")
-
-    def stop(engine):
-        if engine.state.epoch == 3:
-            raise KeyboardInterrupt
-
-    trainer.add_event_handler(Events.ITERATION_COMPLETED, stop)
-    with pytest.raises(KeyboardInterrupt):
-        flow.run()
+    interrupt(flow, 3)
     with refused("continue it with --resume true"):
         run_bundle(*TRAIN, out=broken, **settings)
     run_bundle(*TRAIN, out=broken, resume=True, **settings)

@@ -16,8 +16,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from ignite.engine import Events
-from tiny import ROOT, command_line, workflow
+from tiny import ROOT, command_line, interrupt, workflow
 
 from wss_monai.__main__ import main
 
@@ -204,14 +203,7 @@ def test_resumed_run_ends_where_the_uninterrupted_run_ends(run_3d, tmp_path):
     settings = {"train#trainer#max_epochs": 3, "network_def#dropout": 0.2}
     _, whole = run_3d(*TRAIN, out=tmp_path / "whole", **settings)
     flow, broken = run_3d(*TRAIN, out=tmp_path / "broken", run=False, **settings)
-
-    def stop(engine):
-        if engine.state.epoch == 2:
-            raise KeyboardInterrupt
-
-    flow.parser.get_parsed_content("train#trainer").add_event_handler(Events.ITERATION_COMPLETED, stop)
-    with pytest.raises(KeyboardInterrupt):
-        flow.run()
+    interrupt(flow, 2)
     with refused("patch_size is .* there and .* here"):
         run_3d(*TRAIN, out=broken, resume=True, **settings, **{"patch_size": [24, 28, 24]})
     run_3d(*TRAIN, out=broken, resume=True, **settings)

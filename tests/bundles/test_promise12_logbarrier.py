@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from ignite.engine import Events
-from tiny import ROOT, TINY, command_line, workflow
+from tiny import ROOT, TINY, command_line, interrupt, workflow
 
 from wss_monai.__main__ import main
 
@@ -113,15 +112,7 @@ def test_resumed_run_ends_where_the_uninterrupted_run_ends(run, tmp_path):
     settings = {"train#trainer#max_epochs": 3, "validation": 0}
     _, whole = run(*TRAIN, out=tmp_path / "whole", **settings)
     flow, broken = run(*TRAIN, out=tmp_path / "broken", run=False, **settings)
-    trainer = flow.parser.get_parsed_content("train#trainer")
-
-    def stop(engine):
-        if engine.state.epoch == 2:
-            raise KeyboardInterrupt
-
-    trainer.add_event_handler(Events.ITERATION_COMPLETED, stop)
-    with pytest.raises(KeyboardInterrupt):
-        flow.run()
+    interrupt(flow, 2)
     run(*TRAIN, out=broken, resume=True, **settings)
     expected, got = (torch.load(folder / "model.pt", weights_only=True) for folder in (whole, broken))
     assert all(torch.equal(expected[name], got[name]) for name in expected)

@@ -7,7 +7,7 @@ import csv
 
 import pytest
 import torch
-from ignite.engine import Events
+from tiny import interrupt
 
 FILES = ("train.yaml", "pseudo_labels.yaml")
 SURE = {"pseudo_labels#threshold": 0.3, "train#trainer#max_epochs": 4, "pseudo_ramp": 0.5}
@@ -57,14 +57,7 @@ def test_resumed_run_ends_where_the_uninterrupted_run_ends(run_bundle, tmp_path)
     settings = {**SURE, "network_def#norm": "BATCH", "network_def#dropout": 0.2}
     _, whole = run_bundle(*FILES, out=tmp_path / "whole", **settings)
     flow, broken = run_bundle(*FILES, out=tmp_path / "broken", run=False, **settings)
-
-    def stop(engine):
-        if engine.state.epoch == 4:
-            raise KeyboardInterrupt
-
-    flow.parser.get_parsed_content("train#trainer").add_event_handler(Events.ITERATION_COMPLETED, stop)
-    with pytest.raises(KeyboardInterrupt):
-        flow.run()
+    interrupt(flow, 4)
     run_bundle(*FILES, out=broken, resume=True, **settings)
     expected, got = (torch.load(f / "checkpoint.pt", weights_only=True)["objects"] for f in (whole, broken))
     for part in ("network", "average"):

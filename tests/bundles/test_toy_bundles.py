@@ -10,7 +10,7 @@ from pathlib import Path
 import nibabel as nib
 import pytest
 import torch
-from tiny import ROOT, command_line, workflow
+from tiny import ROOT, command_line, interrupt, workflow
 
 from wss_monai.__main__ import main
 
@@ -141,17 +141,7 @@ def test_a_resumed_toy_ends_where_the_uninterrupted_run_ends(run, toy, circles, 
     settings |= {"save_interval": 1} if bundle == "toy_size" else {}
     _, whole = run(bundle, "train.yaml", folder=folder, out=tmp_path / "whole", **settings)
     flow, _ = run(bundle, "train.yaml", folder=folder, out=tmp_path / "broken", start=False, **settings)
-    trainer = flow.parser.get_parsed_content("train#trainer")
-
-    def stop(engine):
-        if engine.state.epoch == 3:
-            raise KeyboardInterrupt
-
-    from ignite.engine import Events
-
-    trainer.add_event_handler(Events.ITERATION_COMPLETED, stop)
-    with pytest.raises(KeyboardInterrupt):
-        flow.run()
+    interrupt(flow, 3)
     _, rows = run(bundle, "train.yaml", folder=folder, out=tmp_path / "broken", resume=True, **settings)
     assert [row["loss"] for row in rows] == [row["loss"] for row in whole]
     expected, got = weights(tmp_path / "whole"), weights(tmp_path / "broken")
