@@ -196,6 +196,30 @@ class TestPatchStore:
         assert whole.batch([0], 0)["bounds_ml"][0, 1, 0].tolist() == [5, 50]
         assert not caplog.records
 
+    def test_tags_of_patches(self):
+        """Class 1 is drawn in one corner, class 2 is tagged but not drawn, class 3 is absent, class 4 unknown."""
+        case = volume(0, (4, 2, 2), tags=torch.tensor([1, 1, 1, 0, -1], dtype=torch.int8))
+        case["weak_label"] = torch.full((1, 4, 2, 2), 255, dtype=torch.uint8)
+        case["weak_label"][0, 0, 0, 0] = 1
+        store = PatchStore([case, volume(1, (4, 2, 2), tags=[0, -1, 1, 1, 0])], (2, 2, 2), patches_per_volume=30)
+        batch = store.batch(range(30), 0)
+        with_corner = (batch["weak_label"] == 1).flatten(1).any(1)
+        assert 0 < with_corner.sum() < 30
+        assert batch["tags"].dtype == torch.int8
+        assert batch["tags"][with_corner].unique(dim=0).tolist() == [[-1, 1, -1, 0, -1]]
+        assert batch["tags"][~with_corner].unique(dim=0).tolist() == [[-1, -1, -1, 0, -1]]
+        assert store.volumes[0]["tags"].tolist() == [1, 1, 1, 0, -1]
+        assert store.batch([30], 0)["tags"].tolist() == [[0, -1, 1, 1, 0]]  # classes 1 to 3 are drawn everywhere
+
+    def test_tags_of_a_patch_that_holds_the_volume(self):
+        tags = torch.tensor([1, 1, 0])
+        for patch in ((6, 5, 4), (8, 8, 8)):
+            store = PatchStore([volume(0, tags=tags)], patch)
+            assert store.batch([0], 0)["tags"].tolist() == [[1, 1, 0]]
+        case = {key: value for key, value in volume(0, tags=tags).items() if key != "weak_label"}
+        assert PatchStore([case], (3, 3, 3)).batch([0], 0)["tags"].tolist() == [[-1, -1, 0]]
+        assert "tags" not in PatchStore([volume(0)], (3, 3, 3)).batch([0], 0)
+
     def test_places_cannot_be_bounded_in_patches(self):
         bounds = torch.tensor([-INF, INF]).repeat(3, 3, 1)
         free = PatchStore([volume(0, bounds_centre=bounds)], (3, 3, 3))

@@ -273,6 +273,72 @@ class TestCuts:
         assert 3 < cuts < 20
 
 
+class TestTags:
+    """A class that may have been cut, and of which nothing drawn is left, may be there or not."""
+
+    # classes: 0 never drawn, 1 drawn in the middle, 2 drawn where the frame cuts, 3 as 2 but a voxel stays, 4 absent
+    TAGS = [1, 1, 1, 1, 0]
+
+    @staticmethod
+    def weak() -> torch.Tensor:
+        weak = torch.full((2, 1, 40, 40), 255, dtype=torch.uint8)
+        weak[:, :, 20, 20] = 1
+        weak[:, :, 38:, 10] = 2
+        weak[:, :, 34:, 30] = 3
+        return weak
+
+    @staticmethod
+    def shift(augment: BatchAugment, voxels: float) -> BatchAugment:
+        """Of two samples the first stays and the second moves out of the last face of the first axis."""
+
+        def draw(count, shape, spacing, generator, group):
+            matrix = torch.eye(len(shape) + 1).double().repeat(count, 1, 1)
+            matrix[1, 0, -1] = voxels
+            return matrix, spacing
+
+        augment.draw = draw
+        return augment
+
+    @pytest.mark.parametrize("key", ["slice_tags", "tags"])
+    def test_what_is_known_after_a_shift(self, key):
+        tags = torch.tensor([self.TAGS, self.TAGS], dtype=torch.int8)
+        batch = batch_of(self.weak(), **{key: tags})
+        out = self.shift(BatchAugment(5, intensity_probability=0), 4)(batch, 0)
+        assert out["cut"].tolist() == [[False] * 5, [True, False, True, True, True]]
+        assert out[key].tolist() == [self.TAGS, [-1, 1, -1, 1, 0]]
+        assert out[key].dtype == torch.int8
+        assert batch[key].tolist() == [self.TAGS, self.TAGS]  # the store's own tags stay
+        assert not {"slice_tags", "tags"} - {key} & set(out)
+
+    def test_unknown_stays_unknown(self):
+        out = self.shift(BatchAugment(5, intensity_probability=0), 4)(
+            batch_of(self.weak(), tags=torch.full((2, 5), -1)), 0
+        )
+        assert (out["tags"] == -1).all()
+
+    def test_a_small_shift_and_no_weak_label(self):
+        tags = torch.tensor([self.TAGS, self.TAGS])
+        batch = batch_of(self.weak(), tags=tags)
+        assert self.shift(BatchAugment(5), 1)(batch, 0)["tags"].tolist()[1] == [1, 1, 1, 1, 0]  # 2.5 % of the domain
+        del batch["weak_label"]
+        out = self.shift(BatchAugment(5), 4)(batch, 0)
+        assert out["tags"].tolist() == [self.TAGS, [-1, -1, -1, -1, 0]]
+
+    def test_flips_and_turns_keep_all(self):
+        tags = torch.tensor([self.TAGS, self.TAGS])
+        assert torch.equal(BatchAugment(5, **EXACT)(batch_of(self.weak(), tags=tags), 1)["tags"], tags)
+
+    def test_a_volume(self):
+        weak = torch.full((2, 1, 20, 8, 6), 255, dtype=torch.uint8)
+        weak[:, :, 19, 4, 3] = 1
+        batch = batch_of(weak, tags=torch.tensor([[-1, 1], [-1, 1]]))
+        assert self.shift(BatchAugment(2, turns=None), 3)(batch, 0)["tags"].tolist() == [[-1, 1], [-1, -1]]
+
+    def test_tags_of_another_shape(self):
+        with pytest.raises(ValueError, match=r"tags must be \(B, K\) = \(2, 5\) in a batch, got \(2, 4\)"):
+            BatchAugment(5)(batch_of(self.weak(), tags=torch.ones(2, 4)), 0)
+
+
 class TestGeometry:
     def test_one_voxel_goes_where_the_matrix_says(self):
         for shape in ((33, 33), (13, 13, 9)):
@@ -346,12 +412,12 @@ class TestDraws:
         assert len(first["matrix"].flatten(1).unique(dim=0)) > 4
 
     def test_the_batch_is_not_changed(self):
-        batch = batch_of(ellipses(4, (32, 32), margin=10), tags=torch.ones(4, 2))
+        batch = batch_of(ellipses(4, (32, 32), margin=10), tags=torch.ones(4, 2), other=torch.ones(4))
         before = {key: value.clone() for key, value in batch.items()}
         out = BatchAugment(2)(batch, 0)
         for key, value in before.items():
             assert torch.equal(batch[key], value)
-        assert out["tags"] is batch["tags"]
+        assert out["other"] is batch["other"]
 
     @pytest.mark.parametrize("keys", [("image",), ("image", "weak_label"), ("image", "label")])
     def test_maps_are_optional(self, keys):

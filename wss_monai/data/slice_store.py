@@ -104,10 +104,12 @@ class PatchStore:
     """Random patches of cached volumes, for training in 3D.
 
     A bound on a volume keeps its upper side only, unless the patch holds the whole volume; bounds on a place (a
-    centroid) cannot be kept.
+    centroid) cannot be kept. Of the tags (K,) of a volume, "absent" holds in a patch too, "present" where the patch
+    holds the whole volume or a drawn voxel of the class; elsewhere it becomes "unknown".
 
     Args:
-        volumes: dictionaries as for ``SliceStore``, bounds of whole volumes only.
+        volumes: dictionaries as for ``SliceStore``, bounds of whole volumes only; ``tags`` (K,) instead of those of
+            slices.
         patch_size: voxels along each axis; volumes that are smaller are padded (image 0, maps 255).
         patches_per_volume: samples a volume gives in an epoch.
         maps: as for ``SliceStore``.
@@ -165,6 +167,8 @@ class PatchStore:
         whole = all(n <= p for n, p in zip(image.shape[1:], self.patch_size, strict=True))
         moved = not whole or out["image"].shape != image.shape
         out |= {key: self._bounds(name, key, case[key], whole, moved) for key in case if key.startswith("bounds_")}
+        if "tags" in case:
+            out["tags"] = torch.as_tensor(case["tags"])
         return out
 
     def _bounds(self, name: str, key: str, bounds: Tensor, whole: bool, moved: bool) -> Tensor:
@@ -203,8 +207,20 @@ class PatchStore:
             ]
             window = (slice(None), *[slice(c, c + p) for c, p in zip(corner, self.patch_size, strict=True)])
             spatial = {key: volume[key][window] for key in ("image", *self.maps) if key in volume}
-            samples.append({**volume, **spatial, "volume": torch.tensor(number)})
+            sample = {**volume, **spatial, "volume": torch.tensor(number)}
+            if "tags" in volume and spatial["image"].shape != volume["image"].shape:
+                sample["tags"] = _tags_of_patch(volume["tags"], spatial.get("weak_label"))
+            samples.append(sample)
         return {key: torch.stack([sample[key] for sample in samples]) for key in samples[0]}
+
+
+def _tags_of_patch(tags: Tensor, weak_label: Tensor | None) -> Tensor:
+    """Tags (K,) of a patch that is a part of its volume."""
+    drawn = torch.zeros_like(tags, dtype=torch.bool)
+    if weak_label is not None:
+        inside = weak_label.unique().long()
+        drawn[inside[inside < len(tags)]] = True
+    return tags.masked_fill((tags == 1) & ~drawn, -1)
 
 
 def _spacing(image: Tensor) -> list[float]:

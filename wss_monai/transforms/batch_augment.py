@@ -28,6 +28,8 @@ LOST = 0.05
 
 MAPS = ("weak_label", "label", "far_background", "boxes")
 """Index maps of a batch, which are moved with the image; boxes have one channel a class."""
+TAGS = ("slice_tags", "tags")
+"""Tags (B, K) of a batch in {1 present, 0 absent, -1 unknown}."""
 
 
 class BatchAugment:
@@ -105,6 +107,11 @@ class BatchAugment:
         Returns:
             A copy of the batch with ``matrix`` (B, D+1, D+1, float64) from input to output voxels, ``spacing`` after,
             ``spacing_before`` and ``cut`` (B, K): the class may have been cut, so that its lower bounds say nothing.
+            Of the tags `TAGS`, where present, "present" becomes "unknown" for a class that may have been cut and of
+            which no weakly labelled voxel is left in the frame.
+
+        Raises:
+            ValueError: also tags that are not (B, K).
         """
         image = batch["image"]
         shape = tuple(image.shape[2:])
@@ -121,7 +128,11 @@ class BatchAugment:
         out["image"] = self._intensities(warp_image(image, grid), generator)
         out["matrix"] = matrix.to(image.device)
         out["spacing_before"], out["spacing"] = batch["spacing"], after.to(batch["spacing"])
-        out["cut"] = self.cut(matrix, batch.get("weak_label"), shape, batch.get("boxes")).to(image.device)
+        cut = self.cut(matrix, batch.get("weak_label"), shape, batch.get("boxes"))
+        out["cut"] = cut.to(image.device)
+        for key in TAGS:
+            if key in batch:
+                out[key] = self._tags_after(key, batch[key], cut, out.get("weak_label"))
         return out
 
     def draw(
@@ -212,6 +223,18 @@ class BatchAugment:
             left = ((lower < -0.501) | (upper > last + 0.501)).any(-1)
             cut[lossy] = torch.where(lower[..., 0].isfinite(), left, cut[lossy])
         return cut
+
+    def _tags_after(self, key: str, tags: Tensor, cut: Tensor, weak_label: Tensor | None) -> Tensor:
+        """Tags (B, K) of what is in the frame; ``weak_label`` (B, 1, *spatial) after the move."""
+        if tags.shape != cut.shape:
+            raise ValueError(f"{key} must be (B, K) = {tuple(cut.shape)} in a batch, got {tuple(tags.shape)}.")
+        if not bool(cut.any()):
+            return tags
+        gone = cut.to(tags.device)
+        if weak_label is not None:
+            drawn = [(weak_label == k).flatten(1).any(1) for k in range(self.num_classes)]
+            gone = gone & ~torch.stack(drawn, 1).to(tags.device)
+        return tags.masked_fill(gone & (tags == 1), -1)
 
     def _drawn_box(self, matrix: Tensor, weak_label: Tensor | None, samples: Tensor) -> tuple[Tensor, Tensor]:
         """Least and greatest coordinates (S, K, D) of the moved voxels of each class; infinite where none is drawn."""
