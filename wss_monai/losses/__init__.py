@@ -2,12 +2,14 @@
 """Losses: partial supervision, constraints, and their weighted sum. All take logits."""
 
 from wss_monai.losses.constraint import ConstraintLoss
+from wss_monai.losses.crf import DenseCRF
 from wss_monai.losses.partial import PartialCrossEntropyLoss, PartialDiceCELoss, PartialDiceLoss
 from wss_monai.losses.penalties import LogBarrierExtension, QuadraticPenalty, ReLUPenalty
 from wss_monai.losses.weighted_sum import WeightedSumLoss
 
 __all__ = [
     "ConstraintLoss",
+    "DenseCRF",
     "LogBarrierExtension",
     "PartialCrossEntropyLoss",
     "PartialDiceCELoss",
