@@ -5,16 +5,20 @@ from wss_monai.losses.constraint import ConstraintLoss
 from wss_monai.losses.crf import DenseCRF
 from wss_monai.losses.partial import PartialCrossEntropyLoss, PartialDiceCELoss, PartialDiceLoss
 from wss_monai.losses.penalties import LogBarrierExtension, QuadraticPenalty, ReLUPenalty
+from wss_monai.losses.seed_expand_constrain import ConstrainToBoundaryLoss, ExpansionLoss, SeedingLoss
 from wss_monai.losses.weighted_sum import WeightedSumLoss
 
 __all__ = [
+    "ConstrainToBoundaryLoss",
     "ConstraintLoss",
     "DenseCRF",
+    "ExpansionLoss",
     "LogBarrierExtension",
     "PartialCrossEntropyLoss",
     "PartialDiceCELoss",
     "PartialDiceLoss",
     "QuadraticPenalty",
     "ReLUPenalty",
+    "SeedingLoss",
     "WeightedSumLoss",
 ]
