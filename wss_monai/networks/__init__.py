@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
+from wss_monai.networks.large_fov import LargeFOV
 from wss_monai.networks.residual_unet import ResidualUNet
 from wss_monai.networks.shallow_cnn import ShallowCNN
 
-__all__ = ["ResidualUNet", "ShallowCNN"]
+__all__ = ["LargeFOV", "ResidualUNet", "ShallowCNN"]

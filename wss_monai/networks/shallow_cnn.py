@@ -70,14 +70,16 @@ def _layer(spatial_dims: int, inputs: int, outputs: int, norm: str, plain: bool 
     )
 
 
-def check_sizes(spatial_dims: int, **channels: int) -> None:
-    """Refuse numbers of axes and channels that no network has.
+def check_sizes(spatial_dims: int, fewest_dims: int = 2, **channels: int) -> None:
+    """Refuse numbers of axes and channels that a network has not.
 
     Raises:
-        ValueError: ``spatial_dims`` is neither 2 nor 3, or one of ``channels`` is below 1; names it.
+        ValueError: ``spatial_dims`` is not in ``fewest_dims`` (1 or 2) to 3, or one of ``channels`` is below 1; names
+            it.
     """
-    if spatial_dims not in (2, 3):
-        raise ValueError(f"spatial_dims must be 2 or 3, got {spatial_dims}")
+    if not fewest_dims <= spatial_dims <= 3:
+        allowed = "1, 2 or 3" if fewest_dims == 1 else "2 or 3"
+        raise ValueError(f"spatial_dims must be {allowed}, got {spatial_dims}")
     for name, value in channels.items():
         if value < 1:
             raise ValueError(f"{name} must be 1 or more, got {value}")
