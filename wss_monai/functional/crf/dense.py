@@ -7,7 +7,11 @@ import torch
 from torch import Tensor
 
 from wss_monai.functional.crf.exact import ExactFilter, SpatialFilter
-from wss_monai.functional.crf.features import Width, bilateral_features, voxel_sizes, widths
+from wss_monai.functional.crf.external import check_installed, infer
+from wss_monai.functional.crf.external import pydensecrf_mean_field
+from wss_monai.functional.crf.features import Width, bilateral_features, spatial_features, voxel_sizes, widths
+from wss_monai.functional.crf.lattice import LatticeFilter
+from wss_monai.functional.crf.lattice import LatticeFilter
 from wss_monai.functional.crf.mean_field import Filter, mean_field
 
 METHODS = ("auto", "exact", "lattice", "pydensecrf")
@@ -68,23 +72,38 @@ def dense_crf(
     alpha, gamma = alpha.to(size) / size, gamma.to(size) / size
     if method == "auto":
         method = "exact" if voxels <= EXACT_UP_TO else "lattice"
-    if method == "pydensecrf":
-        raise NotImplementedError("method pydensecrf is not there yet.")
-    method = "exact"  # until the lattice is there
     kind = torch.float64 if logits.dtype == torch.float64 and method == "exact" else torch.float32
     out = torch.empty(logits.shape, dtype=kind, device=logits.device)
     with torch.autocast(logits.device.type, enabled=False):
-        for start in range(batch):
+        for start in range(batch):  # one at a time: the memory of one, and a sample's result is the same in any batch
             part = slice(start, start + 1)
-            filters: list[tuple[float, Filter]] = []
-            if w_bilateral:
-                filters.append((w_bilateral, ExactFilter(bilateral_features(image[part].to(kind), alpha[part], beta))))
-            if w_spatial:
-                filters.append((w_spatial, SpatialFilter(gamma[part], shape, kind)))
             unary = logits[part].to(kind).flatten(2).transpose(1, 2)
-            probs = mean_field(unary, filters, iterations)
+            guide = bilateral_features(image[part].to(kind), alpha[part], beta)
+            if method == "pydensecrf":
+                place = spatial_features(gamma[part], shape).to(guide)
+                probs = pydensecrf_mean_field(unary[0], [(w_bilateral, guide[0]), (w_spatial, place[0])], iterations)[
+                    None
+                ]
+            else:
+                filters: list[tuple[float, Filter]] = []
+                if w_bilateral:
+                    bilateral = LatticeFilter(guide[0]) if method == "lattice" else ExactFilter(guide)
+                    filters.append((w_bilateral, bilateral))
+                if w_spatial:
+                    filters.append((w_spatial, SpatialFilter(gamma[part], shape, kind)))
+                probs = mean_field(unary, filters, iterations)
             out[part] = probs.transpose(1, 2).reshape(logits[part].shape)
     return out.to(torch.float64) if logits.dtype == torch.float64 else out
+
+
+class _OneSample:
+    """A filter of (N, K) as one of (1, N, K)."""
+
+    def __init__(self, kernel: LatticeFilter) -> None:
+        self.kernel = kernel
+
+    def __call__(self, values: Tensor) -> Tensor:
+        return self.kernel(values[0]).unsqueeze(0)
 
 
 def _check(

@@ -48,6 +48,24 @@ def voxel_sizes(spacing: object, batch: int, dimensions: int) -> Tensor:
     return given.expand(batch, dimensions)
 
 
+def spatial_features(sigma: Tensor, shape: Sequence[int]) -> Tensor:
+    """Positions (B, N, D') in standard deviations, float64, last axis first, without axes of one voxel.
+
+    Args:
+        sigma: (B, D) width along each axis in voxels.
+        shape: the D spatial sizes.
+    """
+    parts = [torch.zeros(len(sigma), *shape, 0, dtype=torch.float64, device=sigma.device)]
+    for axis in reversed(range(len(shape))):
+        if shape[axis] > 1:
+            view = [1] * len(shape)
+            view[axis] = shape[axis]
+            index = torch.arange(shape[axis], dtype=torch.float64, device=sigma.device).reshape(view)
+            scaled = index / sigma[:, axis].reshape(-1, *[1] * len(shape))
+            parts.append(scaled.expand(len(sigma), *shape)[..., None])
+    return torch.cat(parts, -1).flatten(1, -2)
+
+
 def bilateral_features(image: Tensor, sigma: Tensor, theta_beta: Sequence[float]) -> Tensor:
     """Features (B, N, F) of the bilateral kernel: positions, last axis first, then the channels, each in sigmas.
 
@@ -59,14 +77,6 @@ def bilateral_features(image: Tensor, sigma: Tensor, theta_beta: Sequence[float]
         sigma: (B, D) width along each axis in voxels.
         theta_beta: C widths.
     """
-    batch, channels, *shape = image.shape
-    parts = []
-    for axis in reversed(range(len(shape))):
-        if shape[axis] > 1:
-            view = [1] * len(shape)
-            view[axis] = shape[axis]
-            index = torch.arange(shape[axis], dtype=torch.float64, device=image.device).reshape(view)
-            scaled = index / sigma[:, axis].reshape(-1, *[1] * len(shape))
-            parts.append(scaled.to(image.dtype).expand(batch, *shape))
-    parts += [image[:, channel] / theta_beta[channel] for channel in range(channels)]
-    return torch.stack(parts, -1).flatten(1, -2)
+    place = spatial_features(sigma, image.shape[2:]).to(image.dtype)
+    colour = image.flatten(2).transpose(1, 2) / torch.tensor(theta_beta, dtype=image.dtype, device=image.device)
+    return torch.cat([place, colour], -1)
