@@ -55,7 +55,7 @@ class PrepareTargets(PrepareBatch):
             for key, descriptor in self.descriptors.items():
                 spacing = (batch["spacing_before"], batch["spacing"])
                 batch[key] = descriptor.move(batch[key], batch["matrix"], batch["cut"], spacing)
-        image = batch.pop("image")
+        image = batch["image"]  # may be a target too: the image that a boundary follows
         if self.channels_last:
             image = image.contiguous(memory_format=torch.channels_last)
         return image, {key: value for key, value in batch.items() if key in self.keys}

@@ -22,7 +22,8 @@ class TrainingCheck:
 
     Every class needs a labelled voxel in a map that the loss reads, or a constraint that acts on it: a lower bound in
     some sample (an upper one alone is kept by a network that never predicts the class). For the background an upper
-    bound of any class will do. Every constraint needs a bound somewhere, and its bounds must leave room.
+    bound of any class will do. Every constraint needs a bound somewhere, and its bounds must leave room. A loss on image
+    tags teaches the classes that some tag says are there, and the background.
 
     Args:
         loader: whose ``store`` holds the training set, see ``wss_monai.data.BatchLoader``.
@@ -52,6 +53,7 @@ class TrainingCheck:
         learnt = torch.zeros(len(self.class_names), dtype=torch.bool)
         for name, term in self._constraints():
             learnt |= self._constrained(name, term, store)
+        learnt |= self._tagged(store)
         maps = [key for key in MAPS if key in self.loss.target_keys()]
         labelled = torch.zeros_like(learnt)
         for key in maps:
@@ -80,6 +82,16 @@ class TrainingCheck:
         for name, term in self.loss.terms.items():
             if hasattr(term, "descriptor"):
                 yield name, term
+
+    def _tagged(self, store: Any) -> Tensor:
+        """(K,) classes that losses on image tags can teach."""
+        learnt = torch.zeros(len(self.class_names), dtype=torch.bool)
+        keys = {getattr(term, "target_keys", {}).get("tags") for term in self.loss.terms.values()} - {None}
+        for key in keys:
+            for _, tags in store.by_case(key):
+                learnt |= (tags == 1).any(0)
+                learnt[0] |= bool((tags[:, 1:] >= 0).any())
+        return learnt
 
     def _constrained(self, name: str, term: Any, store: Any) -> Tensor:
         """(K,) classes that a constraint can teach."""
