@@ -16,6 +16,7 @@ from wss_monai.transforms.box_bounds import (
     EmptinessBounds,
     EmptinessBoundsd,
 )
+from wss_monai.transforms.dense_crf import DenseCRFd, RefineByDenseCRF
 from wss_monai.transforms.estimated_bounds import EstimatedBounds, EstimatedBoundsd, WeakCuesd
 from wss_monai.transforms.far_background import FarBackgroundd
 from wss_monai.transforms.filled_boxes import FilledBoxesd
@@ -32,6 +33,7 @@ __all__ = [
     "BoxTightnessBoundsd",
     "ConstantBounds",
     "ConstantBoundsd",
+    "DenseCRFd",
     "EmptinessBounds",
     "EmptinessBoundsd",
     "EstimatedBounds",
@@ -45,6 +47,7 @@ __all__ = [
     "PredictedBoundsd",
     "RandWeakLabel",
     "RandWeakLabeld",
+    "RefineByDenseCRF",
     "WeakCuesd",
     "WeakLabeld",
     "WeakTags",
