@@ -7,10 +7,8 @@ import torch
 from torch import Tensor
 
 from wss_monai.functional.crf.exact import ExactFilter, SpatialFilter
-from wss_monai.functional.crf.external import check_installed, infer
 from wss_monai.functional.crf.external import pydensecrf_mean_field
 from wss_monai.functional.crf.features import Width, bilateral_features, spatial_features, voxel_sizes, widths
-from wss_monai.functional.crf.lattice import LatticeFilter
 from wss_monai.functional.crf.lattice import LatticeFilter
 from wss_monai.functional.crf.mean_field import Filter, mean_field
 
@@ -81,9 +79,8 @@ def dense_crf(
             guide = bilateral_features(image[part].to(kind), alpha[part], beta)
             if method == "pydensecrf":
                 place = spatial_features(gamma[part], shape).to(guide)
-                probs = pydensecrf_mean_field(unary[0], [(w_bilateral, guide[0]), (w_spatial, place[0])], iterations)[
-                    None
-                ]
+                kernels = [(w_bilateral, guide[0]), (w_spatial, place[0])]
+                probs = pydensecrf_mean_field(unary[0], kernels, iterations)[None]
             else:
                 filters: list[tuple[float, Filter]] = []
                 if w_bilateral:
@@ -94,16 +91,6 @@ def dense_crf(
                 probs = mean_field(unary, filters, iterations)
             out[part] = probs.transpose(1, 2).reshape(logits[part].shape)
     return out.to(torch.float64) if logits.dtype == torch.float64 else out
-
-
-class _OneSample:
-    """A filter of (N, K) as one of (1, N, K)."""
-
-    def __init__(self, kernel: LatticeFilter) -> None:
-        self.kernel = kernel
-
-    def __call__(self, values: Tensor) -> Tensor:
-        return self.kernel(values[0]).unsqueeze(0)
 
 
 def _check(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -34,5 +35,5 @@ def pydensecrf_mean_field(logits: Tensor, kernels: Sequence[tuple[float, Tensor]
         points = features.float().t().contiguous().cpu().numpy()
         normalisation = densecrf.NORMALIZE_SYMMETRIC
         crf.addPairwiseEnergy(points, weight, kernel=densecrf.DIAG_KERNEL, normalization=normalisation)
-    probs = torch.tensor(crf.inference(iterations)).reshape(classes, count)
+    probs = torch.from_numpy(np.array(crf.inference(iterations), dtype=np.float32)).reshape(classes, count)
     return probs.t().to(logits.device)

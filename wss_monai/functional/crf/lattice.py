@@ -73,7 +73,7 @@ def _simplex(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     cell = torch.round(elevated / (d + 1))
     excess = cell.sum(1, keepdim=True)
     difference = elevated - cell * (d + 1)
-    order = difference.argsort(1, descending=True, stable=True)
+    order = difference.argsort(dim=1, descending=True, stable=True)
     places = torch.arange(d + 1, device=features.device).expand(count, d + 1)
     rank = torch.empty_like(order).scatter_(1, order, places) + excess.long()
     low, high = rank < 0, rank > d
