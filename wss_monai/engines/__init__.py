@@ -3,6 +3,7 @@
 
 from wss_monai.engines.allocator import keep_freed_memory
 from wss_monai.engines.choose import choose, resolve
+from wss_monai.engines.layer_groups import layer_groups, published_groups
 from wss_monai.engines.overrides import check_overrides
 from wss_monai.engines.prepare_batch import PrepareTargets
 from wss_monai.engines.pseudo_labels import PreparePseudoLabels, refused_by_bounds
@@ -13,6 +14,8 @@ __all__ = [
     "check_overrides",
     "choose",
     "keep_freed_memory",
+    "layer_groups",
+    "published_groups",
     "refused_by_bounds",
     "resolve",
 ]
