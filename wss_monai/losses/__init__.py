@@ -6,6 +6,7 @@ from wss_monai.losses.crf import DenseCRF
 from wss_monai.losses.partial import PartialCrossEntropyLoss, PartialDiceCELoss, PartialDiceLoss
 from wss_monai.losses.penalties import LogBarrierExtension, QuadraticPenalty, ReLUPenalty
 from wss_monai.losses.seed_expand_constrain import ConstrainToBoundaryLoss, ExpansionLoss, SeedingLoss
+from wss_monai.losses.tags import TagLoss
 from wss_monai.losses.weighted_sum import WeightedSumLoss
 
 __all__ = [
@@ -20,5 +21,6 @@ __all__ = [
     "QuadraticPenalty",
     "ReLUPenalty",
     "SeedingLoss",
+    "TagLoss",
     "WeightedSumLoss",
 ]

@@ -6,5 +6,6 @@ from __future__ import annotations
 from wss_monai.networks.large_fov import LargeFOV
 from wss_monai.networks.residual_unet import ResidualUNet
 from wss_monai.networks.shallow_cnn import ShallowCNN
+from wss_monai.networks.tag_classifier import TagClassifier
 
-__all__ = ["LargeFOV", "ResidualUNet", "ShallowCNN"]
+__all__ = ["LargeFOV", "ResidualUNet", "ShallowCNN", "TagClassifier"]
