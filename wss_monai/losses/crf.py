@@ -65,3 +65,8 @@ class DenseCRF(nn.Module):
             spacing=spacing,
             method=self.method,
         )
+
+    def extra_repr(self) -> str:
+        """Show the settings; a run is not resumed with others."""
+        names = ("iterations", "w_bilateral", "w_spatial", "theta_alpha", "theta_beta", "theta_gamma", "method")
+        return ", ".join(f"{name}={getattr(self, name)}" for name in names)

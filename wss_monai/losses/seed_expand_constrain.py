@@ -77,6 +77,10 @@ class SeedingLoss(nn.Module):
             cost = cost - torch.where(here, log_f, 0.0).sum(1) / here.sum(1).clamp(min=1)
         return cost.sum() / cue.flatten(1).any(1).sum().clamp(min=1)
 
+    def extra_repr(self) -> str:
+        """Show the settings; a run is not resumed with others."""
+        return f"balanced={self.balanced}, floor={self.floor}"
+
 
 class ExpansionLoss(nn.Module):
     """Classes that an image is tagged with shall fill a part of it, absent classes none.
@@ -162,6 +166,10 @@ class ExpansionLoss(nn.Module):
 
     def _on_grid(self, decay: float, voxels: int) -> float:
         return decay if self.voxels is None else rescale_decay(decay, voxels, self.voxels)
+
+    def extra_repr(self) -> str:
+        """Show the settings; a run is not resumed with others."""
+        return f"present={self.present}, absent={self.absent}, background={self.background}, voxels={self.voxels}, floor={self.floor}"
 
 
 class ConstrainToBoundaryLoss(nn.Module):
@@ -255,6 +263,10 @@ class ConstrainToBoundaryLoss(nn.Module):
             )
         steps = [step * s for step, s in zip(grid_steps(image.shape[2:], shape), stride, strict=True)]
         return _wide(spacing) * torch.tensor(steps, dtype=_wide(spacing).dtype, device=spacing.device)
+
+    def extra_repr(self) -> str:
+        """Show the settings; a run is not resumed with others."""
+        return f"floor={self.floor}, image_scale={self.image_scale}, stride={self.stride}, mm={self.mm}"
 
 
 def _wide(values: Tensor) -> Tensor:

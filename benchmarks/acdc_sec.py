@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Seed, Expand and Constrain on real ACDC volumes: scribbles as cues and the tags of slices, on the CPU.
+
+    python benchmarks/acdc_sec.py --data data/ACDC --split benchmarks/splits/acdc40.json
+
+Trains on folds 2 to 5 and scores fold 1 (last weights) with the network and budget of the overlay cpu.yaml, with and
+without the dense CRF on the predictions, beside partial cross-entropy and the log-barrier of the bundle acdc_logbarrier
+on the same scribbles. ``--tune`` trains on folds 3 to 5 and scores fold 2: what the weights were chosen by.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from grid import ROOT, command, run_grid, table
+
+CPU = ("cpu.yaml",)
+Arms = Mapping[str, tuple[tuple[str, ...], dict[str, object]]]
+SEC: Arms = {
+    "S": (CPU, {"mode": "seed"}),
+    "S+E": (CPU, {"mode": "seed_expand"}),
+    "S+E+C": (CPU, {"mode": "seed_expand_constrain"}),
+}
+BESIDE: Arms = {
+    "partial": (CPU, {"mode": "partial"}),
+    "logbarrier": (CPU, {"mode": "logbarrier"}),
+}
+BUNDLES = {"acdc_sec": SEC, "acdc_logbarrier": BESIDE}
+PUBLISHED = {"expansion_loss#present": 0.996}
+NARROW = {"boundary_loss#crf#w_bilateral": 3.0, "boundary_loss#crf#theta_alpha": 10.0}
+EXPAND, ALL = {"mode": "seed_expand"}, {"mode": "seed_expand_constrain"}
+
+
+def decay(present: float) -> dict[str, object]:
+    """Another decay of the classes that are present."""
+    return {"expansion_loss#present": present}
+
+
+TUNE: Arms = {
+    **{f"S+E_w{w}": (CPU, {**EXPAND, "expand_weight": w, **PUBLISHED}) for w in (0.1, 1.0)},
+    **{f"S+E_w{w}_p{p}": (CPU, {**EXPAND, "expand_weight": w, **decay(p)}) for w in (0.03, 0.1) for p in (0.9, 0.96)},
+    **{f"S+E+C_c{w}": (CPU, {**ALL, "constrain_weight": w}) for w in (0.1, 0.3, 1.0)},
+    **{f"S+E+C_c{w}_w3_a10": (CPU, {**ALL, "constrain_weight": w, **NARROW}) for w in (0.1, 0.3, 1.0)},
+}
+
+
+def with_crf(
+    arms: Arms, seeds: Sequence[int], common: Mapping[str, object], out: Path, jobs: int, settings: Mapping[str, object]
+) -> dict[str, list[dict]]:
+    """Evaluate the networks of a grid once more, with the CRF; their scores lie in folders ``<run>_crf``."""
+
+    def score(name: str, overlays: Sequence[str], overrides: Mapping[str, object], seed: int) -> dict:
+        run = (out / f"{name}_s{seed}").resolve()
+        folder = run.with_name(f"{run.name}_crf")
+        if not (folder / "metrics_summary.json").is_file():
+            folder.mkdir(parents=True, exist_ok=True)
+            chosen = {
+                **common,
+                **overrides,
+                "seed": seed,
+                "output_dir": folder,
+                "ckpt_path": run / "model.pt",
+                "crf": True,
+            }
+            environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+            line = command("evaluating", overlays, {**chosen, **settings}, "acdc_sec")
+            with (folder / "evaluating.log").open("w") as log:
+                done = subprocess.run(line, cwd=ROOT, env=environment, stdout=log, stderr=log)
+            if done.returncode:
+                raise RuntimeError(f"{name}: evaluating failed, see {folder / 'evaluating.log'}")
+        return json.loads((folder / "metrics_summary.json").read_text())
+
+    with ThreadPoolExecutor(jobs) as pool:
+        tasks = {name: [pool.submit(score, name, *arm, seed) for seed in seeds] for name, arm in arms.items()}
+        return {f"{name} + CRF": [task.result() for task in each] for name, each in tasks.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=Path("data/ACDC"))
+    parser.add_argument("--split", type=Path, default=Path("benchmarks/splits/acdc40.json"))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--arms", nargs="+", default=None)
+    parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each")
+    parser.add_argument("--no-crf", action="store_true", help="leave out the evaluation with the CRF")
+    parser.add_argument("--crf", default="{}", help="settings of that evaluation, as JSON")
+    parser.add_argument("--tune", action="store_true", help="train on folds 3 to 5, score fold 2: what was tried there")
+    parser.add_argument("--out", type=Path, default=None)
+    options = parser.parse_args()
+    out = (options.out or Path("runs") / ("acdc_sec_tune" if options.tune else "acdc_sec")).resolve()
+    common: dict[str, object] = {"dataset_dir": options.data.resolve(), "split": options.split.resolve()}
+    common |= {"fold": "fold1", "validation": "fold2" if options.tune else 0}
+    common |= {"evaluate_on": "validation" if options.tune else "test"}
+    results: dict[str, list[dict]] = {}
+    for bundle, arms in BUNDLES.items():
+        every = {**arms, **(TUNE if options.tune and bundle == "acdc_sec" else {})}
+        chosen = {name: arm for name, arm in every.items() if options.arms is None or name in options.arms}
+        results |= run_grid(chosen, options.seeds, common, out, options.jobs, bundle=bundle)
+        if bundle == "acdc_sec" and not options.no_crf:
+            results |= with_crf(chosen, options.seeds, common, out, options.jobs, json.loads(options.crf))
+    print(table(results))
+
+
+if __name__ == "__main__":
+    main()
