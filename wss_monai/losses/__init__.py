@@ -3,6 +3,7 @@
 
 from wss_monai.losses.constraint import ConstraintLoss
 from wss_monai.losses.crf import DenseCRF
+from wss_monai.losses.gated_crf import GatedCRFLoss
 from wss_monai.losses.partial import PartialCrossEntropyLoss, PartialDiceCELoss, PartialDiceLoss
 from wss_monai.losses.penalties import LogBarrierExtension, QuadraticPenalty, ReLUPenalty
 from wss_monai.losses.seed_expand_constrain import ConstrainToBoundaryLoss, ExpansionLoss, SeedingLoss
@@ -14,6 +15,7 @@ __all__ = [
     "ConstraintLoss",
     "DenseCRF",
     "ExpansionLoss",
+    "GatedCRFLoss",
     "LogBarrierExtension",
     "PartialCrossEntropyLoss",
     "PartialDiceCELoss",

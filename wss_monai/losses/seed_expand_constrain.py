@@ -169,7 +169,8 @@ class ExpansionLoss(nn.Module):
 
     def extra_repr(self) -> str:
         """Show the settings; a run is not resumed with others."""
-        return f"present={self.present}, absent={self.absent}, background={self.background}, voxels={self.voxels}, floor={self.floor}"
+        names = ("present", "absent", "background", "voxels", "floor")
+        return ", ".join(f"{name}={getattr(self, name)}" for name in names)
 
 
 class ConstrainToBoundaryLoss(nn.Module):
