@@ -88,8 +88,12 @@ def test_a_run_with_other_widths_of_the_crf_is_not_continued(dataset, tmp_path):
     flow = workflow("train.yaml", folder=dataset, out=tmp_path, bundle=BUNDLE, tiny=SMALL)
     flow.initialize()
     interrupt(flow, 2)
-    with pytest.raises(Exception, match="boundary_loss"):
+    with pytest.raises(Exception) as caught:
         run("train.yaml", folder=dataset, out=tmp_path, resume=True, **{"boundary_loss#crf#theta_alpha": 5.0})
+    error = caught.value
+    while error.__cause__ is not None:
+        error = error.__cause__
+    assert "boundary_loss" in str(error)
 
 
 def test_network_of_the_paper_with_its_optimiser(dataset, tmp_path):
