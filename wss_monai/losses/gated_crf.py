@@ -23,12 +23,12 @@ class GatedCRFLoss(nn.Module):
     """Pairwise energy of the softmax p within a window about each voxel.
 
     The sum over all ordered pairs (i, j) of a window, i apart from j, of k_ij d_i s_j (1 - sum over classes p_i p_j)
-    (Potts), divided by the sum of d (of s where only s is given): k_ij = sum over kernels of weight exp(-|x_i - x_j|^2 / (2 xy^2)) exp(-sum over
-    channels (I_i - I_j)^2 / (2 image^2)). The gates d and s, 1 by default, say which voxels are moved by the energy of
-    their neighbours (destination) and which are the neighbours that count (source); the gradient is that of the sum, so
-    that it reaches the voxels on both sides of a pair. Pairs that leave the image do not count. Memory stays within a
-    few maps of the size of the logits, whatever the window: the pairs are visited shift by shift, each pair once, and
-    the gradient is summed on the way (it can be taken once, not twice).
+    (Potts), divided by the sum of d (of s where only s is given): k_ij = sum over kernels of weight
+    exp(-|x_i - x_j|^2 / (2 xy^2)) exp(-sum over channels (I_i - I_j)^2 / (2 image^2)). The gates d and s, 1 by default,
+    say which voxels are moved by the energy of their neighbours (destination) and which are the neighbours that count
+    (source); the gradient is that of the sum, so that it reaches the voxels on both sides of a pair. Pairs that leave
+    the image do not count. Memory stays within a few maps of the size of the logits, whatever the window: the pairs are
+    visited shift by shift, each pair once, and the gradient is summed on the way (it can be taken once, not twice).
 
     Source: Obukhov et al., arXiv 1906.04651 (2019); their code adds a constant for the padding outside the image.
 
