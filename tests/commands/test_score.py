@@ -49,6 +49,13 @@ def test_scores_of_predictions_by_any_of_their_names(data, tmp_path, capsys):
     assert (summary["n_labelled"], summary["bounds_origin"]) == (2, "none")
     assert summary["dice"]["RV"] == pytest.approx((expected[0]["dice"] + 1) / 2)
     assert summary["iou"]["Myo"] == pytest.approx(0.5)
+    counts = np.array(summary["confusion"])
+    assert counts.shape == (4, 4) and counts[2, 1] > 0  # Myo taken for RV in the first
+    union = counts.sum(0) + counts.sum(1) - counts.diagonal()
+    pooled = counts.diagonal() / union
+    assert list(summary["iou_pooled"].values()) == pytest.approx([pooled.mean(), *pooled])
+    assert list(summary["iou_pooled"]) == ["mean", *names]
+    assert summary["classes_never_seen"] == []
     assert {"slice_dice", "size_difference", "hd95_mm"} <= set(summary)
     with (folder / "scores" / "evaluation" / "cases.csv").open() as file:
         assert [row["case"] for row in csv.DictReader(file)] == ["p0_ED"] * 3 + ["p2_ED"] * 3
@@ -69,6 +76,28 @@ def test_the_scores_are_those_of_the_evaluation(data, tmp_path, monkeypatch):
     assert score(data, run / "evaluation" / "predictions", "--out", str(run)) == 2
 
 
+def test_any_number_of_processes_writes_the_same_bytes(data, tmp_path, capsys):
+    """Also the error of a process is the one line of a single one."""
+    folder = tmp_path / "predictions"
+    for number, case in enumerate(sorted(path.name.removesuffix(".nii.gz") for path in (data / "labels").iterdir())):
+        save(data, folder, case, change=swapped if number else lambda label: label)
+    written = []
+    for processes in ("1", "2"):
+        out = tmp_path / processes
+        assert score(data, folder, "--out", str(out), "--processes", processes) == 0
+        written.append({path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()})
+    assert written[0] == written[1]
+    assert len(written[0]) == 5 + 4  # tables and summary, and the volumes
+    capsys.readouterr()
+    save(data, folder, "p2_ED", change=lambda label: label + np.uint8(7))
+    lines = []
+    for processes in ("1", "2"):
+        assert score(data, folder, "--out", str(tmp_path / "bad"), "--processes", processes) == 2
+        lines.append([line for line in capsys.readouterr().err.splitlines() if "error" in line])
+    assert lines[0] == lines[1]
+    assert len(lines[0]) == 1 and "holds the values [7" in lines[0][0]
+
+
 def test_what_cannot_be_scored_is_refused_and_nothing_written(data, tmp_path, capsys):
     def refused(folder, message, *words):
         assert score(data, folder, *words) == 2
@@ -87,4 +116,5 @@ def test_what_cannot_be_scored_is_refused_and_nothing_written(data, tmp_path, ca
     save(data, tmp_path / "values", "p0_ED", change=lambda label: label + np.uint8(7))
     refused(tmp_path / "values", "holds the values [7")
     refused(tmp_path / "values", "JSON list", "--class-names", "RV")
+    refused(tmp_path / "values", "--processes must be 1 or more, got 0", "--processes", "0")
     assert not list(tmp_path.rglob("metrics_summary.json"))

@@ -78,6 +78,11 @@ def test_scores_and_files_of_a_case(tmp_path, capsys):
     assert summary["slice_dice"] == pytest.approx({"mean": (1 + 2.6 / 3) / 2, "RV": 1.0, "LV": 2.6 / 3})
     assert summary["slice_dice_shown"] == pytest.approx({"mean": 0.8, "LV": 0.8})  # no slice shows an RV
     assert summary["size_difference"] == pytest.approx({"mean": 4 / 3, "RV": 0, "LV": 8 / 3})
+    # 16 LV voxels are right, 8 of the background were taken for LV, 66 were not
+    assert summary["confusion"] == [[66, 0, 8], [0, 0, 0], [0, 0, 16]]
+    pooled = {"mean": (66 / 74 + 16 / 24) / 3, "background": 66 / 74, "RV": 0.0, "LV": 16 / 24}
+    assert summary["iou_pooled"] == pytest.approx(pooled)
+    assert summary["classes_never_seen"] == ["RV"]
     assert summary["volume_error_ml"]["LV"] == pytest.approx(8 * 0.04)
     assert summary["volume_error_ml_abs"]["RV"] == 0
     assert summary["hd95_mm"]["RV"] == 0 and summary["hd95_mm"]["LV"] > 0
@@ -139,6 +144,7 @@ def test_without_dense_labels_dice_is_left_out(tmp_path, capsys, label):
     item = {"case": "a", "pred": pred} | ({"label": np.full(pred.shape, 255)} if label == "unlabelled" else {})
     evaluate(tmp_path, [item])
     summary = strict(tmp_path / "metrics_summary.json")
+    assert not {"iou_pooled", "confusion", "classes_never_seen"} & set(summary)
     assert not {"dice", "iou", "hd95_mm", "volume_error_ml", "slice_dice", "size_difference"} & set(summary)
     assert rows(tmp_path / "evaluation" / "slices.csv") == []
     assert summary["constraint_satisfaction"] == {}
@@ -153,6 +159,26 @@ def test_missed_organs_give_finite_numbers(tmp_path):
     assert summary["dice"]["LV"] == pytest.approx(0.5)
     assert summary["hd95_mm"]["LV"] == pytest.approx(math.dist((0, 0, 0), (8, 8, 20)) / 2)
     assert (summary["n_missed"]["LV"], summary["n_empty"]["RV"], summary["n_volumes"]) == (1, 2, 2)
+
+
+def test_voxels_of_all_cases_are_pooled(tmp_path):
+    """A small and a large volume: the mean over volumes weighs both alike, the pooled IoU by their voxels."""
+    organ = block((4, 4, 2), np.s_[1:3, 1:3, :], 2)
+    large = block((8, 8, 8), np.s_[2:6, 2:6, 2:6], 2)
+    unknown = organ.copy()
+    unknown[0] = 255  # left out, whatever is predicted there
+    noisy = organ.copy()
+    noisy[0] = 1
+    items = [
+        {"case": "a", "pred": noisy, "label": unknown},
+        {"case": "b", "pred": block((8, 8, 8), np.s_[2:6, 2:6, 2:4], 2), "label": large},
+    ]
+    evaluate(tmp_path, items)
+    summary = strict(tmp_path / "metrics_summary.json")
+    assert summary["iou"]["LV"] == pytest.approx(0.75)
+    assert summary["confusion"] == [[16 + 448, 0, 0], [0, 0, 0], [32, 0, 8 + 32]]
+    assert summary["iou_pooled"]["LV"] == pytest.approx(40 / 72)
+    assert summary["classes_never_seen"] == ["RV"]
 
 
 def test_a_second_run_replaces_the_first(tmp_path):

@@ -5,9 +5,18 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wss_monai.handlers import ScoredVolume, VolumeScorer
+    from wss_monai.transforms import LoadCased
 
 __all__ = ["add_parser", "run"]
 
@@ -28,6 +37,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--data", required=True, metavar="FOLDER", help="data set with a dataset.json and dense labels")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="where the scores go (default: FOLDER/scores)")
     parser.add_argument("--class-names", help="classes in the order of the indices, background first (JSON list)")
+    parser.add_argument(
+        "--processes", type=int, default=1, metavar="N", help="processes that score, one thread each (default: 1)"
+    )
     parser.set_defaults(run=run)
 
 
@@ -37,17 +49,18 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         FileNotFoundError: no such folder or data set.
         ValueError: predictions that belong to no case, two that belong to one, or none; a prediction off the image's
-            grid or with values that are no class indices.
+            grid or with values that are no class indices; fewer than one process.
+        OSError: also a process that the system ended.
     """
-    from ignite.engine import Engine
-    from ignite.handlers import ProgressBar
+    from tqdm import tqdm
 
     from wss_monai.data.datalist import list_cases
     from wss_monai.data.schema import read_dataset
-    from wss_monai.functional.label_files import read_label
     from wss_monai.handlers import VolumeScores
     from wss_monai.transforms import LoadCased
 
+    if args.processes < 1:
+        raise ValueError(f"--processes must be 1 or more, got {args.processes}")
     out: Path = args.out or args.predictions / "scores"
     if (out / "evaluation" / "predictions").resolve() == args.predictions.resolve():
         raise ValueError(f"--out {out} holds the evaluation that made these predictions: choose another folder")
@@ -56,24 +69,47 @@ def run(args: argparse.Namespace) -> int:
     files = find_predictions(args.predictions, cases)
     chosen = [case for case in cases if case["case"] in files]
     names = _names(args.class_names) or dataset.class_names
-    load = LoadCased(["image", "label"])
-
-    def read(engine: Engine, case: dict[Hashable, Any]) -> list[dict[str, Any]]:
-        item = load(case)
-        path, image = files[case["case"]], case["image"]
-        values = {k: k for k in range(len(names))}
-        pred = read_label(path, item["image"], values, image_path=image if isinstance(image, str) else image[0])
-        state: Any = engine.state
-        state.batch = [item]
-        return [{"pred": pred}]
-
-    engine = Engine(read)
-    ProgressBar(desc="score", persist=False).attach(engine)
-    VolumeScores(out, chosen, names, slice_axis=dataset.slice_axis).attach(engine)
-    engine.run(chosen)
+    scores = VolumeScores(out, chosen, names, slice_axis=dataset.slice_axis)
+    scores.start()
+    job = partial(_score, load=LoadCased(["image", "label"]), scorer=scores.scorer)
+    tasks = [(case, files[case["case"]]) for case in chosen]
+    with _results(job, tasks, min(args.processes, len(tasks))) as results:
+        for scored in tqdm(results, desc="score", total=len(tasks), leave=False):
+            scores.add(scored)
+    scores.write()
     if left := len(cases) - len(chosen):
         print(f"{left} cases of {dataset.path} have no prediction in {args.predictions}")
     return 0
+
+
+def _score(task: tuple[dict[Any, Any], Path], load: LoadCased, scorer: VolumeScorer) -> ScoredVolume:
+    """Score the prediction of one case."""
+    from wss_monai.functional.label_files import read_label
+
+    case, path = task
+    item, image = load(case), case["image"]
+    values = {k: k for k in range(len(scorer.class_names))}
+    prediction = read_label(path, item["image"], values, image_path=image if isinstance(image, str) else image[0])
+    return scorer(case, item, prediction)
+
+
+@contextmanager
+def _results(job: partial[ScoredVolume], tasks: Sequence[Any], processes: int) -> Iterator[Iterator[ScoredVolume]]:
+    """Give what the job makes of the tasks, in their order; new processes, since torch does not survive a fork."""
+    if processes == 1:
+        yield map(job, tasks)
+        return
+    import torch
+
+    pool = ProcessPoolExecutor(processes, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        yield pool.map(job, tasks)
+    except BrokenProcessPool as error:
+        raise OSError(
+            "a process of the scoring was ended, perhaps for want of memory: use fewer --processes"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def find_predictions(folder: Path, cases: Sequence[Mapping[str, Any]]) -> dict[str, Path]:

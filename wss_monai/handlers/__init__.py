@@ -9,9 +9,11 @@ from wss_monai.handlers.load_weights import StrictCheckpointLoader
 from wss_monai.handlers.run_record import RunRecord
 from wss_monai.handlers.set_epoch import SetEpoch
 from wss_monai.handlers.snapshots import Snapshots
+from wss_monai.handlers.tag_score import TagScore
 from wss_monai.handlers.training_check import TrainingCheck
 from wss_monai.handlers.training_monitor import TrainingMonitor
 from wss_monai.handlers.validation_score import ValidationScore
+from wss_monai.handlers.volume_scorer import ScoredVolume, VolumeScorer
 from wss_monai.handlers.volume_scores import VolumeScores
 from wss_monai.handlers.weight_ramp import WeightRamp
 from wss_monai.handlers.weight_schedule import AddWeight, StartTerm, StealWeight
@@ -22,16 +24,19 @@ __all__ = [
     "BarrierSchedule",
     "EpochLog",
     "RunRecord",
+    "ScoredVolume",
     "SetEpoch",
     "Snapshots",
     "StartTerm",
     "StealWeight",
     "StrictCheckpointLoader",
+    "TagScore",
     "TrainingCheck",
     "TrainingCheckpoint",
     "TrainingMonitor",
     "UpdateAverage",
     "ValidationScore",
+    "VolumeScorer",
     "VolumeScores",
     "WeightRamp",
 ]

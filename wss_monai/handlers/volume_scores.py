@@ -10,27 +10,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
-import torch
+import torch.distributed as dist
 from ignite.engine import Engine, Events
-from monai.data import MetaTensor
-from torch import Tensor
 
 from wss_monai.data.whole_file import check_writable, replacing
-from wss_monai.functional import UNLABELLED
-from wss_monai.metrics import (
-    constraint_rows,
-    slice_metrics,
-    summarize_constraints,
-    summarize_slices,
-    summarize_volumes,
-    volume_metrics,
-)
-from wss_monai.metrics.measure import measure_prediction
-from wss_monai.transforms.bounds import Boundsd, spacing_of
-
-PATHS = ("image", "weak_label", "label")
+from wss_monai.handlers.volume_scorer import ScoredVolume, VolumeScorer
+from wss_monai.metrics import summarize_confusion, summarize_constraints, summarize_slices, summarize_volumes
+from wss_monai.transforms.bounds import Boundsd
 
 
 class VolumeScores:
@@ -39,7 +26,8 @@ class VolumeScores:
     The evaluator's output holds, for each case, ``pred``: class indices (1, *spatial) on the image's own grid; its
     batch holds ``label`` and ``bounds_<term>`` on that grid. Writes ``metrics_summary.json``, ``evaluation/cases.csv``,
     ``evaluation/slices.csv`` (of volumes with a dense label), ``evaluation/constraints.csv``, ``evaluation/cases.json``
-    and ``evaluation/predictions/<case>.nii.gz``.
+    and ``evaluation/predictions/<case>.nii.gz``. Of several processes (torch.distributed) each scores the cases that
+    its evaluator gets, and process 0 writes the scores of all, in the order of ``cases``.
 
     Args:
         output_dir: the run's folder.
@@ -74,15 +62,11 @@ class VolumeScores:
         self.folder = Path(output_dir)
         self.cases = {str(case["case"]): dict(case) for case in cases}
         self.class_names = list(class_names)
-        self.bounds = list(bounds)
+        self.scorer = VolumeScorer(output_dir, class_names, bounds, slice_axis)
         self.bounds_origin = bounds_origin
         self.seed = seed
-        self.slice_axis = slice_axis
         self.part = part
-        self.rows: list[dict[str, Any]] = []
-        self.slices: list[dict[str, Any]] = []
-        self.constraints: list[dict[str, Any]] = []
-        self.written: list[dict[str, Any]] = []
+        self.scored: dict[str, ScoredVolume] = {}
 
     def attach(self, engine: Engine) -> None:
         """Follow an evaluator with decollated output."""
@@ -91,89 +75,70 @@ class VolumeScores:
         engine.add_event_handler(Events.COMPLETED, self._write)
 
     def _start(self, engine: Engine) -> None:
-        self.rows, self.slices, self.constraints, self.written = [], [], [], []
-        check_writable(self.folder)
-        (self.folder / "evaluation" / "predictions").mkdir(parents=True, exist_ok=True)
+        self.start()
 
     def _add(self, engine: Engine) -> None:
         state: Any = engine.state
         for item, output in zip(state.batch, state.output, strict=True):
-            self._score(self.cases[str(item["case"])], item, output["pred"])
-
-    def _score(self, case: Mapping[str, Any], item: Mapping[str, Any], prediction: Tensor) -> None:
-        name = str(case["case"])
-        spacing = spacing_of(prediction)
-        hard = np.asarray(prediction[0].cpu()).astype(np.uint8)
-        label = np.asarray(item["label"][0].cpu()).astype(np.uint8) if "label" in item else None
-        known = label is not None and bool((label != UNLABELLED).any())
-        about = {key: case.get(key) or "" for key in ("case", "patient", "group", "phase")}
-        rows = volume_metrics(hard, label if known else None, spacing, self.class_names)
-        self.rows += [{**about, **row} for row in rows]
-        if label is not None and known:
-            rows = slice_metrics(hard, label, self.slice_axis, self.class_names)
-            self.slices += [{"case": name, "patient": about["patient"], **row} for row in rows]
-        for made in self.bounds:
-            region = _plain(item[made.region_key]) if made.region_key else None
-            limits = _plain(item[f"bounds_{made.term}"])
-            measure, bounds, units = measure_prediction(
-                torch.from_numpy(hard), limits, made.descriptor, spacing, self.slice_axis, region
-            )
-            self.constraints += self._constraints(made, measure, bounds, units, spacing, about)
-        path = self.folder / "evaluation" / "predictions" / f"{name}.nii.gz"
-        affine = prediction.affine if isinstance(prediction, MetaTensor) else np.eye(4)
-        with replacing(path) as temporary:
-            nib.save(nib.Nifti1Image(hard, np.asarray(affine, dtype=np.float64)), temporary)
-        record = {**about, "prediction": str(path.relative_to(self.folder)), "slice_axis": self.slice_axis}
-        record |= {key: case.get(key) for key in PATHS}
-        record |= {key: case.get(key) for key in ("label_values", "label_segments", "weak_values", "weak_segments")}
-        self.written.append(record)
-
-    def _constraints(
-        self,
-        made: Boundsd,
-        measure: Tensor,
-        bounds: Tensor,
-        units: list[int | str],
-        spacing: list[float],
-        about: Mapping[str, str],
-    ) -> list[dict[str, Any]]:
-        factor, unit = 1.0, made.descriptor.unit
-        if made.descriptor.name == "size":  # in mm2 (slices) or ml (volumes), which a reader can judge
-            whole = units == [""]
-            plane = [s for axis, s in enumerate(spacing) if whole or axis != self.slice_axis]
-            factor = float(np.prod(plane)) / (1000 if len(plane) == 3 else 1)
-            unit = "ml" if len(plane) == 3 else "mm2"
-        return constraint_rows(
-            measure.numpy() * factor,
-            bounds.numpy() * factor,
-            units=units,
-            term=made.term,
-            origin=made.origin,
-            unit=unit,
-            class_names=self.class_names,
-            case=about["case"],
-            patient=about["patient"],
-        )
+            self.add(self.scorer(self.cases[str(item["case"])], item, output["pred"]))
 
     def _write(self, engine: Engine) -> None:
-        folder = self.folder / "evaluation"
-        summary = summarize_volumes(self.rows, self.class_names)
-        summary |= summarize_slices(self.slices)
-        summary["constraint_satisfaction"] = summarize_constraints(self.constraints) if self.constraints else {}
+        summary = self.write()
+        engine.state.metrics.update({k: v["mean"] for k, v in summary.items() if isinstance(v, dict) and "mean" in v})
+
+    def start(self) -> None:
+        """Forget what was scored, and make the folders.
+
+        Raises:
+            ValueError: the run's folder cannot be written to.
+        """
+        self.scored = {}
+        check_writable(self.folder)
+        (self.folder / "evaluation" / "predictions").mkdir(parents=True, exist_ok=True)
+
+    def add(self, scored: ScoredVolume) -> None:
+        """Take the scores of a case."""
+        self.scored[scored.case] = scored
+
+    def write(self) -> dict[str, Any]:
+        """Write the tables and the summary of all cases, print the summary and return it.
+
+        With several processes every process must call it.
+        """
+        scored = self._of_all_processes()
+        rows, slices, constraints = (
+            [row for volume in scored for row in getattr(volume, table)] for table in ("rows", "slices", "constraints")
+        )
+        counts = [volume.confusion for volume in scored if volume.confusion is not None]
+        summary = summarize_volumes(rows, self.class_names)
+        summary |= summarize_slices(slices)
+        summary |= summarize_confusion(np.sum(counts, axis=0), self.class_names) if counts else {}
+        summary["constraint_satisfaction"] = summarize_constraints(constraints) if constraints else {}
         summary |= {"evaluated_on": self.part} if self.part else {}
         summary |= {"bounds_origin": self.bounds_origin, "seed": self.seed}
-        _write_csv(folder / "cases.csv", self.rows)
-        _write_csv(folder / "slices.csv", self.slices)
-        _write_csv(folder / "constraints.csv", self.constraints)
-        _write_json(folder / "cases.json", self.written)
-        _write_json(self.folder / "metrics_summary.json", summary)
-        engine.state.metrics.update({k: v["mean"] for k, v in summary.items() if isinstance(v, dict) and "mean" in v})
-        print(_table(summary, self.class_names))
-        print(f"written to {self.folder}")
+        if _rank() == 0:
+            folder = self.folder / "evaluation"
+            _write_csv(folder / "cases.csv", rows)
+            _write_csv(folder / "slices.csv", slices)
+            _write_csv(folder / "constraints.csv", constraints)
+            _write_json(folder / "cases.json", [volume.record for volume in scored])
+            _write_json(self.folder / "metrics_summary.json", summary)
+            print(_table(summary, self.class_names))
+            print(f"written to {self.folder}")
+        return summary
+
+    def _of_all_processes(self) -> list[ScoredVolume]:
+        """What all processes scored, each case once, in the order of the cases."""
+        found = self.scored
+        if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+            parts: list[dict[str, ScoredVolume]] = [{}] * dist.get_world_size()
+            dist.all_gather_object(parts, self.scored)
+            found = {name: volume for part in parts for name, volume in part.items()}
+        return [found[name] for name in self.cases if name in found]
 
 
-def _plain(tensor: Tensor) -> Tensor:
-    return tensor.as_tensor() if isinstance(tensor, MetaTensor) else tensor
+def _rank() -> int:
+    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
 def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

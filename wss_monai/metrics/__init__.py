@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Metrics of whole volumes in mm and ml, of their slices, and the satisfaction of constraints."""
+"""Metrics of whole volumes in mm and ml, of their slices, of all voxels, and the satisfaction of constraints."""
 
+from .confusion import confusion_matrix, summarize_confusion
 from .constraints import constraint_rows, summarize_constraints
 from .slices import slice_metrics, summarize_slices
 from .volumes import summarize_volumes, volume_metrics
 
 __all__ = [
+    "confusion_matrix",
     "constraint_rows",
     "slice_metrics",
+    "summarize_confusion",
     "summarize_constraints",
     "summarize_slices",
     "summarize_volumes",

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scores of one predicted volume on its own grid: metrics, constraints, and the volume as a file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from torch import Tensor
+
+from wss_monai.data.whole_file import replacing
+from wss_monai.functional import UNLABELLED
+from wss_monai.metrics import confusion_matrix, constraint_rows, slice_metrics, volume_metrics
+from wss_monai.metrics.measure import measure_prediction
+from wss_monai.transforms.bounds import Boundsd, spacing_of
+
+PATHS = ("image", "weak_label", "label")
+
+
+@dataclass
+class ScoredVolume:
+    """What was found of one case.
+
+    Attributes:
+        case: its name.
+        rows, slices, constraints: rows of ``cases.csv``, ``slices.csv`` and ``constraints.csv``.
+        record: entry of ``cases.json``.
+        confusion: (K, K) voxels, rows the reference; None without a dense label.
+    """
+
+    case: str
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    slices: list[dict[str, Any]] = field(default_factory=list)
+    constraints: list[dict[str, Any]] = field(default_factory=list)
+    record: dict[str, Any] = field(default_factory=dict)
+    confusion: np.ndarray | None = None
+
+
+class VolumeScorer:
+    """Score predicted volumes, and write each as ``evaluation/predictions/<case>.nii.gz``.
+
+    Args:
+        output_dir: the run's folder.
+        class_names: background first.
+        bounds: the transforms that made the bounds, for their terms, descriptors and origins.
+        slice_axis: axis across the slices, of bounds on slices and of ``slices.csv``.
+    """
+
+    def __init__(
+        self,
+        output_dir: str | os.PathLike[str],
+        class_names: Sequence[str],
+        bounds: Sequence[Boundsd] = (),
+        slice_axis: int = 2,
+    ) -> None:
+        self.folder = Path(output_dir)
+        self.class_names = list(class_names)
+        self.bounds = list(bounds)
+        self.slice_axis = slice_axis
+
+    def __call__(self, case: Mapping[str, Any], item: Mapping[Any, Any], prediction: Tensor) -> ScoredVolume:
+        """Score one case.
+
+        Args:
+            case: its entry of the data list, for paths and names.
+            item: ``label`` (where there is one) and ``bounds_<term>`` on the image's own grid.
+            prediction: class indices (1, *spatial) on that grid; its affine gives the voxel size.
+        """
+        name = str(case["case"])
+        spacing = spacing_of(prediction)
+        hard = np.asarray(prediction[0].cpu()).astype(np.uint8)
+        label = np.asarray(item["label"][0].cpu()).astype(np.uint8) if "label" in item else None
+        known = label is not None and bool((label != UNLABELLED).any())
+        about = {key: case.get(key) or "" for key in ("case", "patient", "group", "phase")}
+        rows = volume_metrics(hard, label if known else None, spacing, self.class_names)
+        scored = ScoredVolume(name, [{**about, **row} for row in rows])
+        if label is not None and known:
+            rows = slice_metrics(hard, label, self.slice_axis, self.class_names)
+            scored.slices = [{"case": name, "patient": about["patient"], **row} for row in rows]
+            scored.confusion = confusion_matrix(hard, label, len(self.class_names))
+        for made in self.bounds:
+            region = _plain(item[made.region_key]) if made.region_key else None
+            limits = _plain(item[f"bounds_{made.term}"])
+            measure, bounds, units = measure_prediction(
+                torch.from_numpy(hard), limits, made.descriptor, spacing, self.slice_axis, region
+            )
+            scored.constraints += self._constraints(made, measure, bounds, units, spacing, about)
+        path = self.folder / "evaluation" / "predictions" / f"{name}.nii.gz"
+        affine = prediction.affine if isinstance(prediction, MetaTensor) else np.eye(4)
+        with replacing(path) as temporary:
+            nib.save(nib.Nifti1Image(hard, np.asarray(affine, dtype=np.float64)), temporary)
+        record = {**about, "prediction": str(path.relative_to(self.folder)), "slice_axis": self.slice_axis}
+        record |= {key: case.get(key) for key in PATHS}
+        record |= {key: case.get(key) for key in ("label_values", "label_segments", "weak_values", "weak_segments")}
+        scored.record = record
+        return scored
+
+    def _constraints(
+        self,
+        made: Boundsd,
+        measure: Tensor,
+        bounds: Tensor,
+        units: list[int | str],
+        spacing: list[float],
+        about: Mapping[str, str],
+    ) -> list[dict[str, Any]]:
+        factor, unit = 1.0, made.descriptor.unit
+        if made.descriptor.name == "size":  # in mm2 (slices) or ml (volumes), which a reader can judge
+            whole = units == [""]
+            plane = [s for axis, s in enumerate(spacing) if whole or axis != self.slice_axis]
+            factor = float(np.prod(plane)) / (1000 if len(plane) == 3 else 1)
+            unit = "ml" if len(plane) == 3 else "mm2"
+        return constraint_rows(
+            measure.numpy() * factor,
+            bounds.numpy() * factor,
+            units=units,
+            term=made.term,
+            origin=made.origin,
+            unit=unit,
+            class_names=self.class_names,
+            case=about["case"],
+            patient=about["patient"],
+        )
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    return tensor.as_tensor() if isinstance(tensor, MetaTensor) else tensor
