@@ -32,10 +32,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     acdc.set_defaults(run=run_acdc)
     from wss_monai.commands.prepare_folder import add_folder
+    from wss_monai.commands.prepare_localization_cues import add_localization_cues
     from wss_monai.commands.prepare_promise12 import add_promise12
 
     add_folder(releases)
     add_promise12(releases)
+    add_localization_cues(releases)
 
 
 def run_acdc(args: argparse.Namespace) -> int:
