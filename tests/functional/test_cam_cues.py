@@ -14,6 +14,7 @@ from wss_monai.functional.cam_cues import (
     cue_map,
     foreground_cues,
     gradient_saliency,
+    maps_on_grid,
     resolve_conflicts,
 )
 
@@ -170,3 +171,14 @@ def test_activation_maps_and_saliency_by_hand():
     with torch.no_grad():
         saliency = gradient_saliency(features, head)
     assert saliency.tolist() == [[[3.0, 4.0]]]
+
+
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_maps_keep_their_places_on_the_grid_of_the_image(dims):
+    ramp = torch.arange(0.0, 16.0, 4)  # cells centred on the voxels 0, 4, 8, 12
+    maps = ramp.view(1, 1, *(1,) * (dims - 1), 4).expand(1, 1, *(2,) * (dims - 1), 4)
+    fine = maps_on_grid(maps, (5,) * (dims - 1) + (15,), stride=4)
+    assert fine.flatten(0, -2)[0].tolist() == [*map(float, range(13)), 12.0, 12.0]
+    assert maps_on_grid(maps, (8,) * (dims - 1) + (16,)).flatten(0, -2)[0, -1] == 12.0
+    with pytest.raises(ValueError, match="do not cover"):
+        maps_on_grid(maps, (5,) * (dims - 1) + (17,), stride=4)

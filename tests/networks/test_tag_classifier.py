@@ -14,7 +14,7 @@ from wss_monai.networks import TagClassifier
 @pytest.mark.parametrize("dims", [2, 3])
 @pytest.mark.parametrize(("stride", "grid"), [(1, 16), (2, 8), (4, 4), (8, 2)])
 def test_shapes_and_the_mean_of_a_map_is_its_logit(dims, stride, grid):
-    network = TagClassifier(dims, 2, num_classes=4, channels=(4, 4, 6), stride=stride).eval()
+    network = TagClassifier(dims, 2, num_classes=4, channels=(4, 4, 4, 6), stride=stride).eval()
     image = torch.randn(2, 2, *(16,) * dims)
     logits, maps = network(image), network.maps(image)
     assert logits.shape == (2, 3) and maps.shape == (2, 3, *(grid,) * dims)
@@ -22,11 +22,11 @@ def test_shapes_and_the_mean_of_a_map_is_its_logit(dims, stride, grid):
     assert network.linear.bias is None
 
 
-def test_scripts_and_exports_state():
-    network = TagClassifier(2, 1, num_classes=2, channels=(2, 2)).eval()
-    other = TagClassifier(2, 1, num_classes=2, channels=(2, 2)).eval()
+def test_weights_carry_over_and_any_size_will_do():
+    network = TagClassifier(2, 1, num_classes=2, channels=(2, 2, 2)).eval()
+    other = TagClassifier(2, 1, num_classes=2, channels=(2, 2, 2)).eval()
     other.load_state_dict(network.state_dict())
-    image = torch.randn(1, 1, 17, 13)  # any size
+    image = torch.randn(1, 1, 17, 13)
     assert torch.equal(network(image), other(image))
 
 
@@ -38,8 +38,8 @@ def test_scripts_and_exports_state():
         ({"channels": (4, 0, 4)}, r"channels\[1\] must be 1 or more"),
         ({"num_classes": 1}, "num_classes must be 2 or more"),
         ({"stride": 16}, "stride must be one of"),
-        ({"stride": 8, "channels": (4, 4)}, "a block for each halving: 3 for stride 8"),
-        ({"stride": 1, "channels": ()}, "a block"),
+        ({"stride": 8, "channels": (4, 4, 4)}, "channels must name 4 blocks or more for stride 8"),
+        ({"stride": 1, "channels": (4,)}, "channels must name 2 blocks"),
     ],
 )
 def test_bad_arguments(settings, message):
@@ -76,6 +76,7 @@ def test_learns_discs_from_tags_and_its_map_peaks_inside():
         maps = torch.nn.functional.interpolate(maps, size=(32, 32), mode="bilinear")
     saliency = gradient_saliency(network.features(image), network.head)
     assert saliency.shape == (20, 1, 16, 16) and torch.isfinite(saliency).all()
+    assert saliency[0].unique().numel() > 100  # not the same everywhere
     positive = tags[:, 1] == 1
     assert ((logits[:, 0] > 0) == positive).float().mean() >= 0.9
     peak = maps[positive].flatten(1).argmax(1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -183,29 +182,19 @@ def _save(weak: np.ndarray, like: Any, target: Path) -> None:
 
 def _description(dataset: Dataset, section: dict[str, Any], out: Path) -> dict[str, Any]:
     """Return the content of the new dataset.json: the old one, its paths seen from the new folder."""
+    from wss_monai.data.derived import leads_outside, moved_case
+
     parts: dict[str, list[dict[str, Any]]] = {}
     for part, cases in (("training", dataset.training), ("test", dataset.test)):
         parts[part] = []
         for case in cases:
-            moved = {**case, **{key: _relative(dataset.file_of(case, key), out) for key in ("image", "label")}}
+            moved = moved_case(dataset, case, out)
             moved["weak_labels"] = None
             moved["weak_label"] = None if case.get("label") is None else _target(case)
             parts[part].append({key: value for key, value in moved.items() if value is not None})
-    files = [case[key] for part in parts.values() for case in part for key in ("image", "label") if key in case]
-    paths = [Path(path) for item in files for path in ([item] if isinstance(item, str) else item)]
-    outside = any(path.is_absolute() or ".." in path.parts for path in paths)
+    outside = leads_outside([case for part in parts.values() for case in part])
     section = {"weak_label": section, **({"files_outside": True} if outside else {})}
     return {**dataset.raw, **section, **{part: parts[part] for part in parts if part in dataset.raw}}
-
-
-def _relative(path: str | list[str] | None, out: Path) -> str | list[str] | None:
-    """Give a path relative to the folder, or as it is where there is no such path (another drive)."""
-    if path is None or isinstance(path, list):
-        return path and [str(_relative(item, out)) for item in path]
-    try:
-        return Path(os.path.relpath(Path(path).resolve(), out.resolve())).as_posix()
-    except ValueError:
-        return path
 
 
 def _print_counts(names: Sequence[str], counts: np.ndarray) -> None:

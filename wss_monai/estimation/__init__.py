@@ -1,10 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bounds fitted on a few dense patients."""
+"""Bounds fitted on a few dense patients, and cues from a trained classifier of tags."""
 
 from __future__ import annotations
 
 from wss_monai.estimation.bounds import audit_bounds, fit_bounds
 from wss_monai.estimation.conformal import fit_interval, fit_reach
+from wss_monai.estimation.cue_files import CueWriter
+from wss_monai.estimation.cues import TagCues
 from wss_monai.estimation.measures import CaseMeasures, measure_cases
 
-__all__ = ["CaseMeasures", "audit_bounds", "fit_bounds", "fit_interval", "fit_reach", "measure_cases"]
+__all__ = [
+    "CaseMeasures",
+    "CueWriter",
+    "TagCues",
+    "audit_bounds",
+    "fit_bounds",
+    "fit_interval",
+    "fit_reach",
+    "measure_cases",
+]

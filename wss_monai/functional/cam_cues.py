@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 from torch import Tensor
@@ -49,6 +50,32 @@ def gradient_saliency(features: Tensor, head: Callable[[Tensor], Tensor]) -> Ten
     return gradient.abs().amax(1, keepdim=True)
 
 
+def maps_on_grid(maps: Tensor, shape: Sequence[int], stride: int | None = None) -> Tensor:
+    """Carry maps linearly to the finer grid of the image.
+
+    Args:
+        maps: (B, N, *grid).
+        shape: of the image's grid.
+        stride: cell i of the maps is centred on voxel ``stride`` i, as after convolutions that start at the first
+            voxel; voxels beyond the last centre take its value. None: the cells divide the image evenly.
+
+    Returns:
+        (B, N, *shape).
+
+    Raises:
+        ValueError: ``stride`` does not fit the two grids.
+    """
+    mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[len(shape)]
+    if stride is None:
+        return F.interpolate(maps, size=list(shape), mode=mode, align_corners=False)
+    spans = [stride * (count - 1) + 1 for count in maps.shape[2:]]
+    rest = [size - span for size, span in zip(shape, spans, strict=True)]
+    if not all(0 <= more < stride for more in rest):
+        raise ValueError(f"maps of {tuple(maps.shape[2:])} cells, {stride} voxels apart, do not cover {tuple(shape)}.")
+    fine = F.interpolate(maps, size=spans, mode=mode, align_corners=True)
+    return F.pad(fine, [side for more in reversed(rest) for side in (0, more)], mode="replicate")
+
+
 def foreground_cues(
     maps: np.ndarray, tags: Sequence[int] | np.ndarray, fraction: float | Sequence[float] = 0.2, minimum: int = 1
 ) -> np.ndarray:
@@ -69,9 +96,8 @@ def foreground_cues(
     tags = np.asarray(tags)
     if tags.shape != (len(maps) + 1,):
         raise ValueError(f"tags must be {len(maps) + 1} numbers, background first, for {len(maps)} maps; got {tags}.")
-    fractions = [
-        float(part) for part in (np.full(len(maps), fraction) if np.ndim(fraction) == 0 else np.asarray(fraction))
-    ]
+    each = np.full(len(maps), fraction) if np.ndim(fraction) == 0 else np.asarray(fraction)
+    fractions = [float(part) for part in each]
     if len(fractions) != len(maps) or not all(0 <= part < 1 for part in fractions):
         raise ValueError(f"fraction must be one number in [0, 1), or one for each of {len(maps)} maps; got {fraction}.")
     if minimum < 0:

@@ -20,9 +20,10 @@ class TagClassifier(nn.Module):
     """Convolutions, the mean over all voxels, and a linear layer without bias: which classes does the image show?
 
     Each block is two 3 x 3 (x 3) convolutions with normalisation and ReLU; the first log2(stride) blocks halve the
-    grid. A last convolution is neither normalised nor rectified, as published (Kolesnikov and Lampert, ECCV 2016), so
-    that a map may be negative; the logit of a class is the mean of its map. With four blocks and stride 4 a voxel of
-    the maps sees 59 voxels of the image.
+    grid. What comes after them has rectifiers of its own, so that the gradient of the logits with respect to their
+    features differs from place to place and can serve as a saliency map. A last convolution is neither normalised nor
+    rectified, as published (Kolesnikov and Lampert, ECCV 2016), so that a map may be negative; the logit of a class is
+    the mean of its map. With four blocks and stride 4 a voxel of the maps sees 59 voxels of the image.
 
     Args:
         spatial_dims: 2 or 3.
@@ -55,20 +56,22 @@ class TagClassifier(nn.Module):
         if stride not in STRIDES:
             raise ValueError(f"stride must be one of {STRIDES}, got {stride}")
         halvings = STRIDES.index(stride)
-        if len(channels) < max(1, halvings):
-            raise ValueError(f"channels needs a block for each halving: {halvings} for stride {stride}, got {channels}")
+        first = max(1, halvings)
+        if len(channels) <= first:
+            raise ValueError(f"channels must name {first + 1} blocks or more for stride {stride}, got {channels}")
         self.dimensions = spatial_dims
         self.stride = stride
-        self.blocks = nn.Sequential()
+        blocks = []
         before = in_channels
         for number, width in enumerate(channels):
-            self.blocks.append(
+            blocks.append(
                 nn.Sequential(
                     _convolution(spatial_dims, before, width, norm, 2 if number < halvings else 1),
                     _convolution(spatial_dims, width, width, norm, 1),
                 )
             )
             before = width
+        self.first, self.second = nn.Sequential(*blocks[:first]), nn.Sequential(*blocks[first:])
         self.last = Convolution(spatial_dims, before, before, conv_only=True)
         self.linear = nn.Linear(before, num_classes - 1, bias=False)
 
@@ -77,16 +80,20 @@ class TagClassifier(nn.Module):
         return self.head(self.features(x))
 
     def features(self, x: Tensor) -> Tensor:
-        """Give the features before the last convolution, (B, F, *grid), to which a saliency may be traced."""
-        return self.blocks(x)
+        """Give the features (B, F, *grid) of the blocks that halve the grid, to which a saliency may be traced."""
+        return self.first(x)
 
     def head(self, features: Tensor) -> Tensor:
         """Give the logits (B, K - 1) of ``features``."""
-        return self.linear(self.last(features).flatten(2).mean(2))
+        return self.linear(self.last(self.second(features)).flatten(2).mean(2))
 
     def maps(self, x: Tensor) -> Tensor:
         """Give the class activation maps (B, K - 1, *grid); the mean of each is its logit."""
-        return activation_maps(self.last(self.features(x)), self.linear.weight)
+        return self.maps_of(self.features(x))
+
+    def maps_of(self, features: Tensor) -> Tensor:
+        """Give the class activation maps (B, K - 1, *grid) of ``features``."""
+        return activation_maps(self.last(self.second(features)), self.linear.weight)
 
 
 def _convolution(spatial_dims: int, inputs: int, outputs: int, norm: str, stride: int) -> nn.Module:
