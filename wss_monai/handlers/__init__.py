@@ -10,6 +10,7 @@ from wss_monai.handlers.run_record import RunRecord
 from wss_monai.handlers.set_epoch import SetEpoch
 from wss_monai.handlers.snapshots import Snapshots
 from wss_monai.handlers.tag_score import TagScore
+from wss_monai.handlers.tag_score import TagScore
 from wss_monai.handlers.training_check import TrainingCheck
 from wss_monai.handlers.training_monitor import TrainingMonitor
 from wss_monai.handlers.validation_score import ValidationScore
@@ -30,6 +31,7 @@ __all__ = [
     "StartTerm",
     "StealWeight",
     "StrictCheckpointLoader",
+    "TagScore",
     "TagScore",
     "TrainingCheck",
     "TrainingCheckpoint",
