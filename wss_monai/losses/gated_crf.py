@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from wss_monai.functional import UNLABELLED
 from wss_monai.functional.cue_maps import block_mean, grid_steps, image_on_grid
@@ -162,8 +161,9 @@ class _PottsEnergy(torch.autograd.Function):
         return mass - 0.5 * (p * message).sum()
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():  # the message is a constant here: what is built on it would be wrong in silence
+            raise RuntimeError("GatedCRFLoss has no second derivative: leave create_graph out.")
         (message,) = ctx.saved_tensors
         return -grad * message, None, None, None, None, None, None
 
