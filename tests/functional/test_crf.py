@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -185,3 +188,17 @@ def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pydensecrf", None)
     with pytest.raises(ImportError, match="pydensecrf2"):
         dense_crf(torch.zeros(1, 2, 5, 6), torch.zeros(1, 1, 5, 6), method="pydensecrf")
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc")
+def test_memory_does_not_grow_over_calls():
+    def resident():
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+    logits, image = sample((24, 25), classes=4)
+    for _ in range(20):
+        dense_crf(logits, image, iterations=2, method="lattice")
+    before = resident()
+    for _ in range(100):
+        dense_crf(logits, image, iterations=2, method="lattice")
+    assert resident() - before < 4  # MB; the lattice of one call takes about 0.2
