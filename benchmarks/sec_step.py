@@ -3,8 +3,8 @@
 
     python benchmarks/sec_step.py
 
-Generated inputs on the grid of the overlay cpu.yaml (128 x 128, batch 8, four classes, its U-Net); the steps take turns,
-medians are printed. "network" is forward, cross-entropy on the cues and backward.
+Generated inputs on the grid of the overlay cpu.yaml (128 x 128, batch 8, four classes, its U-Net); the steps take
+turns, medians of the CPU time are printed. "network" is forward, cross-entropy on the cues and backward.
 """
 
 from __future__ import annotations
