@@ -32,21 +32,11 @@ BESIDE: Arms = {
     "logbarrier": (CPU, {"mode": "logbarrier"}),
 }
 BUNDLES = {"acdc_sec": SEC, "acdc_logbarrier": BESIDE}
-PUBLISHED = {"expansion_loss#present": 0.996}
-NARROW = {"boundary_loss#crf#w_bilateral": 3.0, "boundary_loss#crf#theta_alpha": 10.0}
 EXPAND, ALL = {"mode": "seed_expand"}, {"mode": "seed_expand_constrain"}
-
-
-def decay(present: float) -> dict[str, object]:
-    """Another decay of the classes that are present."""
-    return {"expansion_loss#present": present}
-
-
 TUNE: Arms = {
-    **{f"S+E_w{w}": (CPU, {**EXPAND, "expand_weight": w, **PUBLISHED}) for w in (0.1, 1.0)},
-    **{f"S+E_w{w}_p{p}": (CPU, {**EXPAND, "expand_weight": w, **decay(p)}) for w in (0.03, 0.1) for p in (0.9, 0.96)},
-    **{f"S+E+C_c{w}": (CPU, {**ALL, "constrain_weight": w}) for w in (0.1, 0.3, 1.0)},
-    **{f"S+E+C_c{w}_w3_a10": (CPU, {**ALL, "constrain_weight": w, **NARROW}) for w in (0.1, 0.3, 1.0)},
+    "S+E_w0.1_published_decay": (CPU, {**EXPAND, "expand_weight": 0.1, "expansion_loss#present": 0.996}),
+    **{f"S+E_w{w}": (CPU, {**EXPAND, "expand_weight": w}) for w in (0.03, 0.1)},
+    **{f"S+E+C_w{w}": (CPU, {**ALL, "constrain_weight": w}) for w in (0.1, 1.0)},
 }
 
 
