@@ -20,7 +20,8 @@ import importlib.util
 import math
 import multiprocessing
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -35,13 +36,13 @@ from wss_monai.losses import DenseCRF
 GRIDS = (
     ((41, 41), 21, 3, (1, 8), 99),
     ((64, 64), 4, 1, (1, 8), 99),
-    ((16, 32, 32), 4, 1, (1, 8), 2),
     ((256, 256), 4, 1, (1,), 0),
     ((32, 64, 64), 4, 1, (1,), 0),
+    ((16, 32, 32), 4, 1, (1, 8), 2),
 )
 CUDA_GRIDS = (((256, 256), 21, 1), ((32, 64, 64), 4, 1))
 HEAD = ("grid", "batch", "method", "images", "mean dQ", "flips %", "wall s", "CPU s", "wall ratio", "CPU ratio", "MB")
-EXACT_UP_TO = 16384
+CLEAR = Path("/proc/self/clear_refs")
 MB = 1e6
 
 
@@ -77,7 +78,7 @@ def peak(given: tuple, method: str) -> float:
     crf = DenseCRF(method=method)
     crf(*sample((8,) * len(given[0]), given[1], given[2], 0))
     settle()
-    Path("/proc/self/clear_refs").write_text("5")  # VmHWM from here on
+    CLEAR.write_text("5")  # VmHWM from here on
     before = resident()
     probs = crf(logits, image)
     return resident("VmHWM") - before - probs.numel() * probs.element_size() / MB
@@ -93,7 +94,9 @@ def errors(shape: tuple[int, ...], classes: int, channels: int, images: int, nam
     found: dict[str, list] = {name: [] for name in names}
     for seed in range(images):
         logits, image = sample(shape, classes, channels, 100 + seed)
+        limit, exact.KEEP_BYTES = exact.KEEP_BYTES, 4 << 30  # the reference keeps its matrix
         reference = DenseCRF(method="exact")(logits.double(), image.double())
+        exact.KEEP_BYTES = limit
         for name in names:
             probs = DenseCRF(method=name)(logits, image)
             flips = 100 * (probs.argmax(1) != reference.argmax(1)).double().mean()
@@ -115,111 +118,89 @@ def timed(logits: Tensor, image: Tensor, names: list[str], repeats: int) -> dict
     return best
 
 
-def table(head: tuple[str, ...], rows: list[tuple]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+def line(cells: tuple) -> str:
+    return "| " + " | ".join(map(str, cells)) + " |"
 
 
-def compare(images: int, repeats: int) -> str:
+def compare(images: int, repeats: int, chosen: list[int]) -> Iterator[str]:
+    """Lines of the table, a grid as soon as it is done."""
     installed = importlib.util.find_spec("pydensecrf") is not None
-    methods = ["exact", "lattice", *(["pydensecrf"] if installed else [])]
-    cells = [
-        ((shape, classes, channels, batch), name)
-        for shape, classes, channels, batches, _ in GRIDS
-        for batch in batches
-        for name in methods
-        if name != "exact" or math.prod(shape) <= (EXACT_UP_TO if batch == 1 else 4096)
-    ]
-    memory = {}  # first, while this process is small
-    for cell in cells:
-        memory[cell] = in_fork(peak, *cell) if Path("/proc/self/clear_refs").exists() else math.nan
-    limit, exact.KEEP_BYTES = (
-        exact.KEEP_BYTES,
-        4 << 30,
-    )  # the reference keeps its matrix; timings below use the package's own limit
-    wrong = {}
-    for shape, classes, channels, _, most in GRIDS:
-        names = [name for (given, name) in cells if given[0] == shape and given[3] == 1]
-        wrong[shape] = errors(shape, classes, channels, min(images, most), names)
-    exact.KEEP_BYTES = limit
-    rows = []
-    for shape, classes, channels, batches, most in GRIDS:
-        for batch in batches:
-            given = (shape, classes, channels, batch)
-            names = [name for (other, name) in cells if other == given]
+    cells = {}  # given, method -> MB; first, while this process is small
+    for shape, classes, channels, batches, _ in (GRIDS[i] for i in chosen):
+        for given in ((shape, classes, channels, batch) for batch in batches):
+            for name in ("exact", "lattice", "pydensecrf"):
+                if (name != "exact" or math.prod(shape) <= 4096) and (name != "pydensecrf" or installed):
+                    cells[given, name] = in_fork(peak, *(given, name)) if CLEAR.exists() else math.nan
+    yield f"Generated images, float64 reference, one CPU thread, best of {repeats}.\n\n" + line(HEAD)
+    yield line(("---",) * len(HEAD))
+    for shape, classes, channels, batches, most in (GRIDS[i] for i in chosen):
+        count = min(images, most)
+        for given in ((shape, classes, channels, batch) for batch in batches):
+            names = [name for other, name in cells if other == given]
+            wrong = errors(shape, classes, channels, count, names) if given[3] == 1 else {}
             seconds = timed(*batch_of(*given), names, repeats)
             theirs = seconds.get("pydensecrf", (math.nan, math.nan))
             for name in names:
-                dq, flips = wrong[shape].get(name, (None, None)) if batch == 1 else (None, None)
+                grid = "x".join(map(str, (*shape, classes))) + (" RGB" if channels == 3 else "")
+                error = (count, f"{wrong[name][0]:.3e}", f"{wrong[name][1]:.3f}") if name in wrong else ("", "", "")
                 wall, cpu = seconds[name]
-                rows.append(
-                    (
-                        "x".join(map(str, (*shape, classes))) + (" RGB" if channels == 3 else ""),
-                        batch,
-                        name,
-                        "" if dq is None else min(images, most),
-                        "" if dq is None else f"{dq:.3e}",
-                        "" if flips is None else f"{flips:.3f}",
-                        f"{wall:.4f}",
-                        f"{cpu:.4f}",
-                        f"{wall / theirs[0]:.2f}",
-                        f"{cpu / theirs[1]:.2f}",
-                        f"{memory[(given, name)]:.1f}",
-                    )
+                ratios = f"{wall / theirs[0]:.2f}", f"{cpu / theirs[1]:.2f}"
+                yield line(
+                    (grid, given[3], name, *error, f"{wall:.4f}", f"{cpu:.4f}", *ratios, f"{cells[given, name]:.1f}")
                 )
-    return f"Generated images, float64 reference, one CPU thread, best of {repeats}.\n\n" + table(HEAD, rows)
 
 
-def on_cuda(repeats: int) -> str:
-    rows = []
+def on_cuda(repeats: int) -> Iterator[str]:
+    yield f"\nLattice on {torch.cuda.get_device_name()}, batch 1.\n\n" + line(("grid", "wall s", "MB"))
+    yield line(("---",) * 3)
     for shape, classes, channels in CUDA_GRIDS:
         logits, image = (x.cuda() for x in sample(shape, classes, channels, 0))
-        spent = []
-        for _ in range(repeats + 1):  # the first warms up
+        best, used = math.inf, 0.0
+        for turn in range(repeats + 1):  # the first warms up
             torch.cuda.reset_peak_memory_stats()
             before = torch.cuda.memory_allocated()
             torch.cuda.synchronize()
             start = time.perf_counter()
             probs = DenseCRF(method="lattice")(logits, image)
             torch.cuda.synchronize()
-            spent.append(time.perf_counter() - start)
+            best = min(best, time.perf_counter() - start) if turn else best
             used = (torch.cuda.max_memory_allocated() - before - probs.numel() * 4) / MB
             del probs
-        rows.append(("x".join(map(str, (*shape, classes))), f"{min(spent[1:]):.4f}", f"{used:.1f}"))
-    return f"Lattice on {torch.cuda.get_device_name()}, batch 1.\n\n" + table(("grid", "wall s", "MB"), rows)
+        yield line(("x".join(map(str, (*shape, classes))), f"{best:.4f}", f"{used:.1f}"))
 
 
-def leak() -> str:
-    rows = []
-    for name, calls in (("lattice", 1000), ("exact", 200)):
+def leak(calls: int) -> Iterator[str]:
+    yield "Resident memory at 41x41x21 RGB, after 20 calls.\n\n" + line(("method", "calls", "MB before", "MB after"))
+    yield line(("---",) * 4)
+    for name, times in (("lattice", calls), ("exact", calls // 5)):
         crf, given = DenseCRF(method=name), sample((41, 41), 21, 3, 0)
         for _ in range(20):
             crf(*given)
         before = resident()
-        for _ in range(calls):
+        for _ in range(times):
             crf(*given)
-        rows.append((name, calls, f"{before:.1f}", f"{resident():.1f}"))
-    return "Resident memory at 41x41x21 RGB, after 20 calls to warm up.\n\n" + table(
-        ("method", "calls", "MB before", "MB after"), rows
-    )
+        yield line((name, times, f"{before:.1f}", f"{resident():.1f}"))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=5, help="images a grid with a reference (16x32x32: two at most)")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--leak", action="store_true", help="memory over 1000 calls, nothing else")
+    parser.add_argument("--grids", type=int, nargs="+", default=range(len(GRIDS)), help="rows of GRIDS")
+    parser.add_argument("--leak", type=int, nargs="?", const=1000, default=0, help="memory over 1000 calls, no more")
     parser.add_argument("--out", type=Path, default=None, help="a file for the tables too")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    parts = [leak()] if options.leak else [compare(options.images, options.repeats)]
+    parts = leak(options.leak) if options.leak else compare(options.images, options.repeats, options.grids)
     if torch.cuda.is_available() and not options.leak:
-        parts.append(on_cuda(options.repeats))
-    text = "\n\n".join(parts) + "\n"
+        parts = chain(parts, on_cuda(options.repeats))
+    lines = []
+    for part in parts:
+        print(part, flush=True)
+        lines.append(part)
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(text)
-    print(text)
+        options.out.write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":
