@@ -52,7 +52,7 @@ del SETTINGS["device"]
 SLICES = 10  # of two training volumes; five an epoch and process, in three steps
 
 
-def in_two_processes(*arguments):
+def in_two_processes(*arguments, fails=False):
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nnodes=1", "--nproc_per_node=2"]
     environment = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(
@@ -63,7 +63,7 @@ def in_two_processes(*arguments):
         encoding="utf-8",
         timeout=300,
     )
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert (done.returncode != 0) == fails, done.stderr[-3000:]
     return done
 
 
@@ -135,6 +135,37 @@ def test_weights_are_evaluated_in_one_process(trained, run_bundle, volumes):
     run_bundle("train.yaml", "evaluate.yaml", folder=volumes, out=out, **{"network_def#dropout": 0.1})
     result = json.loads((out / "metrics_summary.json").read_text())
     assert result["n_volumes"] == 1 and 0 <= result["dice"]["mean"] <= 1
+
+
+EVALUATION = ("train.yaml", "evaluate.yaml", "multi_gpu_evaluate.yaml")
+
+
+def evaluated_by_two(volumes, out, part, model, **more):
+    files = str([str(CONFIGS / name) for name in EVALUATION])
+    settings = {**SETTINGS, "dataset_dir": volumes, "output_dir": out, "evaluate_on": part, "ckpt_path": model}
+    flags = [part for key, value in settings.items() for part in (f"--{key}", value)]
+    return in_two_processes("-m", "monai.bundle", "run", "evaluating", "--config_file", files, *flags, **more)
+
+
+def test_cases_are_scored_by_two_processes_as_by_one(trained, run_bundle, volumes, tmp_path):
+    """All files of the evaluation, byte for byte; the table is printed once."""
+    model = trained[0] / "model.pt"
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    settings = {"network_def#dropout": 0.1, "evaluate_on": "training", "ckpt_path": str(model)}
+    run_bundle("train.yaml", "evaluate.yaml", folder=volumes, out=alone, **settings)
+    done = evaluated_by_two(volumes, together, "training", model)
+    assert done.stdout.count("written to") == 1
+    one, two = (
+        {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        for folder in (alone, together)
+    )
+    assert one == two
+    assert json.loads((together / "metrics_summary.json").read_text())["n_volumes"] == 2
+
+
+def test_fewer_cases_than_processes_are_refused(trained, volumes, tmp_path):
+    done = evaluated_by_two(volumes, tmp_path / "few", "test", trained[0] / "model.pt", fails=True)
+    assert "1 cases are too few for 2 processes: lower --nproc_per_node" in done.stderr
 
 
 @pytest.fixture
