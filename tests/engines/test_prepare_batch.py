@@ -116,3 +116,10 @@ def test_arguments_of_the_trainer_reach_the_image_alone(kind):
     image, target = PrepareTargets(loss_of(size=Size()))(batch(), torch.device("cpu"), False, dtype=kind)
     assert image.dtype == kind
     assert (target["weak_label"].dtype, target["bounds_size"].dtype) == (torch.uint8, torch.float32)
+
+
+def test_the_image_may_be_a_target_too():
+    loss = WeightedSumLoss({"boundary": (ConstrainToBoundaryLoss(), 1.0)})
+    image, target = PrepareTargets(loss, BatchAugment(num_classes=2))(batch())
+    assert set(target) == {"image"}
+    assert torch.equal(target["image"], image) and not torch.equal(image, batch()["image"])

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 import torch
@@ -12,9 +13,11 @@ from wss_monai.functional.descriptors import Size
 from wss_monai.handlers import TrainingCheck
 from wss_monai.losses import (
     ConstraintLoss,
+    ExpansionLoss,
     LogBarrierExtension,
     PartialCrossEntropyLoss,
     QuadraticPenalty,
+    SeedingLoss,
     WeightedSumLoss,
 )
 
@@ -109,3 +112,14 @@ def test_patches_are_checked_by_volume():
         entry["bounds_size"] = torch.tensor([[*FREE], [*FREE], [3.0, 2.0]]).reshape(3, 1, 2)
     with pytest.raises(ValueError, match="case 'a', class 'LV'"):
         check(cases, loss(QuadraticPenalty()), patches)
+
+
+@pytest.mark.parametrize(("tags", "missing"), [([1, 1, 0], ["LV"]), ([0, 1, 1], None), ([-1, -1, -1], ["RV", "LV"])])
+def test_tags_teach_what_they_say_is_there(tags, missing):
+    cases = [{**case("a", (0,)), "slice_tags": torch.tensor([tags, [1, -1, -1]])}]
+    made = WeightedSumLoss({"seed": (SeedingLoss(), 1.0), "expand": (ExpansionLoss(), 1.0)})
+    if missing is None:
+        check(cases, made)
+        return
+    with pytest.raises(ValueError, match=re.escape(str(missing))):
+        check(cases, made)

@@ -10,7 +10,6 @@ from wss_monai.handlers.run_record import RunRecord
 from wss_monai.handlers.set_epoch import SetEpoch
 from wss_monai.handlers.snapshots import Snapshots
 from wss_monai.handlers.tag_score import TagScore
-from wss_monai.handlers.tag_score import TagScore
 from wss_monai.handlers.training_check import TrainingCheck
 from wss_monai.handlers.training_monitor import TrainingMonitor
 from wss_monai.handlers.validation_score import ValidationScore
@@ -31,7 +30,6 @@ __all__ = [
     "StartTerm",
     "StealWeight",
     "StrictCheckpointLoader",
-    "TagScore",
     "TagScore",
     "TrainingCheck",
     "TrainingCheckpoint",

@@ -22,8 +22,8 @@ class TrainingCheck:
 
     Every class needs a labelled voxel in a map that the loss reads, or a constraint that acts on it: a lower bound in
     some sample (an upper one alone is kept by a network that never predicts the class). For the background an upper
-    bound of any class will do. Every constraint needs a bound somewhere, and its bounds must leave room. A loss on image
-    tags teaches the classes that some tag says are there, and the background.
+    bound of any class will do. Every constraint needs a bound somewhere, and its bounds must leave room. A loss on
+    image tags teaches the classes that some tag says are there, and the background.
 
     Args:
         loader: whose ``store`` holds the training set, see ``wss_monai.data.BatchLoader``.
