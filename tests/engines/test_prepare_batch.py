@@ -10,6 +10,7 @@ from wss_monai.engines import PrepareTargets
 from wss_monai.functional.descriptors import Centroid, Size, Spread
 from wss_monai.losses import (
     ConstraintLoss,
+    ConstrainToBoundaryLoss,
     PartialCrossEntropyLoss,
     PartialDiceCELoss,
     QuadraticPenalty,
