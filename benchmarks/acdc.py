@@ -9,10 +9,7 @@ chosen by.
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
-from grid import run_grid, table
+from grid import fold_settings, grid_parser, out_folder, run_grid, table
 
 CPU = ("cpu.yaml",)
 DICE_CE = {"partial_loss#_target_": "wss_monai.losses.PartialDiceCELoss"}
@@ -34,29 +31,12 @@ TUNE: dict[str, tuple[tuple[str, ...], dict[str, object]]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", default="data/ACDC")
-    parser.add_argument("--split", default="benchmarks/splits/acdc40.json")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--arms", nargs="+", default=None)
+    parser = grid_parser(__doc__)
     parser.add_argument("--epochs", type=int, default=None, help="instead of cpu.yaml's")
-    parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each")
-    parser.add_argument("--tune", action="store_true", help="train on folds 3 to 5, score fold 2")
-    parser.add_argument("--out", type=Path, default=None)
     options = parser.parse_args()
     arms = {**ARMS, **TUNE} if options.tune else ARMS
     chosen = options.arms or list(TUNE if options.tune else ARMS)
-    common: dict[str, object] = {
-        "dataset_dir": Path(options.data).resolve(),
-        "split": Path(options.split).resolve(),
-        "fold": "fold1",
-        "validation": "fold2" if options.tune else 0,
-    }
-    if options.epochs:
-        common["train#trainer#max_epochs"] = options.epochs
-    if options.tune:
-        common["evaluate_on"] = "validation"
-    out = options.out or Path("runs") / ("acdc_tune" if options.tune else "acdc")
+    common, out = fold_settings(options), out_folder(options, "acdc")
     print(table(run_grid({name: arms[name] for name in chosen}, options.seeds, common, out, options.jobs)))
 
 

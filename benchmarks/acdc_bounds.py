@@ -11,13 +11,12 @@ arms learn from the background beyond the estimated extent of the classes.
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
 from pathlib import Path
 
-from grid import ROOT, run_grid, table
+from grid import ROOT, fold_settings, grid_parser, out_folder, run_grid, table
 
 CPU = ("cpu.yaml",)
 FAR = ("cpu.yaml", "far_background.yaml")
@@ -83,17 +82,10 @@ def fit_bounds(data: Path, split: Path, k: int, seed: int, out: Path, validation
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, default=Path("data/ACDC"))
-    parser.add_argument("--split", type=Path, default=Path("benchmarks/splits/acdc40.json"))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--arms", nargs="+", default=None)
+    parser = grid_parser(__doc__)
     parser.add_argument("--dense", type=int, default=5, metavar="K", help="dense patients that bounds are fitted on")
-    parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each")
-    parser.add_argument("--tune", action="store_true", help="train on folds 3 to 5, score fold 2: what was tried there")
-    parser.add_argument("--out", type=Path, default=None)
     options = parser.parse_args()
-    out = (options.out or Path("runs") / ("acdc_bounds_tune" if options.tune else "acdc_bounds")).resolve()
+    out, common = out_folder(options, "acdc_bounds"), fold_settings(options)
     split, validation = options.split.resolve(), "fold2" if options.tune else "0"
     data = {"scribbles": options.data.resolve(), "points": out / "points"}
     if not options.tune:
@@ -107,8 +99,6 @@ def main() -> None:
             for seed in options.seeds:
                 file = out / "bounds" / f"{labels}_k{options.dense}_s{seed}.json"
                 fit_bounds(data[labels], split, options.dense, seed, file, validation)
-    common: dict[str, object] = {"dataset_dir": data["scribbles"], "split": split, "fold": "fold1"}
-    common |= {"validation": validation, "evaluate_on": "validation" if options.tune else "test"}
     print(table(run_grid(chosen, options.seeds, common, out, options.jobs)))
 
 

@@ -10,12 +10,11 @@ and scores fold 2: what the weights were chosen by.
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
 from pathlib import Path
 
-from grid import ROOT, run_grid, table
+from grid import ROOT, fold_settings, grid_parser, out_folder, run_grid, table
 
 BOX = ("box.yaml", "cpu.yaml")
 TERMS = ("tightness", "size", "outside")
@@ -50,25 +49,14 @@ def make_boxes(data: Path, out: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, default=Path("data/ACDC"), help="with dense labels")
+    parser = grid_parser(__doc__)
     parser.add_argument("--boxes", type=Path, default=Path("runs/acdc_boxes"), help="where the boxes go, or are")
-    parser.add_argument("--split", type=Path, default=Path("benchmarks/splits/acdc40.json"))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--arms", nargs="+", default=None)
     parser.add_argument("--epochs", type=int, default=None, help="instead of cpu.yaml's")
-    parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each")
-    parser.add_argument("--tune", action="store_true", help="train on folds 3 to 5, score fold 2")
-    parser.add_argument("--out", type=Path, default=None)
     options = parser.parse_args()
     boxes = options.boxes.resolve()
     make_boxes(options.data.resolve(), boxes)
     arms = {**ARMS, **TUNE} if options.tune else ARMS
-    common: dict[str, object] = {"dataset_dir": boxes, "split": options.split.resolve(), "fold": "fold1"}
-    common |= {"validation": "fold2" if options.tune else 0, "evaluate_on": "validation" if options.tune else "test"}
-    if options.epochs:
-        common["train#trainer#max_epochs"] = options.epochs
-    out = options.out or Path("runs") / ("acdc_box_tune" if options.tune else "acdc_box")
+    common, out = {**fold_settings(options), "dataset_dir": boxes}, out_folder(options, "acdc_box")
     chosen = {name: arms[name] for name in options.arms or (TUNE if options.tune else ARMS)}
     print(table(run_grid(chosen, options.seeds, common, out, options.jobs)))
 

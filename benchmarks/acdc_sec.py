@@ -10,15 +10,12 @@ on the same scribbles. ``--tune`` trains on folds 3 to 5 and scores fold 2: what
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
-import subprocess
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from grid import ROOT, command, run_grid, table
+from grid import fold_settings, grid_parser, out_folder, run_bundle, run_grid, table
 
 CPU = ("cpu.yaml",)
 Arms = Mapping[str, tuple[tuple[str, ...], dict[str, object]]]
@@ -49,21 +46,8 @@ def with_crf(
         run = (out / f"{name}_s{seed}").resolve()
         folder = run.with_name(f"{run.name}_crf")
         if not (folder / "metrics_summary.json").is_file():
-            folder.mkdir(parents=True, exist_ok=True)
-            chosen = {
-                **common,
-                **overrides,
-                "seed": seed,
-                "output_dir": folder,
-                "ckpt_path": run / "model.pt",
-                "crf": True,
-            }
-            environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-            line = command("evaluating", overlays, {**chosen, **settings}, "acdc_sec")
-            with (folder / "evaluating.log").open("w") as log:
-                done = subprocess.run(line, cwd=ROOT, env=environment, stdout=log, stderr=log)
-            if done.returncode:
-                raise RuntimeError(f"{name}: evaluating failed, see {folder / 'evaluating.log'}")
+            chosen = {**common, **overrides, "seed": seed, "output_dir": folder, "ckpt_path": run / "model.pt"}
+            run_bundle(name, "evaluating", overlays, {**chosen, "crf": True, **settings}, 1, "acdc_sec")
         return json.loads((folder / "metrics_summary.json").read_text())
 
     with ThreadPoolExecutor(jobs) as pool:
@@ -72,21 +56,11 @@ def with_crf(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, default=Path("data/ACDC"))
-    parser.add_argument("--split", type=Path, default=Path("benchmarks/splits/acdc40.json"))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--arms", nargs="+", default=None)
-    parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each")
+    parser = grid_parser(__doc__)
     parser.add_argument("--no-crf", action="store_true", help="leave out the evaluation with the CRF")
     parser.add_argument("--crf", default="{}", help="settings of that evaluation, as JSON")
-    parser.add_argument("--tune", action="store_true", help="train on folds 3 to 5, score fold 2: what was tried there")
-    parser.add_argument("--out", type=Path, default=None)
     options = parser.parse_args()
-    out = (options.out or Path("runs") / ("acdc_sec_tune" if options.tune else "acdc_sec")).resolve()
-    common: dict[str, object] = {"dataset_dir": options.data.resolve(), "split": options.split.resolve()}
-    common |= {"fold": "fold1", "validation": "fold2" if options.tune else 0}
-    common |= {"evaluate_on": "validation" if options.tune else "test"}
+    common, out = fold_settings(options), out_folder(options, "acdc_sec")
     results: dict[str, list[dict]] = {}
     for bundle, arms in BUNDLES.items():
         every = {**arms, **(TUNE if options.tune and bundle == "acdc_sec" else {})}

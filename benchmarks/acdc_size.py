@@ -10,12 +10,10 @@ cpu.yaml.
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
-from pathlib import Path
 
-from grid import ROOT, run_grid, table
+from grid import ROOT, fold_settings, grid_parser, out_folder, run_grid, table
 
 CPU = ("cpu.yaml",)
 ORACLE, CONSTANT = {"bounds_from": "oracle"}, {"bounds_from": "constant"}
@@ -45,25 +43,16 @@ def tuning() -> dict[str, tuple[tuple[str, ...], dict[str, object]]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, default=Path("data/ACDC"))
-    parser.add_argument("--split", type=Path, default=Path("benchmarks/splits/acdc40.json"))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--arms", nargs="+", default=None)
-    parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each")
-    parser.add_argument("--tune", action="store_true", help="train on folds 3 to 5, score fold 2: what was tried there")
-    parser.add_argument("--out", type=Path, default=None)
+    parser = grid_parser(__doc__)
     options = parser.parse_args()
-    out = (options.out or Path("runs") / ("acdc_size_tune" if options.tune else "acdc_size")).resolve()
+    out = out_folder(options, "acdc_size")
     blobs = out / "blobs"
     if not (blobs / "dataset.json").exists():
         weaken = [sys.executable, "-m", "wss_monai", "weaken", "--strategy", "random_blob", "--option", "width=5"]
         subprocess.run([*weaken, "--data", str(options.data), "--out", str(blobs)], check=True, cwd=ROOT)
     every = (tuning if options.tune else arms)()
     chosen = {name: every[name] for name in options.arms or every}
-    common: dict[str, object] = {"dataset_dir": blobs, "split": options.split.resolve(), "fold": "fold1"}
-    common |= {"validation": "fold2" if options.tune else "0"}
-    common |= {"evaluate_on": "validation" if options.tune else "test"}
+    common = {**fold_settings(options), "dataset_dir": blobs}
     results = run_grid(chosen, options.seeds, common, out, options.jobs, bundle="acdc_size")
     print(table(results, also=("slice_dice", "slice_dice_shown")))
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import statistics
@@ -27,6 +28,48 @@ def command(run_id: str, overlays: Sequence[str], overrides: Overrides, bundle: 
     return [sys.executable, "-m", "monai.bundle", "run", run_id, "--config_file", config, *flags]
 
 
+def grid_parser(description: str, data: str = "data/ACDC", split: str = "acdc40.json") -> argparse.ArgumentParser:
+    """The options that grids on a split file share."""
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=Path(data))
+    parser.add_argument("--split", type=Path, default=Path("benchmarks/splits") / split)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--arms", nargs="+", default=None)
+    parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each")
+    parser.add_argument("--tune", action="store_true", help="train on folds 3 to 5, score fold 2: what was tried there")
+    parser.add_argument("--out", type=Path, default=None)
+    return parser
+
+
+def out_folder(options: argparse.Namespace, name: str) -> Path:
+    """Where the runs go: ``--out``, or runs/<name>, or runs/<name>_tune."""
+    return (options.out or Path("runs") / (f"{name}_tune" if options.tune else name)).resolve()
+
+
+def fold_settings(options: argparse.Namespace) -> dict[str, object]:
+    """Train on folds 2 to 5 and score fold 1; to tune, train on folds 3 to 5 and score fold 2."""
+    settings: dict[str, object] = {"dataset_dir": options.data.resolve(), "split": options.split.resolve()}
+    settings |= {"fold": "fold1", "validation": "fold2" if options.tune else 0}
+    settings |= {"evaluate_on": "validation" if options.tune else "test"}
+    if getattr(options, "epochs", None):
+        settings["train#trainer#max_epochs"] = options.epochs
+    return settings
+
+
+def run_bundle(
+    name: str, run_id: str, overlays: Sequence[str], overrides: Overrides, threads: int, bundle: str
+) -> None:
+    """One command of a bundle, its output in a log in the run's folder."""
+    folder = Path(str(overrides["output_dir"]))
+    folder.mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
+    line = command(run_id, overlays, overrides, bundle)
+    with (folder / f"{run_id}.log").open("w") as log:
+        done = subprocess.run(line, cwd=ROOT, env=environment, stdout=log, stderr=log)
+    if done.returncode:
+        raise RuntimeError(f"{name}: {run_id} failed, see {folder / f'{run_id}.log'}")
+
+
 def run_one(
     name: str, overlays: Sequence[str], overrides: Overrides, threads: int, bundle: str = "acdc_logbarrier"
 ) -> dict:
@@ -34,17 +77,10 @@ def run_one(
     folder = Path(str(overrides["output_dir"]))
     summary = folder / "metrics_summary.json"
     if not summary.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
         (folder / "checkpoint.pt").unlink(missing_ok=True)
-        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
         started = time.perf_counter()
         for run_id in ("training", "evaluating"):
-            with (folder / f"{run_id}.log").open("w") as log:
-                done = subprocess.run(
-                    command(run_id, overlays, overrides, bundle), cwd=ROOT, env=environment, stdout=log, stderr=log
-                )
-            if done.returncode:
-                raise RuntimeError(f"{name}: {run_id} failed, see {folder / f'{run_id}.log'}")
+            run_bundle(name, run_id, overlays, overrides, threads, bundle)
         print(f"{name}: {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
     return json.loads(summary.read_text())
 

@@ -11,11 +11,9 @@ chosen by.
 
 from __future__ import annotations
 
-import argparse
 import time
-from pathlib import Path
 
-from grid import run_grid, table
+from grid import fold_settings, grid_parser, out_folder, run_grid, table
 
 CPU = ("cpu.yaml",)
 MODES = ("full", "partial", "quadratic", "logbarrier")
@@ -28,29 +26,12 @@ TUNE: dict[str, tuple[tuple[str, ...], dict[str, object]]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", default="data/HIPPOCAMPUS_POINTS")
-    parser.add_argument("--split", default="benchmarks/splits/hippocampus40.json")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--arms", nargs="+", default=None)
+    parser = grid_parser(__doc__, "data/HIPPOCAMPUS_POINTS", "hippocampus40.json")
     parser.add_argument("--epochs", type=int, default=None, help="instead of cpu.yaml's")
-    parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each")
-    parser.add_argument("--tune", action="store_true", help="train on folds 3 to 5, score fold 2")
-    parser.add_argument("--out", type=Path, default=None)
     options = parser.parse_args()
     arms = {**ARMS, **TUNE} if options.tune else ARMS
     chosen = options.arms or list(arms)
-    common: dict[str, object] = {
-        "dataset_dir": Path(options.data).resolve(),
-        "split": Path(options.split).resolve(),
-        "fold": "fold1",
-        "validation": "fold2" if options.tune else 0,
-    }
-    if options.epochs:
-        common["train#trainer#max_epochs"] = options.epochs
-    if options.tune:
-        common["evaluate_on"] = "validation"
-    out = options.out or Path("runs") / ("hippocampus_tune" if options.tune else "hippocampus")
+    common, out = fold_settings(options), out_folder(options, "hippocampus")
     started = time.perf_counter()
     results = run_grid(
         {name: arms[name] for name in chosen},

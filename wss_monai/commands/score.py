@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     job = partial(_score, load=LoadCased(["image", "label"]), scorer=scores.scorer)
     tasks = [(case, files[case["case"]]) for case in chosen]
     with _results(job, tasks, min(args.processes, len(tasks))) as results:
-        for scored in tqdm(results, desc="score", total=len(tasks), leave=False):
+        for scored in tqdm(results, desc="score", total=len(tasks), leave=False, disable=None):
             scores.add(scored)
     scores.write()
     if left := len(cases) - len(chosen):
