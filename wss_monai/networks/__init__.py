@@ -3,9 +3,22 @@
 
 from __future__ import annotations
 
+from wss_monai.networks.cam import CAMNet
+from wss_monai.networks.cam_unet import CAMUNet
 from wss_monai.networks.large_fov import LargeFOV
+from wss_monai.networks.multi_modal_cam import MultiModalCAM
+from wss_monai.networks.pixel_correlation import PixelCorrelation
 from wss_monai.networks.residual_unet import ResidualUNet
 from wss_monai.networks.shallow_cnn import ShallowCNN
 from wss_monai.networks.tag_classifier import TagClassifier
 
-__all__ = ["LargeFOV", "ResidualUNet", "ShallowCNN", "TagClassifier"]
+__all__ = [
+    "CAMNet",
+    "CAMUNet",
+    "LargeFOV",
+    "MultiModalCAM",
+    "PixelCorrelation",
+    "ResidualUNet",
+    "ShallowCNN",
+    "TagClassifier",
+]
