@@ -8,6 +8,7 @@ their place (refined by pixel correlation, Grad-CAM, Grad-CAM++).
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 CLASSES = 2
@@ -39,3 +40,43 @@ def split_channels(raw: Tensor, modalities: int) -> tuple[Tensor, Tensor]:
 def tag_logits(maps: Tensor) -> Tensor:
     """Logits (..., 2) of the tag: the mean of each map (..., 2, *spatial) of (M, B, 2, *spatial)."""
     return maps.flatten(3).mean(-1)
+
+
+def per_slice(values: Tensor, slice_axis: int | None) -> Tensor:
+    """Lay a volume out as its slices.
+
+    Args:
+        values: (C, *spatial).
+        slice_axis: spatial axis across the slices of a volume; an image of two axes is one slice.
+            None: the volume is one.
+
+    Returns:
+        (C, S, *slice).
+
+    Raises:
+        ValueError: a volume without that axis.
+    """
+    if slice_axis is None or values.dim() < 4:
+        return values.unsqueeze(1)
+    if not 0 <= slice_axis < values.dim() - 1:
+        raise ValueError(f"slice_axis must be 0, 1 or 2, or None for the whole volume, got {slice_axis}.")
+    return values.movedim(slice_axis + 1, 1)
+
+
+def slice_tag_logits(raw: Tensor, modalities: int, slice_axis: int | None = 2) -> Tensor:
+    """Logits of the tags of every slice of stitched raw maps.
+
+    Args:
+        raw: (M E, *spatial) of one case, modality by modality.
+        modalities: M.
+        slice_axis: as for `per_slice`.
+
+    Returns:
+        (S, M, 2): background and foreground of each modality, float32 or wider.
+
+    Raises:
+        ValueError: channels that are not M times 2 or 3, a volume without that axis.
+    """
+    raw = raw if raw.dtype == torch.float64 else raw.float()
+    maps, _ = split_channels(per_slice(raw, slice_axis).transpose(0, 1), modalities)
+    return tag_logits(maps).transpose(0, 1)

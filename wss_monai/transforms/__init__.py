@@ -16,6 +16,8 @@ from wss_monai.transforms.box_bounds import (
     EmptinessBounds,
     EmptinessBoundsd,
 )
+from wss_monai.transforms.cam_logits import CAMLogits, CAMLogitsd
+from wss_monai.transforms.cam_scores import CAMScores, CAMScoresd
 from wss_monai.transforms.dense_crf import DenseCRFd, RefineByDenseCRF
 from wss_monai.transforms.estimated_bounds import EstimatedBounds, EstimatedBoundsd, WeakCuesd
 from wss_monai.transforms.far_background import FarBackgroundd
@@ -31,6 +33,10 @@ __all__ = [
     "BoxBoundsd",
     "BoxTightnessBounds",
     "BoxTightnessBoundsd",
+    "CAMLogits",
+    "CAMLogitsd",
+    "CAMScores",
+    "CAMScoresd",
     "ConstantBounds",
     "ConstantBoundsd",
     "DenseCRFd",
