@@ -15,7 +15,7 @@ from nibabel.spatialimages import HeaderDataError
 
 from wss_monai.functional import UNLABELLED
 
-__all__ = ["copy_image", "load_frame", "load_scribble", "same_pose", "save_index_map"]
+__all__ = ["as_values", "copy_image", "load_frame", "load_scribble", "load_volume", "same_pose", "save_index_map"]
 
 SCRIBBLE_UNLABELLED = (4, UNLABELLED)
 """Values that mean unlabelled in the scribbles in circulation; the files written here hold 255."""
@@ -44,7 +44,7 @@ def load_frame(folder: Path, name: str, mask_needed: bool) -> tuple[nib.Nifti1Im
     file = _find(folder, name)
     if file is None:
         raise ValueError(f"{name}.nii.gz is missing")
-    image, array = _load(file)
+    image, array = load_volume(file)
     if image.ndim != 3:
         raise ValueError(f"{file.name} has the shape {image.shape}; one frame has three axes")
     zooms = np.asarray(image.header.get_zooms(), dtype=float)
@@ -56,12 +56,12 @@ def load_frame(folder: Path, name: str, mask_needed: bool) -> tuple[nib.Nifti1Im
         if mask_needed:
             raise ValueError(f"{name}_gt.nii.gz is missing")
         return image, array, None
-    mask, values = _load(gt)
+    mask, values = load_volume(gt)
     if mask.shape != image.shape:
         raise ValueError(f"{gt.name} has the shape {mask.shape}, its image {image.shape}")
     if not same_pose(mask.affine, image.affine, image.shape):
         raise ValueError(f"{gt.name} has another affine than its image")
-    return image, array, _as_values(values, gt, range(4))
+    return image, array, as_values(values, gt, range(4))
 
 
 def load_scribble(
@@ -85,12 +85,12 @@ def load_scribble(
     Raises:
         ValueError: the file is unreadable, empty, or does not fit the image.
     """
-    scribble, values = _load(file)
+    scribble, values = load_volume(file)
     if scribble.shape != image.shape:
         raise ValueError(f"{file.name} has the shape {scribble.shape}, its image {image.shape}")
     if not np.allclose(scribble.header.get_zooms(), image.header.get_zooms(), rtol=1e-3):
         raise ValueError(f"{file.name} has the spacing {scribble.header.get_zooms()}, not its image's")
-    drawn = _as_values(values, file, (*range(4), *SCRIBBLE_UNLABELLED))
+    drawn = as_values(values, file, (*range(4), *SCRIBBLE_UNLABELLED))
     drawn = np.where(np.isin(drawn, SCRIBBLE_UNLABELLED), np.uint8(UNLABELLED), drawn)
     known = drawn != UNLABELLED
     if not known.any():
@@ -103,8 +103,12 @@ def load_scribble(
     return drawn
 
 
-def _load(file: Path) -> tuple[nib.Nifti1Image, np.ndarray]:
-    """Load a volume and its stored values."""
+def load_volume(file: Path) -> tuple[nib.Nifti1Image, np.ndarray]:
+    """Load a NIfTI volume and its stored values.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
     try:
         image = nib.Nifti1Image.from_filename(file)
         return image, np.asanyarray(image.dataobj)
@@ -112,7 +116,12 @@ def _load(file: Path) -> tuple[nib.Nifti1Image, np.ndarray]:
         raise ValueError(f"{file.name} cannot be read: {error}") from error
 
 
-def _as_values(values: np.ndarray, file: Path, allowed: Sequence[int]) -> np.ndarray:
+def as_values(values: np.ndarray, file: Path, allowed: Sequence[int]) -> np.ndarray:
+    """Give the values of a label map as uint8.
+
+    Raises:
+        ValueError: there are others than the allowed ones; names the file.
+    """
     strange = sorted(set(np.unique(values).tolist()) - set(allowed))
     if strange:
         raise ValueError(f"{file.name} holds the values {strange[:5]}; allowed are {list(allowed)}")
