@@ -7,12 +7,17 @@ from wss_monai.engines.layer_groups import layer_groups, published_groups
 from wss_monai.engines.overrides import check_overrides
 from wss_monai.engines.prepare_batch import PrepareTargets
 from wss_monai.engines.pseudo_labels import PreparePseudoLabels, refused_by_bounds
+from wss_monai.engines.several_optimizers import SeveralOptimizers
 from wss_monai.engines.slices_inferer import SlicesInferer
+from wss_monai.engines.two_views import PrepareViews, TwoViews
 
 __all__ = [
     "PreparePseudoLabels",
     "PrepareTargets",
+    "PrepareViews",
+    "SeveralOptimizers",
     "SlicesInferer",
+    "TwoViews",
     "check_overrides",
     "choose",
     "keep_freed_memory",

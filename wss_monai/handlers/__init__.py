@@ -5,6 +5,7 @@ from wss_monai.handlers.averaged_network import AveragedNetwork, UpdateAverage
 from wss_monai.handlers.barrier_schedule import BarrierSchedule
 from wss_monai.handlers.checkpoint import TrainingCheckpoint
 from wss_monai.handlers.epoch_log import EpochLog
+from wss_monai.handlers.gradient_norms import GradientNorms
 from wss_monai.handlers.load_weights import StrictCheckpointLoader
 from wss_monai.handlers.run_record import RunRecord
 from wss_monai.handlers.set_epoch import SetEpoch
@@ -23,6 +24,7 @@ __all__ = [
     "AveragedNetwork",
     "BarrierSchedule",
     "EpochLog",
+    "GradientNorms",
     "RunRecord",
     "ScoredVolume",
     "SetEpoch",

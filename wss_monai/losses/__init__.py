@@ -3,6 +3,12 @@
 
 from wss_monai.losses.constraint import ConstraintLoss
 from wss_monai.losses.crf import DenseCRF
+from wss_monai.losses.cross_modality import ClassificationLoss, EquivariantCAMLoss
+from wss_monai.losses.equivariance import (
+    ClassDistributionExchangeLoss,
+    CrossModalityEquivarianceLoss,
+    WithinModalityEquivarianceLoss,
+)
 from wss_monai.losses.gated_crf import GatedCRFLoss
 from wss_monai.losses.partial import PartialCrossEntropyLoss, PartialDiceCELoss, PartialDiceLoss
 from wss_monai.losses.penalties import LogBarrierExtension, QuadraticPenalty, ReLUPenalty
@@ -11,9 +17,13 @@ from wss_monai.losses.tags import TagLoss
 from wss_monai.losses.weighted_sum import WeightedSumLoss
 
 __all__ = [
+    "ClassDistributionExchangeLoss",
+    "ClassificationLoss",
     "ConstrainToBoundaryLoss",
     "ConstraintLoss",
+    "CrossModalityEquivarianceLoss",
     "DenseCRF",
+    "EquivariantCAMLoss",
     "ExpansionLoss",
     "GatedCRFLoss",
     "LogBarrierExtension",
@@ -25,4 +35,5 @@ __all__ = [
     "SeedingLoss",
     "TagLoss",
     "WeightedSumLoss",
+    "WithinModalityEquivarianceLoss",
 ]

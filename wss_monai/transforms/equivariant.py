@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The geometric change between the two views of an image whose maps should change alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from wss_monai.functional.spatial_map import SpatialMap
+from wss_monai.functional.warps import about_centre
+
+__all__ = ["FAMILIES", "RandEquivariantTransform"]
+
+FAMILIES = ("flip", "turn", "translation", "scaling")
+
+
+class RandEquivariantTransform:
+    """Draw the map g of a batch: one family a batch, its parameters for each sample.
+
+    Families: "flip" along one of ``flips``; "turn" by 90, 180 or 270 degrees in the plane ``turns``; "translation" by
+    whole voxels, up to ``shift`` of the extent along each axis in ``shifts``; "scaling" about the centre. The first
+    three move voxels onto voxels and so are exact; scaling interpolates linearly. As published (Patel and Dolz, MedIA
+    77:102374, 2022, released code) g is never the identity for flips and turns; there a flip and a scale are one for
+    the batch, and the scaled image gets a larger or smaller frame; here the frame stays and what leaves it is not
+    valid.
+
+    Args:
+        family: one of `FAMILIES`, a list of them, or "all": one of them, evenly, for each batch.
+        flips: spatial axes that may be flipped.
+        turns: the plane of quarter turns; its extents must be equal (a turn by 180 degrees alone is drawn where not).
+        shift: largest translation as a fraction of the extent.
+        scaling: smallest and largest factor.
+        axes: spatial axes along which things are shifted and scaled; None: all. Leave out the axis across thick slices.
+
+    Raises:
+        ValueError: an unknown family, numbers out of range.
+    """
+
+    def __init__(
+        self,
+        family: str | Sequence[str] = "all",
+        flips: Sequence[int] = (0, 1),
+        turns: Sequence[int] = (0, 1),
+        shift: float = 0.3,
+        scaling: Sequence[float] = (0.8, 1.2),
+        axes: Sequence[int] | None = None,
+    ) -> None:
+        families = list(FAMILIES) if family == "all" else [family] if isinstance(family, str) else list(family)
+        if not families or not set(families) <= set(FAMILIES):
+            raise ValueError(f"family must be 'all' or out of {FAMILIES}, got {family!r}.")
+        if "flip" in families and not flips:
+            raise ValueError("flips must name a spatial axis for the family 'flip', or leave that family out.")
+        if len(turns) != 2 or turns[0] == turns[1]:
+            raise ValueError(f"turns must be two different spatial axes, got {turns}.")
+        if not 0 <= shift < 1:
+            raise ValueError(f"shift must be at least 0 and below 1, got {shift}.")
+        if len(scaling) != 2 or not 0 < scaling[0] <= scaling[1]:
+            raise ValueError(f"scaling must be a smallest and a largest factor above 0, got {scaling}.")
+        self.families = families
+        self.flips = list(flips)
+        self.turns = list(turns)
+        self.shift = shift
+        self.scaling = [float(factor) for factor in scaling]
+        self.axes = None if axes is None else list(axes)
+
+    def __repr__(self) -> str:
+        """Everything that the draw depends on, for the record of a run."""
+        said = ", ".join(f"{name}={value}" for name, value in vars(self).items())
+        return f"{type(self).__name__}({said})"
+
+    def __call__(self, count: int, shape: Sequence[int], seed: int) -> SpatialMap:
+        """Draw the map of ``count`` samples on a grid of ``shape``; a function of ``seed``.
+
+        Raises:
+            ValueError: axes that the grid does not have.
+        """
+        dimensions = len(shape)
+        axes = list(range(dimensions)) if self.axes is None else self.axes
+        if not all(0 <= axis < dimensions for axis in [*self.flips, *self.turns, *axes]):
+            raise ValueError(
+                f"flips {self.flips}, turns {self.turns} or axes {axes} name axes that a {dimensions}D image lacks."
+            )
+        generator = torch.Generator().manual_seed(seed)
+        family = self.families[int(torch.randint(0, len(self.families), (1,), generator=generator))]
+        linear = torch.eye(dimensions, dtype=torch.float64).repeat(count, 1, 1)
+        offset = torch.zeros(count, dimensions, dtype=torch.float64)
+        if family == "flip":
+            chosen = torch.tensor(self.flips)[torch.randint(0, len(self.flips), (count,), generator=generator)]
+            linear[torch.arange(count), chosen, chosen] = -1
+        elif family == "turn":
+            linear = self._quarters(count, shape, generator)
+        elif family == "translation":
+            most = torch.tensor([self.shift * n if axis in axes else 0 for axis, n in enumerate(shape)])
+            drawn = 2 * torch.rand(count, dimensions, generator=generator, dtype=torch.float64) - 1
+            offset = (drawn * most).round()
+        else:
+            low, high = self.scaling
+            factors = low + (high - low) * torch.rand(count, generator=generator, dtype=torch.float64)
+            for axis in axes:
+                linear[:, axis, axis] = factors
+        return SpatialMap(about_centre(linear, offset, tuple(shape)), tuple(shape))
+
+    def _quarters(self, count: int, shape: Sequence[int], generator: torch.Generator) -> Tensor:
+        first, second = self.turns
+        quarter = torch.eye(len(shape), dtype=torch.float64)
+        quarter[first, first] = quarter[second, second] = 0
+        quarter[first, second], quarter[second, first] = -1, 1
+        times = torch.randint(1, 4, (count,), generator=generator)
+        if shape[first] != shape[second]:
+            times = torch.full_like(times, 2)
+        return torch.stack([torch.linalg.matrix_power(quarter, n) for n in range(4)])[times]
