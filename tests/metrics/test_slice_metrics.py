@@ -30,6 +30,7 @@ def test_slices_by_hand_along_each_axis(axis):
         (0, 0.5, pytest.approx(1 / 3), 0, 0),
         (1, 0, 0, 3, 0),
     ]
+    assert [r["positive"] for r in a] == [1, 0]
     b = [row for row in rows if row["class"] == "B"]
     assert [(r["slice"], r["dice"], r["iou"], r["size_difference"], r["empty"]) for r in b] == [
         (0, 1, 1, 0, 1),
@@ -60,8 +61,19 @@ def test_agrees_with_monai():
     np.testing.assert_allclose(ours, theirs.numpy(), rtol=1e-6)
 
 
-def row(name, dice, difference, empty=0):
-    return {"class": name, "dice": dice, "iou": dice / (2 - dice), "size_difference": difference, "empty": empty}
+def row(name, dice, difference, empty=0, positive=None):
+    state = {"empty": empty, "positive": int(not empty) if positive is None else positive}
+    return {"class": name, "dice": dice, "iou": dice / (2 - dice), "size_difference": difference, **state}
+
+
+def test_positive_slices_are_those_of_the_reference():
+    """A slice with a false alarm lowers the mean of what one of the masks shows, but is no positive slice."""
+    rows = [row("A", 0.8, 1), row("A", 0.6, 1), row("A", 0.0, 4, positive=0), row("A", 1.0, 0, 1), row("B", 0, 3, 0, 0)]
+    summary = summarize_slices(rows)
+    assert summary["slice_dice_positive"] == pytest.approx({"mean": 0.7, "A": 0.7})
+    assert summary["slice_iou_positive"]["A"] == pytest.approx((0.8 / 1.2 + 0.6 / 1.4) / 2)
+    assert summary["slice_dice_shown"] == pytest.approx({"mean": 1.4 / 6, "A": 1.4 / 3, "B": 0})
+    assert summary["slice_dice"] == pytest.approx({"mean": 0.3, "A": 0.6, "B": 0})
 
 
 def test_summary_over_slices_then_classes_with_and_without_empty_slices():

@@ -124,6 +124,18 @@ def test_mean_is_that_of_the_summary_where_classes_lack_slices(scored):
     assert "2 slices, 1 case" in table_text(scores)
 
 
+def test_positive_slices_and_evaluations_that_do_not_tell_them(scored):
+    run = scored("a", [(0.5, 0.75)])
+    slices = [("RV", 0, 0.2, 1), ("LV", 0, 0.4, 1), ("LV", 1, 0.0, 0), ("RV", 1, 1.0, 0)]
+    rows = [{"case": "c0", "class": c, "slice": s, "dice": dice, "positive": shown} for c, s, dice, shown in slices]
+    write_csv(run / "evaluation" / "slices.csv", rows)
+    scores = score_table([run], ["slice_dice_positive"])
+    assert [score.mean for score in scores[0][1]] == pytest.approx([0.2, 0.4, 0.3])
+    write_csv(run / "evaluation" / "slices.csv", [{k: v for k, v in row.items() if k != "positive"} for row in rows])
+    with pytest.raises(ValueError, match="has no 'slice_dice_positive'; there are .*slice_dice_shown"):
+        score_table([run], ["slice_dice_positive"])
+
+
 def test_what_is_not_there_is_refused(scored, make_run):
     run = scored("a", [(0.5, 0.5)])
     with pytest.raises(ValueError, match=r"has no 'accuracy'; there are dice, hd95_mm\."):

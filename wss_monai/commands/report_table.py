@@ -23,8 +23,8 @@ def add_table(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         nargs="+",
         default=["dice"],
         metavar="NAME",
-        help="dice iou hd95_mm asd_mm volume_error_ml volume_error_ml_abs slice_dice slice_dice_shown size_difference "
-        "size_difference_abs ... (default: dice)",
+        help="dice iou hd95_mm asd_mm volume_error_ml volume_error_ml_abs slice_dice slice_dice_shown "
+        "slice_dice_positive size_difference size_difference_abs ... (default: dice)",
     )
     parser.add_argument(
         "--format", choices=("markdown", "csv", "latex"), default="markdown", help="(default: %(default)s)"

@@ -22,7 +22,8 @@ def slice_metrics(
     """Compare the slices of a predicted volume with those of its dense reference, class by class.
 
     Voxels with the label 255 belong to neither mask, and slices without any known voxel are left out. A class that is
-    in neither mask of a slice has Dice and IoU 1 there, as published, and ``empty`` 1.
+    in neither mask of a slice has Dice and IoU 1 there, as published, and ``empty`` 1. A slice is positive for a class
+    that its reference shows.
 
     Args:
         prediction: class indices (X, Y[, Z]), integers 0..K-1; a 2D map is one slice.
@@ -32,7 +33,7 @@ def slice_metrics(
 
     Returns:
         One row for each slice and foreground class: ``slice`` (from 0), ``class``, ``dice``, ``iou``,
-        ``size_difference`` (voxels, prediction - reference), ``empty``.
+        ``size_difference`` (voxels, prediction - reference), ``empty``, ``positive``.
 
     Raises:
         ValueError: if shapes or class indices do not fit together.
@@ -64,6 +65,7 @@ def slice_metrics(
                 "iou": float(iou[s]),
                 "size_difference": int(sizes[s]) - int(references[s]),
                 "empty": int(sizes[s] == references[s] == 0),
+                "positive": int(references[s] > 0),
             }
             for s in np.flatnonzero(known.any(across))
         ]
@@ -78,19 +80,20 @@ def summarize_slices(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, f
 
     Returns:
         ``slice_dice``; ``slice_dice_shown`` and ``slice_iou_shown``, over the slices that show the class in one of
-        the masks alone (a class that no slice shows is left out); ``slice_iou``; ``size_difference`` and
+        the masks alone; ``slice_dice_positive`` and ``slice_iou_positive``, over those whose reference shows it (a
+        class that no slice shows is left out of them); ``slice_iou``; ``size_difference`` and
         ``size_difference_abs`` (voxels a slice, prediction - reference); each ``{"mean": ..., "<class>": ...}``.
         Nothing without rows.
     """
     names = list(dict.fromkeys(row["class"] for row in rows))
     of_class = {name: [row for row in rows if row["class"] == name] for name in names}
     shown = {name: [row for row in found if not row["empty"]] for name, found in of_class.items()}
-    shown = {name: found for name, found in shown.items() if found}
+    positive = {name: [row for row in found if row["positive"]] for name, found in of_class.items()}
+    parts = {"": of_class, "_shown": shown, "_positive": positive}
     summary = {}
     for metric in ("dice", "iou"):
-        for ending, part in (("", of_class), ("_shown", shown)):
-            if part:
-                values = {name: [float(row[metric]) for row in found] for name, found in part.items()}
+        for ending, part in parts.items():
+            if values := {name: [float(row[metric]) for row in found] for name, found in part.items() if found}:
                 summary[f"slice_{metric}{ending}"] = mean_of(values)
     if of_class:
         errors = {name: [float(row["size_difference"]) for row in found] for name, found in of_class.items()}

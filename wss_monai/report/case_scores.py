@@ -24,16 +24,20 @@ METRIC_WORDS = {
     "volume_error_ml_abs": "absolute volume error (ml)",
     "slice_dice": "Dice of slices",
     "slice_dice_shown": "Dice of slices that show the class",
+    "slice_dice_positive": "Dice of positive slices",
     "slice_iou": "IoU of slices",
     "slice_iou_shown": "IoU of slices that show the class",
+    "slice_iou_positive": "IoU of positive slices",
     "size_difference": "size difference of slices (voxels)",
     "size_difference_abs": "absolute size difference of slices (voxels)",
 }
 OF_SLICES = {
     "slice_dice": "dice",
     "slice_dice_shown": "dice",
+    "slice_dice_positive": "dice",
     "slice_iou": "iou",
     "slice_iou_shown": "iou",
+    "slice_iou_positive": "iou",
     "size_difference": "size_difference",
     "size_difference_abs": "size_difference",
 }
@@ -77,14 +81,15 @@ def class_scores(run: Run, metric: str) -> dict[str, np.ndarray]:
     Args:
         run: an evaluated run.
         metric: a column of evaluation/cases.csv, or a metric of slices as metrics_summary.json names it; ``_abs``: the
-            absolute value; ``_shown``: without slices in which neither mask shows the class.
+            absolute value; ``_shown``: without slices in which neither mask shows the class; ``_positive``: slices
+            whose reference shows it.
     """
     rows: list[dict[str, Any]] = run.slices if metric in OF_SLICES else run.cases
     column = OF_SLICES.get(metric, metric.removesuffix("_abs"))
     of_class: dict[str, list[float]] = {name: [] for name in measured_classes([run])}
     of_unit: dict[tuple[str, str], list[float]] = defaultdict(list)
     for row in rows:
-        if column in row and not (metric.endswith("_shown") and row.get("empty")):
+        if column in row and _counts(row, metric):
             value = abs(row[column]) if metric.endswith("_abs") else row[column]
             of_class[row["class"]].append(value)
             of_unit[row["case"], str(row.get("slice", ""))].append(value)
@@ -109,4 +114,12 @@ def _metrics(run: Run) -> list[str]:
     if "volume_error_ml" in of_cases:
         of_cases.append("volume_error_ml_abs")
     of_slices = {column for row in run.slices for column in row}
-    return of_cases + [metric for metric, column in OF_SLICES.items() if column in of_slices]
+    told = {metric for metric in OF_SLICES if "positive" in of_slices or not metric.endswith("_positive")}
+    return of_cases + [metric for metric, column in OF_SLICES.items() if column in of_slices and metric in told]
+
+
+def _counts(row: dict[str, Any], metric: str) -> bool:
+    """Whether a slice is one of those that the metric is about; evaluations of older versions lack ``positive``."""
+    if metric.endswith("_shown"):
+        return not row.get("empty")
+    return bool(row.get("positive")) if metric.endswith("_positive") else True
