@@ -8,6 +8,7 @@ from pathlib import Path
 
 from wss_monai.commands.synthesize_ellipsoids import add_ellipsoids
 from wss_monai.commands.synthesize_promise12 import add_promise12
+from wss_monai.commands.synthesize_prostate import add_prostate
 from wss_monai.commands.synthesize_toy import add_toy, add_two_circles
 
 __all__ = ["add_parser", "run"]
@@ -21,6 +22,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add_toy(kinds, run)
     add_two_circles(kinds, run)
     add_promise12(kinds, run)
+    add_prostate(kinds, run)
     add_ellipsoids(kinds, run)
 
 
