@@ -36,7 +36,7 @@ class CAMUNet(nn.Module):
         spatial_dims: 2 or 3.
         in_channels: channels of the input.
         channels: of the levels, two or more; the first are the channels of the features.
-        norm: of MONAI's factory, None for no normalisation.
+        norm: of MONAI's factory.
 
     Raises:
         ValueError: ``spatial_dims``, or a number of channels or levels, out of range.
@@ -47,7 +47,7 @@ class CAMUNet(nn.Module):
         spatial_dims: int = 2,
         in_channels: int = 1,
         channels: Sequence[int] = (64, 128, 256, 256),
-        norm: str | tuple | None = "batch",
+        norm: str | tuple = "batch",
     ) -> None:
         super().__init__()
         check_sizes(

@@ -44,7 +44,7 @@ class MultiModalCAM(nn.Module):
         modalities: int,
         spatial_dims: int = 2,
         channels: Sequence[int] = (64, 128, 256, 256),
-        norm: str | tuple | None = "batch",
+        norm: str | tuple = "batch",
         dropout: float = 0.0,
         shown: str = "cam",
         backbone: Callable[[], nn.Module] | None = None,
@@ -59,9 +59,7 @@ class MultiModalCAM(nn.Module):
                 f"backbone must be a callable that makes a new network for each modality, got {type(backbone).__name__}"
                 ": in a configuration, add `_mode_: callable` to it"
             )
-        options: Mapping[str, Any] | None = refine if refine is None or isinstance(refine, Mapping) else None
-        if refine is not None and options is None:
-            options = {"stride": refine}
+        options = refine if refine is None or isinstance(refine, Mapping) else {"stride": refine}
         if options is None and shown == "refined":
             options = {}
         self.dimensions = spatial_dims

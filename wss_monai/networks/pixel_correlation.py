@@ -78,7 +78,7 @@ class PixelCorrelation(nn.Module):
         Raises:
             ValueError: the grid has more cells than ``limit``; says which stride would do.
         """
-        shape = image.shape[2:]
+        shape = list(image.shape[2:])
         grid = self._grid(shape, self.stride)
         cells = self._cells(grid)
         if cells > self.limit:
