@@ -31,12 +31,18 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="folder or archive with patientXXX_frameYY[_scribble].nii.gz (4, 255: unlabelled)",
     )
     acdc.set_defaults(run=run_acdc)
+    from wss_monai.commands.prepare_brats import add_brats
+    from wss_monai.commands.prepare_decathlon import add_decathlon
     from wss_monai.commands.prepare_folder import add_folder
     from wss_monai.commands.prepare_localization_cues import add_localization_cues
+    from wss_monai.commands.prepare_png_slices import add_png_slices
     from wss_monai.commands.prepare_promise12 import add_promise12
 
     add_folder(releases)
     add_promise12(releases)
+    add_decathlon(releases)
+    add_brats(releases)
+    add_png_slices(releases)
     add_localization_cues(releases)
 
 
