@@ -161,6 +161,18 @@ def test_autocast():
     torch.testing.assert_close(raw, network(image), rtol=0.1, atol=0.1)
 
 
+@pytest.mark.parametrize("shown", ["cam", "gradcam", "gradcam++", "refined"])
+def test_other_layouts_and_kinds_of_tensors(shown):
+    torch.manual_seed(0)
+    network = MultiModalCAM(2, shown=shown, standardize=True, **TINY).eval()
+    image = torch.rand(2, 2, 13, 16)
+    expected = network(image).detach()
+    with torch.no_grad():
+        torch.testing.assert_close(network(MetaTensor(image)).as_tensor(), expected)
+        network.to(memory_format=torch.channels_last)
+        torch.testing.assert_close(network(image), expected, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 @pytest.mark.parametrize("shown", ["cam", "refined"])
 def test_torchscript(shown):

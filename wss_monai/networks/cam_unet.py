@@ -17,8 +17,6 @@ from wss_monai.networks.shallow_cnn import check_sizes
 
 __all__ = ["CAMUNet"]
 
-ACT = ("relu", {"inplace": True})
-
 
 class CAMUNet(nn.Module):
     """Encoder and decoder of Patel and Dolz (MedIA 77:102374, 2022), without a head.
@@ -58,9 +56,9 @@ class CAMUNet(nn.Module):
         self.dimensions = spatial_dims
         self.features = int(channels[0])
         self.divisor = 2 ** (len(channels) - 1)
-        self.first = TwoConv(spatial_dims, in_channels, channels[0], ACT, norm, bias=True)
+        self.first = TwoConv(spatial_dims, in_channels, channels[0], "RELU", norm, bias=True)
         self.down = nn.ModuleList(
-            Down(spatial_dims, before, width, ACT, norm, bias=True) for before, width in pairwise(channels)
+            Down(spatial_dims, before, width, "RELU", norm, bias=True) for before, width in pairwise(channels)
         )
         up, before = [], channels[-1]
         for level in reversed(range(len(channels) - 1)):
@@ -71,7 +69,7 @@ class CAMUNet(nn.Module):
                     before,
                     channels[level],
                     width,
-                    ACT,
+                    "RELU",
                     norm,
                     bias=True,
                     upsample="nontrainable",
@@ -83,7 +81,7 @@ class CAMUNet(nn.Module):
             )
             before = width
         self.up = nn.ModuleList(up)
-        self.backbone = Convolution(spatial_dims, before, channels[0], act=ACT, norm=norm, adn_ordering="NA")
+        self.backbone = Convolution(spatial_dims, before, channels[0], act="RELU", norm=norm, adn_ordering="NA")
         for module in self.modules():
             if isinstance(module, Conv[Conv.CONV, spatial_dims]):
                 nn.init.xavier_normal_(module.weight)
