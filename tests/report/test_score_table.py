@@ -132,7 +132,7 @@ def test_positive_slices_and_evaluations_that_do_not_tell_them(scored):
     scores = score_table([run], ["slice_dice_positive"])
     assert [score.mean for score in scores[0][1]] == pytest.approx([0.2, 0.4, 0.3])
     write_csv(run / "evaluation" / "slices.csv", [{k: v for k, v in row.items() if k != "positive"} for row in rows])
-    with pytest.raises(ValueError, match="has no 'slice_dice_positive'; there are .*slice_dice_shown"):
+    with pytest.raises(ValueError, match=r"has no 'slice_dice_positive'; there are .*slice_dice_shown"):
         score_table([run], ["slice_dice_positive"])
 
 

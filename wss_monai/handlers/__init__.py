@@ -3,6 +3,8 @@
 
 from wss_monai.handlers.averaged_network import AveragedNetwork, UpdateAverage
 from wss_monai.handlers.barrier_schedule import BarrierSchedule
+from wss_monai.handlers.cam_tag_score import CAMTagScore
+from wss_monai.handlers.cam_threshold import CAMThreshold
 from wss_monai.handlers.checkpoint import TrainingCheckpoint
 from wss_monai.handlers.epoch_log import EpochLog
 from wss_monai.handlers.gradient_norms import GradientNorms
@@ -23,6 +25,8 @@ __all__ = [
     "AddWeight",
     "AveragedNetwork",
     "BarrierSchedule",
+    "CAMTagScore",
+    "CAMThreshold",
     "EpochLog",
     "GradientNorms",
     "RunRecord",

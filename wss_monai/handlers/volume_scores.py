@@ -3,18 +3,16 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch.distributed as dist
 from ignite.engine import Engine, Events
 
-from wss_monai.data.whole_file import check_writable, replacing
+from wss_monai.data.whole_file import check_writable
+from wss_monai.handlers.evaluation_files import first_process, of_all_processes, write_csv, write_json
 from wss_monai.handlers.volume_scorer import ScoredVolume, VolumeScorer
 from wss_monai.metrics import summarize_confusion, summarize_constraints, summarize_slices, summarize_volumes
 from wss_monai.transforms.bounds import Boundsd
@@ -116,42 +114,21 @@ class VolumeScores:
         summary["constraint_satisfaction"] = summarize_constraints(constraints) if constraints else {}
         summary |= {"evaluated_on": self.part} if self.part else {}
         summary |= {"bounds_origin": self.bounds_origin, "seed": self.seed}
-        if _rank() == 0:
+        if first_process():
             folder = self.folder / "evaluation"
-            _write_csv(folder / "cases.csv", rows)
-            _write_csv(folder / "slices.csv", slices)
-            _write_csv(folder / "constraints.csv", constraints)
-            _write_json(folder / "cases.json", [volume.record for volume in scored])
-            _write_json(self.folder / "metrics_summary.json", summary)
+            write_csv(folder / "cases.csv", rows)
+            write_csv(folder / "slices.csv", slices)
+            write_csv(folder / "constraints.csv", constraints)
+            write_json(folder / "cases.json", [volume.record for volume in scored])
+            write_json(self.folder / "metrics_summary.json", summary)
             print(_table(summary, self.class_names))
             print(f"written to {self.folder}")
         return summary
 
     def _of_all_processes(self) -> list[ScoredVolume]:
         """What all processes scored, each case once, in the order of the cases."""
-        found = self.scored
-        if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-            parts: list[dict[str, ScoredVolume]] = [{}] * dist.get_world_size()
-            dist.all_gather_object(parts, self.scored)
-            found = {name: volume for part in parts for name, volume in part.items()}
+        found = {name: volume for part in of_all_processes(self.scored) for name, volume in part.items()}
         return [found[name] for name in self.cases if name in found]
-
-
-def _rank() -> int:
-    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
-
-
-def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    with replacing(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns, restval="")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def _write_json(path: Path, content: Any) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 def _table(summary: Mapping[str, Any], class_names: Sequence[str]) -> str:
