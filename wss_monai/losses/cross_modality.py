@@ -72,6 +72,10 @@ class EquivariantCAMLoss(WeightedSumLoss):
         self.keep_live = False
         self.live: dict[str, Tensor] = {}
 
+    def target_keys(self) -> set[str]:
+        """The key of the tags, all that is read of a batch besides its image."""
+        return {self.tags_key}
+
     def extra_repr(self) -> str:
         """The settings, by which a resumed run is compared."""
         return f"modalities={self.modalities}, weights={self.weights}, visible={self.visible}"
