@@ -72,6 +72,17 @@ def test_only_theta_gets_a_gradient():
     assert module.theta.weight.grad.any() and len(list(module.parameters())) == 1
 
 
+def test_gradient_of_theta():
+    torch.manual_seed(0)
+    module = PixelCorrelation(2, 1, 3, 2).double()
+    given = [torch.randn(1, channels, 5, 4, dtype=torch.float64) for channels in (1, 2, 1)]
+
+    def refined(weight):
+        return torch.func.functional_call(module, {"theta.weight": weight}, tuple(given))
+
+    assert torch.autograd.gradcheck(refined, (module.theta.weight.detach().requires_grad_(),))
+
+
 def test_volumes():
     module = PixelCorrelation(3, 1, 8, 4, 3)
     result = module(torch.rand(1, 1, 9, 8, 5), torch.rand(1, 3, 9, 8, 5), torch.rand(1, 1, 9, 8, 5))
