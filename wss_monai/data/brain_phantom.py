@@ -29,10 +29,10 @@ SIGNALS = {
     "t1": {"white": 0.80, "grey": 0.60, "fluid": 0.20, "necrosis": 0.30, "oedema": 0.55, "enhancing": 0.55},
     "t1ce": {"white": 0.80, "grey": 0.62, "fluid": 0.20, "necrosis": 0.28, "oedema": 0.57, "enhancing": 1.10},
     "t2": {"white": 0.42, "grey": 0.58, "fluid": 1.15, "necrosis": 0.95, "oedema": 0.80, "enhancing": 0.66},
-    "flair": {"white": 0.48, "grey": 0.60, "fluid": 0.15, "necrosis": 0.42, "oedema": 0.95, "enhancing": 0.82},
+    "flair": {"white": 0.50, "grey": 0.64, "fluid": 0.15, "necrosis": 0.42, "oedema": 0.82, "enhancing": 0.76},
 }
 """Typical signals; each patient's tissues vary around them."""
-DISTRACTORS = {"vessel": {"t1ce": 1.2}, "lesion": {"flair": 0.95}, "cyst": {"t2": 1.1}, "fat": {"t1": 1.05}}
+DISTRACTORS = {"vessel": {"t1ce": 1.2}, "lesion": {"flair": 0.9}, "cyst": {"t2": 1.1}, "fat": {"t1": 1.05}}
 """What shows in one modality only, and how bright."""
 
 
@@ -115,10 +115,10 @@ class _Brush:
     def spots(self, kind: str, half: np.ndarray) -> np.ndarray:
         """A few distractors of one kind anywhere in the brain; vessels are long and thin."""
         nearest = np.full(self.shape, 1e3, np.float32)
-        for _ in range(self.R.randint(3, 7)):
+        for _ in range(self.R.randint(4, 9)):
             way = self.R.normal(size=3)
             centre = way / np.linalg.norm(way) * half * self.R.uniform(0.3, 0.85)
-            radii = self.R.uniform(4, 11, 3)
+            radii = self.R.uniform(6, 14, 3)
             if kind == "vessel":
                 radii = self.R.uniform(2.5, 4.5, 3)
                 radii[self.R.randint(3)] = self.R.uniform(15, 40)

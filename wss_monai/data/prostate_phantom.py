@@ -8,7 +8,7 @@ is painted for a plain gland of the same size and tilt (:mod:`.pelvis_imaging`),
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,8 @@ from wss_monai.data.prostate_zones import (
     on_grid,
     with_slices_outside,
 )
-from wss_monai.data.schema import Dataset, class_names_of, read_dataset, write_dataset
+from wss_monai.data.schema import Dataset, read_dataset, write_dataset
+from wss_monai.data.simulated_tags import TAGGED, TAGS_TEXT, slice_tags
 from wss_monai.data.two_contrasts import TwoContrasts, acquire_adc
 from wss_monai.functional.volume_files import read_volume
 
@@ -39,7 +40,6 @@ __all__ = ["ProstatePair", "make_pair", "synthesize_prostate"]
 MODALITIES = ("T2", "ADC")
 MERGED = {"0": "background", "1": "prostate", "2": "prostate"}
 APART = {"0": "background", "1": "peripheral zone", "2": "transition zone"}
-SMALLEST = 24
 
 
 @dataclass(frozen=True)
@@ -52,34 +52,16 @@ class ProstatePair:
     affine: np.ndarray
 
 
-def make_pair(
-    R: np.random.RandomState,
-    zones: Zones | None = None,
-    *,
-    size: int | None = None,
-    field: float | None = None,
-    where: str = "zones",
-) -> ProstatePair:
-    """Draw one case.
+def make_pair(R: np.random.RandomState, zones: Zones) -> ProstatePair:
+    """Draw the images of one case.
 
     Args:
         R: the source of randomness; equal states give equal cases.
-        zones: the mask; a generated one where None.
-        size: pixels along both sides of a slice; the mask's own where None (a generated one has 320).
-        field: side in mm of the square around the middle of the slices that is kept; whole slices where None.
-        where: name of the mask, for messages.
+        zones: the mask, on the grid of the images to be.
 
     Returns:
-        Both images and the label on one grid; about a third of the slices show no gland.
-
-    Raises:
-        ValueError: fewer than 24 pixels, or a field that cuts the gland.
+        Both images and the label on the grid of ``zones``, with slices added so that about a third show no gland.
     """
-    if size is not None and size < SMALLEST:
-        raise ValueError(f"size must be {SMALLEST} pixels or more, got {size}: the gland would be a few pixels wide")
-    if field is not None and not 60 <= field <= 1000:
-        raise ValueError(f"field must lie between 60 and 1000 mm, got {field:g}")
-    zones = generated_zones(R, size, field) if zones is None else on_grid(zones, size, field, where)
     zones = with_slices_outside(zones, R)
     canvas, gland = _canvas(zones, R), zones.gland()
     paint_pelvis(canvas, R, gland, coil=False)
@@ -192,8 +174,8 @@ def synthesize_prostate(
         patients: how many; None takes all of ``zones``, 12 without.
         seed: 0 or more.
         test: how many of them, the last ones, are test patients; None takes a quarter.
-        size: see ``make_pair``.
-        field: see ``make_pair``.
+        size: pixels along both sides of a slice; None keeps those of the masks (generated ones have 320).
+        field: side in mm of the square around the middle of the slices that is kept; None keeps whole slices.
         keep_zones: name the two zones apart in dataset.json, instead of one class "prostate".
         progress: wraps the loop over cases, such as ``tqdm``.
 
@@ -202,7 +184,7 @@ def synthesize_prostate(
 
     Raises:
         FileNotFoundError: there is no such data set of zones.
-        ValueError: a number is out of range, or a mask does not fit.
+        ValueError: a number is out of range, or a mask does not fit; nothing is written then.
     """
     if seed < 0:
         raise ValueError(f"seed must be 0 or more, got {seed}")
@@ -213,17 +195,20 @@ def synthesize_prostate(
     if not 0 <= held < len(names):
         raise ValueError(f"test must be 0 or more and leave a patient to train on, got {held} of {len(names)} patients")
     labels = APART if keep_zones else MERGED
+    masks = [] if given is None else [on_grid(_mask(given, case), size, field, case["case"]) for case in cases]
     lists: dict[str, list[dict[str, Any]]] = {"training": [], "test": []}
     for index in progress(range(len(cases))):
-        case, mask = cases[index], None
-        if given is not None:
-            file = str(given.file_of(case, "label"))
-            volume = read_volume(file)
-            mask = checked_zones(np.rint(volume.numpy()), np.asarray(volume.affine), file)
-        pair = make_pair(np.random.RandomState([seed, index]), mask, size=size, field=field, where=case["case"])
-        part = "test" if case["patient"] in names[len(names) - held :] else "training"
-        lists[part].append(_write(out, case, pair, labels))
+        R = np.random.RandomState([seed, index])
+        pair = make_pair(R, masks[index] if masks else generated_zones(R, size, field))
+        part = "test" if cases[index]["patient"] in names[len(names) - held :] else "training"
+        lists[part].append(_write(out, cases[index], pair, labels))
     return write_dataset(out, _description(given, labels, seed, len(names), held, size, field) | lists)
+
+
+def _mask(given: Dataset, case: dict[str, Any]) -> Zones:
+    file = str(given.file_of(case, "label"))
+    volume = read_volume(file)
+    return checked_zones(volume.numpy(), np.asarray(volume.affine), file)
 
 
 def _cases(given: Dataset | None, patients: int | None) -> list[dict[str, Any]]:
@@ -256,16 +241,9 @@ def _write(out: Path, case: dict[str, Any], pair: ProstatePair, labels: dict[str
         "patient": case["patient"],
         "image": list(images),
         "label": label,
-        "slice_tags": _slice_tags(pair.label, labels),
+        "weak_labels": TAGGED,
+        "slice_tags": slice_tags(pair.label, labels),
     }
-
-
-def _slice_tags(label: np.ndarray, labels: dict[str, str]) -> list[list[int]]:
-    """Which classes each slice shows, (S, K) of 0 and 1."""
-    names = class_names_of({int(value): name for value, name in labels.items()})
-    values: Sequence[list[int]] = [[int(v) for v, meant in labels.items() if meant == name] for name in names]
-    shown = np.stack([np.isin(label, wanted).any((0, 1)) for wanted in values], 1)
-    return [[int(flag) for flag in row] for row in shown]
 
 
 def _description(
@@ -277,7 +255,11 @@ def _description(
     size: int | None,
     field: float | None,
 ) -> dict[str, Any]:
-    text = "Synthetic T2- and ADC-like volumes of the prostate, registered; the intensities are generated. "
+    text = (
+        "Synthetic T2- and ADC-like volumes of the prostate, registered; the intensities are generated; "
+        + TAGS_TEXT
+        + ". "
+    )
     content: dict[str, Any] = {"name": "Prostate T2 and ADC (synthetic)"}
     if given is None:
         content["description"] = text + "Generated glands, no patient data."

@@ -20,7 +20,7 @@ PERIPHERAL, TRANSITION = 1, 2
 LEAST_MM2 = 60.0
 """A cross-section of a generated gland smaller than this is not drawn."""
 FIELD_MM, GAPS = 192.0, (3.0, 3.3, 3.6, 4.0)
-PIXELS = 320
+PIXELS, SMALLEST = 320, 24
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,11 @@ def generated_zones(R: np.random.RandomState, size: int | None, field: float | N
         R: the source of randomness.
         size: pixels along both sides of a slice; 320 where None.
         field: side of a slice in mm; 192 where None.
+
+    Raises:
+        ValueError: ``size`` or ``field`` out of range.
     """
+    _check_grid(size, field)
     gland, gap = sample_gland(R), GAPS[R.randint(len(GAPS))]
     pixels, side = size or PIXELS, field or FIELD_MM
     pixel, count = side / pixels, int(np.ceil(2 * gland.half[2] / gap)) + 2
@@ -137,8 +141,9 @@ def on_grid(zones: Zones, size: int | None, field: float | None, where: str) -> 
         where: its name, for messages.
 
     Raises:
-        ValueError: the gland does not lie within the field, or fewer than 6 pixels of it are left.
+        ValueError: ``size`` or ``field`` out of range, the field cuts the gland, or fewer than 6 voxels of it are left.
     """
+    _check_grid(size, field)
     if size is None and field is None:
         return zones
     sides = np.array(zones.label.shape[:2]) * zones.spacing[:2]
@@ -162,17 +167,20 @@ def on_grid(zones: Zones, size: int | None, field: float | None, where: str) -> 
     return Zones(label, affine)
 
 
+def _check_grid(size: int | None, field: float | None) -> None:
+    if size is not None and size < SMALLEST:
+        raise ValueError(f"size must be {SMALLEST} pixels or more, got {size}: the gland would be a few pixels wide")
+    if field is not None and not 60 <= field <= 1000:
+        raise ValueError(f"field must lie between 60 and 1000 mm, got {field:g}")
+
+
 def with_slices_outside(zones: Zones, R: np.random.RandomState) -> Zones:
-    """Add slices below and above until about a third of them, and one at each end, show no gland."""
+    """Add slices below and above until about a third of them, and one at each end, show no gland; keep those there."""
     shown = np.flatnonzero(zones.inside)
-    free = [int(shown[0]), len(zones.inside) - 1 - int(shown[-1])]
+    free = int(shown[0]), len(zones.inside) - 1 - int(shown[-1])
     wanted = max(2, int(np.ceil(len(shown) * R.uniform(0.4, 0.6))))
-    below = round(wanted * R.uniform(0.35, 0.55))
-    add = [max(0, max(1, below) - free[0]), max(0, max(1, wanted - below) - free[1])]
-    spare = sum(free) + sum(add) - wanted
-    for end in (0, 1):  # one end may have more than its part already
-        less = min(add[end] if free[end] else max(0, add[end] - 1), max(0, spare))
-        add[end], spare = add[end] - less, spare - less
+    below = int(np.clip(np.rint(wanted * R.uniform(0.35, 0.55)), 1, wanted - 1))
+    add = max(0, below - free[0]), max(0, wanted - below - free[1])
     affine = zones.affine.copy()
     affine[:3, 3] -= add[0] * affine[:3, 2]
     return Zones(np.pad(zones.label, ((0, 0), (0, 0), (add[0], add[1]))), affine)

@@ -107,7 +107,7 @@ def acquire_adc(canvas: TwoContrasts, R: np.random.RandomState, noise_level: flo
         R: the source of randomness of the noise.
         noise_level: standard deviation of the noise in each of the two channels, in 1e-3 mm2/s.
     """
-    shape = np.array(canvas.adc.shape)
+    shape: np.ndarray = np.array(canvas.adc.shape)
     coarse = np.array([max(8, np.ceil(n * min(canvas.edge / MATRIX_MM, 1))) for n in shape[:2]] + [shape[2]])
     blur = np.where(coarse < shape, 0.5 * shape / coarse, [0.35, 0.35, 0])
     small = ndimage.zoom(
