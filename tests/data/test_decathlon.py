@@ -179,9 +179,7 @@ def test_brain_tumours_are_merged_and_hippocampi_warned_of(release, tmp_path):
 
 
 def test_another_task_is_refused(release, tmp_path):
-    with pytest.raises(
-        ValueError, match=r"is task 5, not task 1: its dataset\.json calls it 'PROSTATE'; give --task 5"
-    ):
+    with pytest.raises(ValueError, match=r"is task 5, not task 1: its dataset\.json calls it 'PROSTATE'; give"):
         prepare_decathlon(release, tmp_path / "out", 1)
     describe(release, name="Left Atrium")
     with pytest.raises(ValueError, match="is task 2, not task 5"):

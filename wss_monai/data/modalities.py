@@ -19,7 +19,7 @@ __all__ = ["Difference", "check_label_grid", "grid_difference", "on_one_grid"]
 
 DIRECTION_DEGREES = 2.0
 """Axes that differ by at most this angle count as parallel. Order and sign of stored axes do not count."""
-OVERLAP = 0.75
+OVERLAP = 0.5
 """Smallest part of the first modality's box that another one must cover."""
 SAMPLES = 40
 """Points an axis at which coverage is looked up: an error of at most 1/40 for each face."""
@@ -71,7 +71,7 @@ def on_one_grid(files: Mapping[str, Path]) -> tuple[dict[str, nib.Nifti1Image], 
 
     Modalities of one shape and affine stay as they are. One on another grid is resampled linearly (SimpleITK; its
     smallest value where it does not reach) if its header puts it into the same physical frame: axes parallel within 2
-    degrees, and at least 75 % of the first one's box covered. This trusts the headers: whether the patient moved
+    degrees, and at least half of the first one's box covered. This trusts the headers: whether the patient moved
     between the scans cannot be seen in them. Nothing smooths a modality that is finer than the first one.
 
     Args:
