@@ -87,7 +87,7 @@ def test_prostate_becomes_a_data_set(release, tmp_path, form):
     }[form]()
     done = prepare_decathlon(source, tmp_path / "out", 5)
     assert (done.training, done.test, done.cases) == (3, 0, 3)
-    assert done.notes == [("test", "left out, no labels: 1 images (prostate_03 ...)")]
+    assert done.notes == [("test", "left out, no labels: 1 images (prostate_03)")]
     dataset = read_dataset(tmp_path / "out")
     assert dataset.raw["modality"] == {"0": "T2", "1": "ADC"}
     assert dataset.raw["labels"] == {"0": "background", "1": "prostate", "2": "prostate"}

@@ -232,8 +232,9 @@ def _convert_all(
             if patients is not None:
                 raise ValueError(f"{name}, which was asked for, cannot be converted: {error}") from error
             done.notes.append((name, f"skipped: {error}"))
-    if left := [name for name, pair in release.test.items() if pair[1] is None]:
-        done.notes.append(("test", f"left out, no labels: {len(left)} images ({', '.join(sorted(left)[:SHOWN])} ...)"))
+    if left := sorted(name for name, pair in release.test.items() if pair[1] is None):
+        shown = ", ".join(left[:SHOWN]) + (" ..." if len(left) > SHOWN else "")
+        done.notes.append(("test", f"left out, no labels: {len(left)} images ({shown})"))
     done.training, done.test = len(parts["training"]), len(parts["test"])
     done.cases = done.training + done.test
     if not done.training:

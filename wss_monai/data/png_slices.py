@@ -216,7 +216,9 @@ def _convert_all(
     parts: dict[str, list[dict[str, Any]]] = {part: [] for part in PARTS}
     owners: dict[str, tuple[str, str]] = {}
     if len(values) > 1:
-        done.notes.append((REFERENCE, f"{len(values)} grey values, {values[:SHOWN]} ..., all taken as the foreground"))
+        more = " ..." if len(values) > SHOWN else ""
+        shown = f"{str(list(values[:SHOWN]))[1:-1]}{more}"
+        done.notes.append((REFERENCE, f"{len(values)} grey values ({shown}), all taken as the foreground"))
     for part, patients in files.items():
         for patient, by_name in patients.items():
             stack = _stack(part, by_name, names)
