@@ -3,6 +3,7 @@
 
 from wss_monai.handlers.averaged_network import AveragedNetwork, UpdateAverage
 from wss_monai.handlers.barrier_schedule import BarrierSchedule
+from wss_monai.handlers.cam_files import CAMFiles
 from wss_monai.handlers.cam_tag_score import CAMTagScore
 from wss_monai.handlers.cam_threshold import CAMThreshold
 from wss_monai.handlers.checkpoint import TrainingCheckpoint
@@ -25,6 +26,7 @@ __all__ = [
     "AddWeight",
     "AveragedNetwork",
     "BarrierSchedule",
+    "CAMFiles",
     "CAMTagScore",
     "CAMThreshold",
     "EpochLog",

@@ -16,7 +16,10 @@ from wss_monai.functional import UNLABELLED
 from .lettering import font, shortened
 from .palette import DRAWN_BACKGROUND, class_colour, panel_colours
 
-__all__ = ["View", "as_volumes", "case_panel", "crop_box", "display_view", "grey_window", "outside", "shown_slices"]
+__all__ = [
+    "View", "as_volumes", "case_panel", "compose", "crop_box", "display_view", "grey_window", "mark", "outside",
+    "shown_slices",
+]  # fmt: skip
 
 GAP = 10
 INK, PAPER = (31, 41, 55), (255, 255, 255)
@@ -155,11 +158,11 @@ def case_panel(
             whole = view.slice_of(volume, index)
             plane = Image.fromarray(np.ascontiguousarray(whole[rows, columns]))
             tiles.append(_overlay(picture, np.asarray(plane.resize(shape, Image.Resampling.NEAREST)), tile))
-            _mark(tiles[-1], outside(whole, whole[rows, columns]), ("", ""), tile)
+            mark(tiles[-1], outside(whole, whole[rows, columns]), ("", ""), tile)
         place = f"{index + 1} / {image.shape[slice_axis]}" if image.shape[slice_axis] > 1 else ""
-        _mark(tiles[0], place, view.edges, tile)
+        mark(tiles[0], place, view.edges, tile)
         table.append(tiles)
-    sheet = _compose(["image", *maps], table, tile)
+    sheet = compose(["image", *maps], table, tile)
     sheet.info["colours"] = panel_colours(len(class_names))
     return sheet
 
@@ -259,7 +262,8 @@ def _overlay(picture: np.ndarray, plane: np.ndarray, tile: int) -> Image.Image:
     return Image.fromarray(blend.round().astype(np.uint8))
 
 
-def _mark(picture: Image.Image, text: str, edges: tuple[str, str], tile: int) -> None:
+def mark(picture: Image.Image, text: str, edges: tuple[str, str], tile: int) -> None:
+    """Write a text into the corner of a picture, and the anatomical letters of its (left, top) edges."""
     draw, letters, (width, height) = ImageDraw.Draw(picture), font(min(20, max(9, tile // 11))), picture.size
     corner, left, top = (width - 6, height - 5), (5, height / 2), (width / 2, 5)
     places = [(corner, text, "rs"), (left, edges[0], "lm"), (top, edges[1], "mt")]
@@ -267,7 +271,8 @@ def _mark(picture: Image.Image, text: str, edges: tuple[str, str], tile: int) ->
         draw.text(place, words, PAPER, letters, anchor, stroke_width=2, stroke_fill=(0, 0, 0))
 
 
-def _compose(titles: Sequence[str], table: Sequence[Sequence[Image.Image]], tile: int) -> Image.Image:
+def compose(titles: Sequence[str], table: Sequence[Sequence[Image.Image]], tile: int) -> Image.Image:
+    """Put pictures of one size together, rows of columns under their titles; ``info`` holds ``boxes``."""
     width, height = table[0][0].size
     letters = font(min(23, max(10, tile // 9)))
     head = round(letters.size * 1.9)
