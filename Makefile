@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # OpenMP threads that spin on shared cores make small operations many times slower.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help demo test lint bench bench-phantom bench-tutorials tutorial-pictures clean data/ACDC data/PROMISE12 docs/images/demo.png
+.PHONY: help demo test lint bench bench-phantom bench-tutorials tutorial-pictures clean data/ACDC data/PROMISE12 data/PROSTATE data/BRATS docs/images/demo.png
 
 CONFIGS := bundles/acdc_logbarrier/configs
 DEMO := --dataset_dir data/PHANTOM --train\#trainer\#max_epochs 20
@@ -20,6 +20,7 @@ help:
 	@echo "make data/TOY       toy pictures of the tutorials: a disc;  data/TOY2: two circles;  data/TOY2019: the 2019 disc"
 	@echo "make data/PROMISE12 SOURCE=\"training_data.zip ...\"; make data/PROMISE12_POINTS: a few pixels a slice of it"
 	@echo "make data/PROMISE12_PHANTOM   generated prostate volumes in the release's layout, with a few pixels a slice"
+	@echo "make data/PROSTATE SOURCE=Task05_Prostate.tar;  make data/BRATS SOURCE=folder: releases with several modalities"
 	@echo "make clean          remove caches and runs (data and .venv stay)"
 
 $(STAMP): setup.cfg constraints.txt
@@ -104,6 +105,16 @@ data/ACDC: $(STAMP)
 data/PROMISE12: $(STAMP)
 	@test -n "$(SOURCE)" || { echo "give the official release: make data/PROMISE12 SOURCE=training_data.zip"; exit 2; }
 	$(PY) -m wss_monai prepare promise12 --source $(SOURCE) --out $@
+
+# make data/PROSTATE SOURCE=Task05_Prostate.tar
+data/PROSTATE: $(STAMP)
+	@test -n "$(SOURCE)" || { echo "give task 5 of the Decathlon: make data/PROSTATE SOURCE=Task05_Prostate.tar"; exit 2; }
+	$(PY) -m wss_monai prepare decathlon --task 5 --source "$(SOURCE)" --out $@
+
+# make data/BRATS SOURCE=MICCAI_BraTS_2019_Data_Training [MODALITIES="flair t1ce"]
+data/BRATS: $(STAMP)
+	@test -n "$(SOURCE)" || { echo "give the unpacked release: make data/BRATS SOURCE=folder [MODALITIES=\"flair t1ce\"]"; exit 2; }
+	$(PY) -m wss_monai prepare brats --source "$(SOURCE)" --out $@ $(if $(MODALITIES),--modalities $(MODALITIES))
 
 POINTS := --strategy random_blob --option width=5 --background --seed 0
 
