@@ -91,7 +91,7 @@ def test_no_dense_label_is_refused(tmp_path):
 
 
 def test_messages(tmp_path):
-    with pytest.raises(ValueError, match="before Invertd"):
+    with pytest.raises(ValueError, match=r"both must be .* on one grid"):
         run(CAMThreshold(tmp_path), case("a", SCORE[..., :1]))
     with pytest.raises(ValueError, match="'pred' must be a score in"):
         run(CAMThreshold(tmp_path), case("a", SCORE * 3))

@@ -87,6 +87,7 @@ def test_other_scores_are_refused():
     for wrong in (-0.1, 1.1, math.nan):
         with pytest.raises(ValueError, match=r"must lie in 0\.\.1"):
             CAMLogits()(score_of(0.5, wrong))
+    assert mask(CAMLogits()(score_of(-1e-6, 1 + 1e-6))) == [0, 1]  # interpolation rounds
     with pytest.raises(ValueError, match="clip must"):
         CAMLogits(clip=0.5)
 

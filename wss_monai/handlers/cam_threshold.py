@@ -22,6 +22,8 @@ from wss_monai.metrics.overlap import overlap
 __all__ = ["FILE", "CAMThreshold"]
 
 FILE = "threshold.json"
+ROUNDING = 1e-4
+"""How far interpolation may leave a score outside 0..1."""
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))
 
 
@@ -87,13 +89,14 @@ class CAMThreshold:
         if values.shape != truth.shape or values.shape[0] != 1:
             raise ValueError(
                 f"case {case!r}: the score is {tuple(values.shape)} and the label {tuple(truth.shape)}; both must be "
-                "(1, *spatial) on one grid: choose the threshold before Invertd, on the network's grid."
+                "(1, *spatial) on one grid: bring the score back to the image's own grid by Invertd, or the label to the "
+                "network's."
             )
         known = truth != UNLABELLED
         if not bool(known.any()):
             return
         values, foreground = values[known], truth[known] > 0
-        if not bool(((values >= 0) & (values <= 1)).all()):
+        if not bool(((values >= -ROUNDING) & (values <= 1 + ROUNDING)).all()):
             raise ValueError(f"case {case!r}: {self.pred_key!r} must be a score in 0..1: put CAMScoresd before.")
         inside = values[foreground]
         sizes = [[int((part > t).sum()) for t in self.thresholds] for part in (values, inside)]

@@ -21,6 +21,8 @@ from torch import Tensor
 __all__ = ["OTSU", "CAMLogits", "CAMLogitsD", "CAMLogitsDict", "CAMLogitsd"]
 
 OTSU = "otsu"
+ROUNDING = 1e-4
+"""How far interpolation may leave a score outside 0..1."""
 SMALLEST = 1e-6
 """Least distance of a score from 0 and 1 whose logit is taken, and least logit of what is above the threshold."""
 
@@ -79,7 +81,7 @@ class CAMLogits(Transform):
         values = (given.as_tensor() if isinstance(given, MetaTensor) else given).detach().float()
         if values.dim() < 2 or values.shape[0] != 1:
             raise ValueError(f"a score has the shape (1, *spatial), got {tuple(values.shape)}: put CAMScoresd before.")
-        if not bool(((values >= 0) & (values <= 1)).all()):
+        if not bool(((values >= -ROUNDING) & (values <= 1 + ROUNDING)).all()):
             raise ValueError("the score must lie in 0..1: put CAMScoresd before.")
         cut = self.threshold_of(values)
         above = values > cut
