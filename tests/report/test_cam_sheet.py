@@ -90,6 +90,9 @@ def test_a_blank_margin_is_left_out_and_what_is_marked_in_it_is_not():
     sheet = cam_sheet(image, maps, prediction, (1, 1, 1), ["T2"], tile=160)
     ((left, top, right, low), *_) = sheet.info["boxes"]["T2"]
     assert (right - left, low - top) == (160, 128)  # 20 x 16 voxels
+    sheet = cam_sheet(image, maps, prediction, (1, 1, 1), ["T2"], tile=150, whole=True)
+    ((left, top, right, low), *_) = sheet.info["boxes"]["T2"]
+    assert (right - left, low - top) == (100, 150)  # 20 x 30
     maps[:, :, 28] = 1
     sheet = cam_sheet(image, maps, prediction, (1, 1, 1), ["T2"], tile=160)
     ((left, top, right, low), *_) = sheet.info["boxes"]["T2"]

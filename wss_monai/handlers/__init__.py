@@ -4,6 +4,7 @@
 from wss_monai.handlers.averaged_network import AveragedNetwork, UpdateAverage
 from wss_monai.handlers.barrier_schedule import BarrierSchedule
 from wss_monai.handlers.cam_files import CAMFiles
+from wss_monai.handlers.cam_snapshots import CAMSnapshots
 from wss_monai.handlers.cam_tag_score import CAMTagScore
 from wss_monai.handlers.cam_threshold import CAMThreshold
 from wss_monai.handlers.checkpoint import TrainingCheckpoint
@@ -27,6 +28,7 @@ __all__ = [
     "AveragedNetwork",
     "BarrierSchedule",
     "CAMFiles",
+    "CAMSnapshots",
     "CAMTagScore",
     "CAMThreshold",
     "EpochLog",

@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from wss_monai.data.whole_file import check_writable, replacing
-from wss_monai.handlers.case_outputs import case_name, each_case
+from wss_monai.handlers.case_outputs import as_array, case_name, each_case
 
 STEPS = 255
 SLOPE = float(np.nextafter(np.float32(1 / STEPS), np.float32(0)))  # so that no value is above 1
@@ -116,7 +116,7 @@ class CAMFiles:
             )
         affine = maps.affine if isinstance(maps, MetaTensor) else torch.eye(4)
         (self.folder / "maps").mkdir(parents=True, exist_ok=True)
-        values = _array(maps).clip(0, 1)
+        values = as_array(maps).clip(0, 1)
         for ending, each in zip(self.endings, values, strict=False):
             file = nib.Nifti1Image((each * STEPS).round().astype(np.uint8), _matrix(affine))
             file.header.set_slope_inter(SLOPE, 0)
@@ -139,12 +139,12 @@ class CAMFiles:
         dimensions = values.ndim - 1
         affine = _matrix(maps.affine) if isinstance(maps, MetaTensor) else None
         picture = sheet(
-            _array(_on_grid_of(maps, item[self.keys[2]])),
+            as_array(_on_grid_of(maps, item[self.keys[2]])),
             values,
-            _array(prediction)[0],
+            as_array(prediction)[0],
             [1.0] * dimensions if affine is None else [float(s) for s in affine_to_spacing(affine, r=dimensions)],
             self.modalities,
-            reference=None if label is None or label.shape[1:] != maps.shape[1:] else _array(label)[0],
+            reference=None if label is None or label.shape[1:] != maps.shape[1:] else as_array(label)[0],
             affine=affine if dimensions == 3 else None,
             slice_axis=self.slice_axis,
         )
@@ -166,9 +166,3 @@ def _on_grid_of(maps: Tensor, image: Tensor) -> Tensor:
 
 def _matrix(affine: Any) -> np.ndarray:
     return np.asarray(torch.as_tensor(affine).cpu(), dtype=np.float64)
-
-
-def _array(tensor: Tensor) -> np.ndarray:
-    plain = tensor.as_tensor() if isinstance(tensor, MetaTensor) else tensor
-    array: np.ndarray = plain.detach().cpu().numpy()
-    return array

@@ -89,7 +89,7 @@ class CAMThreshold:
         if values.shape != truth.shape or values.shape[0] != 1:
             raise ValueError(
                 f"case {case!r}: the score is {tuple(values.shape)} and the label {tuple(truth.shape)}; both must be "
-                "(1, *spatial) on one grid: bring the score back to the image's own grid by Invertd, or the label to the "
+                "(1, *spatial) on one grid: bring the score to the image's own grid by Invertd, or the label to the "
                 "network's."
             )
         known = truth != UNLABELLED

@@ -6,13 +6,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
 from ignite.engine import Engine
-from monai.data import decollate_batch
+from monai.data import MetaTensor, decollate_batch
 from torch import Tensor
 
 from wss_monai.functional.volume_files import without_suffix
 
-__all__ = ["case_name", "each_case"]
+__all__ = ["as_array", "case_name", "each_case"]
 
 
 def each_case(engine: Engine) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
@@ -32,3 +33,10 @@ def case_name(item: Mapping[str, Any], image: Tensor | None = None) -> str:
     file: Any = getattr(image, "meta", {}).get("filename_or_obj") or ""
     first = file if isinstance(file, str) else str(next(iter(file)))
     return without_suffix(first.replace("\\", "/").rsplit("/", 1)[-1]) or "case"
+
+
+def as_array(tensor: Tensor) -> np.ndarray:
+    """The plain values of a tensor, wherever it lies."""
+    plain = tensor.as_tensor() if isinstance(tensor, MetaTensor) else tensor
+    array: np.ndarray = plain.detach().cpu().numpy()
+    return array

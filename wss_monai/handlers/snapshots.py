@@ -22,6 +22,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from wss_monai.data.whole_file import naming, replacing
 from wss_monai.functional import UNLABELLED
+from wss_monai.handlers.case_outputs import as_array
 
 GAP, LINE = 10, 20
 PREDICTION = "prediction"
@@ -109,21 +110,21 @@ class Snapshots:
                 self.panels[name] = self._panel(name, batch, pred[number], number)
 
     def _panel(self, name: str, batch: Mapping[str, Any], logits: Tensor, number: int) -> Image.Image:
-        weak = _array(batch["weak_label"][number, 0])
-        maps = {"weak label": weak, PREDICTION: _array(logits.argmax(0))}
+        weak = as_array(batch["weak_label"][number, 0])
+        maps = {"weak label": weak, PREDICTION: as_array(logits.argmax(0))}
         marked = [weak]
         if "label" in batch:
-            label = _array(batch["label"][number, 0])
+            label = as_array(batch["label"][number, 0])
             marked.append(label)
             if (label != UNLABELLED).any():
                 maps["reference"] = label
         if name not in self.slices:
             self.slices[name] = middle_and_apex(marked, self.slice_axis)
-        affine = _affine(batch["image"], number)
+        affine = affine_of_item(batch["image"], number)
         dimensions = weak.ndim
         flat = dimensions == 2 or weak.shape[self.slice_axis] == 1
         return self.panel(
-            _array(batch["image"][number, 0]),
+            as_array(batch["image"][number, 0]),
             maps,
             [1.0] * dimensions if affine is None else [float(s) for s in affine_to_spacing(affine, r=dimensions)],
             self.class_names,
@@ -227,13 +228,8 @@ def _reduced(sheet: Image.Image, colours: Sequence[tuple[int, int, int]] | None)
     return small
 
 
-def _array(tensor: Tensor) -> np.ndarray:
-    plain = tensor.as_tensor() if isinstance(tensor, MetaTensor) else tensor
-    array: np.ndarray = plain.detach().cpu().numpy()
-    return array
-
-
-def _affine(image: Tensor, number: int) -> np.ndarray | None:
+def affine_of_item(image: Tensor, number: int) -> np.ndarray | None:
+    """Voxel to RAS+ mm (4, 4) of an item of a batch; None where the batch carries none."""
     if not isinstance(image, MetaTensor):
         return None
     affine = image.affine[number] if image.affine.dim() == 3 else image.affine

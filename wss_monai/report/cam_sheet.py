@@ -36,6 +36,7 @@ def cam_sheet(
     slice_axis: int = 2,
     slices: Sequence[int] | None = None,
     tile: int = 180,
+    whole: bool = False,
 ) -> Image.Image:
     """Draw one row a slice: each modality, its map over it, the fused map, the outline of prediction and reference.
 
@@ -54,6 +55,7 @@ def cam_sheet(
         slices: slice indices; by default three from one end to the other of what the reference shows, else of the
             prediction.
         tile: width or height, whichever is longer, of one picture in pixels.
+        whole: keep the blank margin, so that sheets of one case have one size whatever is predicted.
 
     Returns:
         The sheet. Its ``info`` holds ``boxes``, where each title's slices are (left, top, right, bottom).
@@ -79,9 +81,10 @@ def cam_sheet(
         slice_axis, affine = 2, None
     view = display_view(affine, slice_axis)
     chosen = list(slices) if slices is not None else shown_slices(list(outlines.values())[::-1], slice_axis)
-    seen = _seen(image, [maps.max(0), *outlines.values()], slice_axis)
-    image, maps = image[(slice(None), *seen)], maps[(slice(None), *seen)]
-    outlines = {title: mask[seen] for title, mask in outlines.items()}
+    if not whole:
+        seen = _seen(image, [maps.max(0), *outlines.values()], slice_axis)
+        image, maps = image[(slice(None), *seen)], maps[(slice(None), *seen)]
+        outlines = {title: mask[seen] for title, mask in outlines.items()}
     millimetres = np.array([image.shape[axis + 1] * size[axis] for axis in (view.column_axis, view.row_axis)])
     shape = tuple(max(1, round(v)) for v in millimetres * tile / millimetres.max())
     windows = [grey_window(channel, chosen, slice_axis) for channel in image]
