@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bounds fitted on a few dense patients, and cues from a trained classifier of tags."""
+"""Bounds fitted on a few dense patients, and cues or pseudo-labels from networks trained on tags."""
 
 from __future__ import annotations
 
 from wss_monai.estimation.bounds import audit_bounds, fit_bounds
+from wss_monai.estimation.cam_pseudo_labels import CAMPseudoLabels
 from wss_monai.estimation.conformal import fit_interval, fit_reach
 from wss_monai.estimation.cue_files import CueWriter
 from wss_monai.estimation.cues import TagCues
 from wss_monai.estimation.measures import CaseMeasures, measure_cases
 
 __all__ = [
+    "CAMPseudoLabels",
     "CaseMeasures",
     "CueWriter",
     "TagCues",

@@ -42,6 +42,7 @@ class CueWriter:
         score: compare the cues with the dense labels where there are any, for evaluation alone.
         made_with: how the cues were made, for `dataset.json`.
         kind: kind of the weak label.
+        finish: what is done to the cues (1, *spatial) and their tags on the grid of the image's file; None: nothing.
 
     Raises:
         ValueError: an output folder that cannot be written, or that is the data set's own.
@@ -57,6 +58,7 @@ class CueWriter:
         score: bool = False,
         made_with: Mapping[str, Any] | None = None,
         kind: str = "cam",
+        finish: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> None:
         self.data = data
         self.make = make
@@ -67,6 +69,7 @@ class CueWriter:
         self.score = score
         self.made_with = dict(made_with or {})
         self.kind = kind
+        self.finish = finish
         if self.folder.resolve() == data.dataset.root:
             raise ValueError(f"{self.folder} is the folder of the data set itself; choose another --cues_dir.")
 
@@ -77,7 +80,7 @@ class CueWriter:
         (self.folder / "dataset.json").unlink(missing_ok=True)  # it comes last, and is whole or not there
         cases = sorted([*self.data.training, *self.data.validation], key=lambda case: (case["patient"], case["case"]))
         entries = {case["case"]: case for case in [*self.data.dataset.training, *self.data.dataset.test]}
-        counts = np.zeros((5, len(self.data.class_names)), dtype=np.int64)
+        counts = np.zeros((5, len(self.data.class_names) + 1), dtype=np.int64)
         training = []
         for case in tqdm(cases, desc="cues", unit="case", disable=None):
             prepared = cast(dict[Hashable, Any], self.preprocessing(case))
@@ -102,7 +105,10 @@ class CueWriter:
         shifted = torch.where(made == UNLABELLED, 0, made + 1)  # what was cropped away comes back as 0
         back = self.invert({**prepared, "cues": MetaTensor(shifted.float(), meta=prepared["image"].meta)})["cues"]
         index = back.as_tensor().round().int()
-        return MetaTensor(torch.where(index == 0, UNLABELLED, index - 1).to(torch.uint8), affine=back.affine)
+        cues = torch.where(index == 0, UNLABELLED, index - 1).to(torch.uint8)
+        if self.finish is not None:
+            cues = self.finish(cues, prepared[self.tags_key])
+        return MetaTensor(cues, affine=back.affine)
 
     def _in_file_order(self, entry: Mapping[str, Any], tags: Tensor) -> Any:
         """Tags with the classes in the order of the case's own labels, as `dataset.json` has them."""
@@ -110,12 +116,15 @@ class CueWriter:
         return tags[..., [self.data.class_names.index(name) for name in own]].tolist()
 
     def _counts(self, case: Mapping[str, Any], prepared: Mapping[Hashable, Any], cues: Tensor) -> np.ndarray:
-        """For each class: images that show it, and voxels of cues; where scored, of those, right ones, and all."""
+        """For each class: images that show it, and voxels of cues; where scored, of those, right ones, and all.
+
+        The last column is of voxels without a cue.
+        """
         count = len(self.data.class_names)
         tags = np.asarray(prepared[self.tags_key]).reshape(-1, count)
-        out = np.zeros((5, count), dtype=np.int64)
+        out = np.zeros((5, count + 1), dtype=np.int64)
         index = cues[0].numpy()
-        out[0] = (tags == 1).sum(0)
+        out[0, :count] = (tags == 1).sum(0)
         out[1] = _histogram(index, count)
         if self.score and case.get("label") is not None:
             label = LoadCased(keys=["image", "label"])(cast(dict[Hashable, Any], case))["label"][0].numpy()
@@ -123,6 +132,7 @@ class CueWriter:
             out[2] = _histogram(index[known], count)
             out[3] = _histogram(index[known & (index == label)], count)
             out[4] = _histogram(label, count)
+            out[2:, count] = 0
         return out
 
     def _description(self, training: list[dict[str, Any]], test: list[dict[str, Any]]) -> dict[str, Any]:
@@ -141,14 +151,14 @@ class CueWriter:
         return {**self.data.dataset.raw, "weak_label": section, **outside, **parts}
 
     def _table(self, counts: np.ndarray) -> str:
-        names = self.data.class_names
+        names = [*self.data.class_names, "unlabelled"]
         scored = bool(counts[4].any())
         head = ["class", "images with it", "voxels of cues"]
         head += ["evaluation only: right %", "of the class %", "of all voxels %"] if scored else []
         rows = [head]
         for name, shown, drawn, judged, right, there in zip(names, *counts.tolist(), strict=True):
-            row = [name, str(shown), str(drawn)]
-            parts = [(right, judged), (right, there), (there, counts[4].sum())] if scored else []
+            row = [name, "-" if name == "unlabelled" else str(shown), str(drawn)]
+            parts = [(right, judged), (right, there), (there, counts[4].sum() if there else 0)] if scored else []
             rows.append(row + [f"{100 * part / whole:.1f}" if whole else "-" for part, whole in parts])
         widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
         return "\n".join(
@@ -158,5 +168,6 @@ class CueWriter:
 
 
 def _histogram(index: np.ndarray, count: int) -> np.ndarray:
-    """Voxels of each class."""
-    return np.bincount(index.ravel(), minlength=UNLABELLED + 1)[:count]
+    """Voxels of each class, and as the last of no class."""
+    found = np.bincount(index.ravel(), minlength=UNLABELLED + 1)
+    return np.append(found[:count], found[UNLABELLED])
