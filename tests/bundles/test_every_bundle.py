@@ -39,8 +39,20 @@ SAME = {
 OTHERWISE = {
     ("toy_logbarrier", "train.yaml", "data"): "no weak labels, so no dense ones in their place",
     ("hippocampus_logbarrier", "train.yaml", "memory_format"): "3D only",
+    **{
+        (f"{data}_cross_modality", file, path): why
+        for data in ("prostate", "brats")
+        for file, path, why in (
+            ("train.yaml", "data", "the modalities are chosen by name"),
+            ("train.yaml", "optimizer", "AdamW, as published, joint or one a network"),
+            ("evaluate.yaml", "validate#handlers", "classification scores and maps are written too"),
+            ("inference.yaml", "files", "folders in folders, as BraTS has them"),
+            ("inference.yaml", "dataset", "a file a modality"),
+            ("inference.yaml", "handlers", "maps are written too"),
+        )
+    },
 }
-SOURCES = {"acdc_sec": "Kolesnikov"}
+SOURCES = {"acdc_sec": "Kolesnikov", "prostate_cross_modality": "Patel", "brats_cross_modality": "Patel"}
 MISSING = object()
 each_bundle = pytest.mark.parametrize("bundle", BUNDLES, ids=lambda path: path.name)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from wss_monai.data.chosen_modalities import with_modalities
 from wss_monai.data.leak_guard import check_no_leak
 from wss_monai.data.schema import BACKGROUND, UNLABELLED_NAME, Dataset, class_names_of, read_dataset
 from wss_monai.data.splits import (
@@ -71,6 +72,7 @@ def load_cases(
     folds: int = 5,
     patients: Sequence[str] | None = None,
     dense: int | Sequence[str] = 0,
+    modalities: Sequence[str] | None = None,
 ) -> DataSplit:
     """List the cases of a data set, split by patient.
 
@@ -92,6 +94,7 @@ def load_cases(
         patients: use these patients only.
         dense: training patients whose dense label takes the place of the weak one (hybrid supervision): their names,
             or how many to draw with `draw_dense`. 0: none.
+        modalities: names of dataset.json's `modality` whose images to take, in this order; None: all.
 
     Returns:
         The cases of each part; no volume has been opened.
@@ -124,6 +127,8 @@ def load_cases(
     if left := sorted(set(groups) - used):
         logger.info("left out %d patients of %s that the split does not use: %s", len(left), dataset.path, left)
     cases = _cases(dataset, names, used)
+    if modalities is not None:
+        cases = [with_modalities(case, modalities, dataset) for case in cases]
     lists = {
         part: [case for case in cases if case["patient"] in set(parts.get(part, []))]
         for part in ("training", "validation", "test")
