@@ -15,6 +15,7 @@ from monai.data.utils import affine_to_spacing
 from torch import Tensor
 
 from wss_monai.functional import UNLABELLED
+from wss_monai.functional.patch_tags import longest_absence, tags_of_part, tags_of_volume
 
 MAPS = ("label", "weak_label", "far_background")
 """Maps (1, *spatial) that are taken where a case has them."""
@@ -104,18 +105,24 @@ class PatchStore:
     """Random patches of cached volumes, for training in 3D.
 
     A bound on a volume keeps its upper side only, unless the patch holds the whole volume; bounds on a place (a
-    centroid) cannot be kept. Of the tags (K,) of a volume, "absent" holds in a patch too, "present" where the patch
-    holds the whole volume or a drawn voxel of the class; elsewhere it becomes "unknown".
+    centroid) cannot be kept.
+
+    A patch has ``tags`` (K,) where its volume has ``tags`` (K,) or ``slice_tags`` (S, K). "Absent" from the volume
+    holds in a patch too, "present" where the patch holds the whole volume or a drawn voxel of the class. What this
+    leaves unknown is read off the tags of the slices that the patch holds: absent where all are known to be without
+    the class; present where any shows it, if patches are whole in the slice plane. Slices that were padded show
+    nothing. Tags of slices that do not fit the volume, since it was resampled across them, are not used.
 
     Args:
-        volumes: dictionaries as for ``SliceStore``, bounds of whole volumes only; ``tags`` (K,) instead of those of
-            slices.
+        volumes: dictionaries as for ``SliceStore``, bounds of whole volumes only.
         patch_size: voxels along each axis; volumes that are smaller are padded (image 0, maps 255).
         patches_per_volume: samples a volume gives in an epoch.
         maps: as for ``SliceStore``.
+        slice_axis: spatial axis across the slices, for ``slice_tags``.
 
     Raises:
-        ValueError: no volumes, a volume with one slice, bounds on slices or places; named by case.
+        ValueError: no volumes, a volume with one slice, bounds on slices or places; named by case; another
+            slice_axis than 0, 1, 2.
     """
 
     def __init__(
@@ -124,10 +131,14 @@ class PatchStore:
         patch_size: Sequence[int],
         patches_per_volume: int = 4,
         maps: Sequence[str] = MAPS,
+        slice_axis: int = 2,
     ) -> None:
         self.patch_size = list(patch_size)
+        self.slice_axis = slice_axis
         self.maps = list(maps)
         self.volumes: list[dict[str, Tensor]] = []
+        self.slice_tags: list[Tensor | None] = []  # of each volume with its padding; absent in padded slices
+        self._absences: list[Tensor] = []  # greatest number (K,) of slices in a row without a class, by volume
         self.cases: list[str] = []
         self.volume_terms: set[str] = set()  # a patch is a sample of its own: no term needs whole volumes
         self._warned: set[str] = set()
@@ -135,6 +146,8 @@ class PatchStore:
             raise ValueError(
                 f"patches_per_volume and patch_size must be positive, got {patches_per_volume}, {list(patch_size)}."
             )
+        if slice_axis not in (0, 1, 2):
+            raise ValueError(f"slice_axis must be 0, 1 or 2, got {slice_axis}.")
         for number, case in enumerate(volumes):
             name = str(case.get("case", number))
             _check_maps(name, case, self.maps)
@@ -144,6 +157,8 @@ class PatchStore:
         if not self.volumes:
             raise ValueError("the training set is empty: no case is left after the split.")
         self.volume = torch.arange(len(self.volumes)).repeat_interleave(patches_per_volume)
+        if "weak_label" not in self.volumes[0]:
+            self._warn_of_thick_patches()
 
     def __len__(self) -> int:
         return len(self.volume)
@@ -167,9 +182,41 @@ class PatchStore:
         whole = all(n <= p for n, p in zip(image.shape[1:], self.patch_size, strict=True))
         moved = not whole or out["image"].shape != image.shape
         out |= {key: self._bounds(name, key, case[key], whole, moved) for key in case if key.startswith("bounds_")}
+        rows = None if case.get("slice_tags") is None else torch.as_tensor(case["slice_tags"])
         if "tags" in case:
             out["tags"] = torch.as_tensor(case["tags"])
+        if rows is not None:
+            out["tags"] = tags_of_volume(out.get("tags"), rows)
+        self.slice_tags.append(None if rows is None else self._padded_rows(name, rows, image.shape[1:], case))
         return out
+
+    def _padded_rows(self, name: str, rows: Tensor, shape: Sequence[int], case: Mapping[str, Any]) -> Tensor | None:
+        """Tags of the slices of a volume with its padding; None where they do not fit it."""
+        if self.slice_axis < len(shape) and len(rows) == shape[self.slice_axis]:
+            self._absences.append(longest_absence(rows))
+            short = max(0, self.patch_size[self.slice_axis] - len(rows))
+            return F.pad(rows, (0, 0, short // 2, short - short // 2), value=0)
+        if "weak_label" not in case and "slice_tags" not in self._warned:
+            logger.warning(
+                "case '%s': slice_tags has %d rows, but the volume has %s voxels and slice_axis is %d; so 'present' is "
+                "unknown in patches. Keep the slices of the file (-1 in pixdim and crop), or set slice_axis.",
+                *(name, len(rows), list(shape), self.slice_axis),
+            )
+            self._warned.add("slice_tags")
+        return None
+
+    def _warn_of_thick_patches(self) -> None:
+        """Say so where slices without a class are known, but no patch fits between: tags alone then teach nothing."""
+        if not self._absences:
+            return
+        longest = torch.stack(self._absences).amax(0)[1:]
+        thick = self.patch_size[self.slice_axis]
+        for k in ((longest > 0) & (longest < thick)).nonzero().flatten().tolist():
+            logger.warning(
+                "no patch of %d slices is known to be without class %d, which tags need to tell it from the rest: at "
+                "most %d slices without it lie together; set patch_size to no more along axis %d.",
+                *(thick, k + 1, int(longest[k]), self.slice_axis),
+            )
 
     def _bounds(self, name: str, key: str, bounds: Tensor, whole: bool, moved: bool) -> Tensor:
         """What still holds of the bounds of a volume in a patch of it."""
@@ -186,6 +233,12 @@ class PatchStore:
             logger.warning("%s: patches are smaller than the volumes, so only upper bounds are kept.", key)
             self._warned.add(key)
         return torch.stack((torch.full_like(bounds[..., 0], -math.inf), bounds[..., 1]), -1)
+
+    def _whole_plane(self, shape: Sequence[int]) -> bool:
+        """Whether a patch of a volume of this shape, padding included, holds its slices whole."""
+        return all(
+            n == p for axis, (n, p) in enumerate(zip(shape, self.patch_size, strict=True)) if axis != self.slice_axis
+        )
 
     def _pad(self, volume: Tensor, value: int) -> Tensor:
         pads: list[int] = []
@@ -209,18 +262,13 @@ class PatchStore:
             spatial = {key: volume[key][window] for key in ("image", *self.maps) if key in volume}
             sample = {**volume, **spatial, "volume": torch.tensor(number)}
             if "tags" in volume and spatial["image"].shape != volume["image"].shape:
-                sample["tags"] = _tags_of_patch(volume["tags"], spatial.get("weak_label"))
+                rows = self.slice_tags[number]
+                if rows is not None:
+                    rows = rows[window[self.slice_axis + 1]]
+                whole_plane = self._whole_plane(volume["image"].shape[1:])
+                sample["tags"] = tags_of_part(volume["tags"], spatial.get("weak_label"), rows, whole_plane)
             samples.append(sample)
         return {key: torch.stack([sample[key] for sample in samples]) for key in samples[0]}
-
-
-def _tags_of_patch(tags: Tensor, weak_label: Tensor | None) -> Tensor:
-    """Tags (K,) of a patch that is a part of its volume."""
-    drawn = torch.zeros_like(tags, dtype=torch.bool)
-    if weak_label is not None:
-        inside = weak_label.unique().long()
-        drawn[inside[inside < len(tags)]] = True
-    return tags.masked_fill((tags == 1) & ~drawn, -1)
 
 
 def _spacing(image: Tensor) -> list[float]:
