@@ -8,6 +8,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wss_monai.commands.prepare import print_notes
+
 if TYPE_CHECKING:
     from wss_monai.data.folder import FolderCases
 
@@ -46,6 +48,12 @@ def add_folder(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--undrawn_means_absent", action="store_true", help="what is not drawn in a slice is absent there"
     )
+    parser.add_argument("--modalities", nargs="+", metavar="NAME", help="which, in this order (default: all, by name)")
+    parser.add_argument(
+        "--resample",
+        action="store_true",
+        help="resample modalities on another grid than the case's first one, into the folder 'resampled'",
+    )
     parser.add_argument("--slice_axis", type=int, default=2, choices=(0, 1, 2), help="axis of the slices (default 2)")
     parser.add_argument("--name", help="name of the data set (default: the folder's)")
     parser.add_argument("--dry-run", "--dry_run", action="store_true", help="print what was found and write nothing")
@@ -58,9 +66,11 @@ def run(args: argparse.Namespace) -> int:
 
     Raises:
         FileNotFoundError: there is no such folder.
-        ValueError: a pattern or a JSON argument does not fit; there is a dataset.json already.
+        ValueError: a pattern or a JSON argument does not fit; there is a dataset.json already; modalities that
+            --resample shall bring together lie in different frames.
     """
     from wss_monai.data.folder import find_cases
+    from wss_monai.data.folder_grids import cases_on_several_grids, resample_cases
     from wss_monai.data.schema import parse_dataset, write_dataset
 
     source = Path(args.source)
@@ -68,15 +78,22 @@ def run(args: argparse.Namespace) -> int:
     if target.exists() and not (args.overwrite or args.dry_run):
         raise ValueError(f"'{target}' exists already; pass --overwrite to replace it, or --dry_run to look only")
     header = _header(args, source)
-    found = find_cases(source, args.image, args.label, args.weak_label)
+    found = find_cases(source, args.image, args.label, args.weak_label, args.modalities)
+    if found.modalities:
+        header["modality"] = {str(number): name for number, name in enumerate(found.modalities)}
     if args.weak_label is not None and "weak_label" not in header:
         header["weak_label"] = _weak_section(args, found)
     content = header | {"training": found.cases}
-    if args.dry_run:
-        parse_dataset(content, target)
-    else:
+    parse_dataset(content, target)
+    differ = cases_on_several_grids(source, found.cases)
+    if not args.dry_run:
+        notes = resample_cases(source, found.cases, found.modalities, differ) if args.resample else []
         write_dataset(source, content)
+        print_notes(notes)
     _print(found)
+    if differ and (args.dry_run or not args.resample):
+        how = "--resample brings them to that of the first" if not args.resample else "they would be resampled"
+        print(f"modalities on several grids, which training refuses: {_some(differ)}; {how}")
     print(f"{target}: {'would be written' if args.dry_run else 'written'}, {len(found.cases)} cases")
     if args.dry_run and found.cases:
         print("first case: " + json.dumps(found.cases[0], ensure_ascii=False))

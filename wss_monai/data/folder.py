@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,11 @@ class FolderCases:
 
 
 def find_cases(
-    source: str | os.PathLike[str], image: str, label: str | None = None, weak_label: str | None = None
+    source: str | os.PathLike[str],
+    image: str,
+    label: str | None = None,
+    weak_label: str | None = None,
+    modalities: Sequence[str] | None = None,
 ) -> FolderCases:
     """Find the cases of a folder by the names of its files.
 
@@ -56,6 +60,7 @@ def find_cases(
         image: pattern of the images.
         label: pattern of the dense labels.
         weak_label: pattern of the weak labels.
+        modalities: which modalities, in this order; None: all, by name.
 
     Returns:
         The cases and what does not fit. No volume is opened.
@@ -83,7 +88,7 @@ def find_cases(
                 "them apart by another named group in the pattern, such as (?P<phase>...) or (?P<modality>...)"
             )
         images[key][modality] = path
-    modalities = sorted({modality for files in images.values() for modality in files})
+    modalities = _ordered(sorted({modality for files in images.values() for modality in files}), modalities)
     incomplete, cases = {}, {}
     for key, files in images.items():
         case = _entry(dict(key), [files[m] for m in modalities if m in files])
@@ -102,6 +107,18 @@ def find_cases(
     left = [p for p in paths if p not in used and not p.endswith(".dcm") and Path(p).parent.as_posix() not in used]
     ordered = sorted(cases.values(), key=lambda case: case["case"])
     return FolderCases(ordered, [m for m in modalities if m], without, orphans, incomplete, left)
+
+
+def _ordered(found: list[str], wanted: Sequence[str] | None) -> list[str]:
+    """Give the modalities in the order asked for."""
+    if wanted is None:
+        return found
+    if not wanted or not set(wanted) <= {name for name in found if name} or len(set(wanted)) < len(wanted):
+        raise ValueError(
+            f"--modalities must name each once and be among those that the group modality of --image matches, "
+            f"{[name for name in found if name]}; got {list(wanted)}"
+        )
+    return list(wanted)
 
 
 def _compiled(role: str, text: str) -> re.Pattern[str]:
