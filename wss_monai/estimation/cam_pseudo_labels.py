@@ -172,7 +172,7 @@ class CAMPseudoLabels:
             if isinstance(self.inferer, SliceInferer) and image.dim() == 3:  # an image of two axes is one slice
                 axis_of_one = self.inferer.spatial_dim + 1
                 given = image.unsqueeze(axis_of_one)[None].to(self.device)
-                raw = self.inferer(given, self.network)[0].squeeze(axis_of_one)  # type: ignore[index]
+                raw = self.inferer(given, self.network)[0].squeeze(axis_of_one)
             elif self.inferer is not None:
                 raw = self.inferer(image[None].to(self.device), self.network)[0]
             elif axis is None:
