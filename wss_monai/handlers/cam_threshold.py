@@ -133,6 +133,7 @@ class CAMThreshold:
         if first_process():
             self.folder.mkdir(parents=True, exist_ok=True)
             write_json(self.folder / FILE, content)
-            on = f"{len(content['cases'])} volumes of {len(content['patients'])} patients"
+            volumes, patients = len(content["cases"]), len(content["patients"])
+            on = f"{volumes} volume{'s' * (volumes > 1)} of {patients} patient{'s' * (patients > 1)}"
             print(f"threshold {content['threshold']:g} (Dice {dice:.3f} on {on} with dense labels)")
             print(f"written to {self.folder / FILE}")

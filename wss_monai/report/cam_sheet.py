@@ -19,7 +19,7 @@ from .palette import class_colour
 __all__ = ["cam_sheet"]
 
 COLOURS = matplotlib.colormaps["plasma"]
-DENSEST = 0.7
+DENSEST = 0.8
 """Share of the colour where a map is 1."""
 OUTLINE = class_colour(6)
 
