@@ -187,7 +187,8 @@ def test_cases_without_a_modality_are_named_or_left_out(release, tmp_path):
         ValueError, match=r"1 of 2 cases are incomplete: BraTS19_2013_10_1 lacks T2\. Choose other"
     ) as e:
         prepare_brats(release, tmp_path / "out")
-    assert "--skip-incomplete" in str(e.value) and not (tmp_path / "out").exists()
+    assert "(all cases have T1, T1c, FLAIR)" in str(e.value) and "--skip-incomplete" in str(e.value)
+    assert not (tmp_path / "out").exists()
     assert prepare_brats(release, tmp_path / "two", ["flair", "t1"]).cases == 2
     done = prepare_brats(release, tmp_path / "skipped", skip_incomplete=True)
     assert done.cases == 1 and done.notes == [("BraTS19_2013_10_1", "skipped: lacks T2")]

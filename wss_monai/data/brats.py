@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from wss_monai.data.acdc_volumes import as_values, copy_image, load_volume, save_index_map
-from wss_monai.data.brats_files import BratsCase, find_brats_cases, modality_names, patient_of
+from wss_monai.data.brats_files import MODALITIES, BratsCase, find_brats_cases, modality_names, patient_of
 from wss_monai.data.meaning import BACKGROUND
 from wss_monai.data.modalities import check_label_grid, on_one_grid
 from wss_monai.data.preparation import Preparation, working_folder
@@ -152,10 +152,12 @@ def _complete(
     lacking = {case.name: [name for name in names if name not in case.images] for case in cases}
     lacking = {name: missing for name, missing in lacking.items() if missing}
     if lacking and not skip:
+        common = [name for name in MODALITIES if all(name in case.images for case in cases)]
         shown = "; ".join(f"{name} lacks {', '.join(missing)}" for name, missing in list(lacking.items())[:SHOWN])
         raise ValueError(
             f"{len(lacking)} of {len(cases)} cases are incomplete: {shown}{' ...' if len(lacking) > SHOWN else ''}. "
-            "Choose other --modalities, or leave these cases out with --skip-incomplete"
+            f"Choose other --modalities (all cases have {', '.join(common) or 'none'}), or leave these cases out with "
+            "--skip-incomplete"
         )
     notes += [(name, f"skipped: lacks {', '.join(missing)}") for name, missing in lacking.items()]
     return [case for case in cases if case.name not in lacking]
