@@ -186,7 +186,12 @@ def test_another_task_is_refused(release, tmp_path):
         prepare_decathlon(release, tmp_path / "out", 5)
     describe(release, name="mine")
     prepare_decathlon(release, tmp_path / "by_folder", 5)
-    folder = release.rename(tmp_path / "mine")
+    describe(release)
+    with pytest.raises(ValueError, match="is task 2, not task 5: its name is 'Task02_Heart'"):
+        prepare_decathlon(release.rename(tmp_path / "Task02_Heart"), tmp_path / "out", 5)
+    folder = (tmp_path / "Task02_Heart").rename(tmp_path / "of_heart_and_lung")
+    prepare_decathlon(folder, tmp_path / "by_name", 5)
+    describe(folder, name="mine")
     with pytest.raises(ValueError, match=r"cannot be told to be task 5 \(prostate\): its dataset.json calls it 'mine'"):
         prepare_decathlon(folder, tmp_path / "out", 5)
     with pytest.raises(ValueError, match="task must be one of 1 to 10, got 11"):

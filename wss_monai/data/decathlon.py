@@ -45,7 +45,7 @@ TASKS = {
     9: ("spleen",),
     10: ("colon",),
 }
-"""Words, letters only, by which the names of a task's folder and of its dataset.json are known."""
+"""Words, letters only, by which the name in a task's dataset.json is known."""
 MERGED = {1: "whole tumour", 5: "prostate"}
 """The class that all labels of a task become unless they are kept apart."""
 SHOWN = 5
@@ -159,7 +159,7 @@ def _check_task(raw: dict[str, Any], folder: Path, source: Path, task: int) -> N
     """Refuse another task than the one asked for, by the names of the data set, its folder and the archive."""
     said = {f"its dataset.json calls it '{raw.get('name')}'": _task_of(str(raw.get("name")))}
     for name in (folder.name, source.name):
-        said[f"its name is '{name}'"] = _task_of(name)
+        said[f"its name is '{name}'"] = _task_number(name)
     for what, number in said.items():
         if number not in (None, task):
             raise ValueError(f"'{source}' is task {number}, not task {task}: {what}; give --task {number}")
@@ -171,11 +171,16 @@ def _check_task(raw: dict[str, Any], folder: Path, source: Path, task: int) -> N
 
 
 def _task_of(name: str) -> int | None:
-    """Tell the task by a name such as Task05_Prostate, PROSTATE or "Left Atrium"; None where it says nothing."""
-    if match := re.search(r"task[_ -]?0*(\d+)", name, re.I):
-        return int(match[1])
+    """Tell the task by the name of a data set, such as PROSTATE or "Left Atrium"; None where it says nothing."""
     letters = re.sub(r"[^a-z]", "", name.lower())
-    return next((number for number, words in TASKS.items() if any(word in letters for word in words)), None)
+    by_word = next((number for number, words in TASKS.items() if any(word in letters for word in words)), None)
+    return _task_number(name) or by_word
+
+
+def _task_number(name: str) -> int | None:
+    """Tell the task by a file's name such as Task05_Prostate.tar; other names are the user's own and say nothing."""
+    match = re.search(r"task[_ -]?0*(\d+)", name, re.I)
+    return int(match[1]) if match else None
 
 
 def _table(table: Any, key: str, where: str) -> dict[int, str]:
