@@ -123,6 +123,23 @@ def test_slabs_that_are_too_thick_are_told(phantoms, tmp_path, caplog):
     assert "no patch of 8 slices is known to be without class 1" in caplog.text
 
 
+def test_sizes_of_training_and_inference_agree():
+    """Also those of the overlays for a CPU, which come last."""
+    configs = ROOT / "bundles" / BUNDLE / "configs"
+    for cpu in (False, True):
+        sizes = []
+        for names in ([*TRAIN, "cpu.yaml"], ["inference.yaml", "inference_3d.yaml", "inference_cpu.yaml"]):
+            parser = ConfigParser()
+            parser.read_config([str(configs / name) for name in names if cpu or "cpu" not in name])
+            parser.parse()
+            network = parser.get_parsed_content("network_def")
+            sizes.append(
+                ({n: w.shape for n, w in network.state_dict().items()}, parser.get_parsed_content("patch_size"))
+            )
+        assert sizes[0] == sizes[1]
+        assert sizes[0][1] == ([64, 64, 3] if cpu else [192, 192, 3])
+
+
 def test_prediction_of_files(phantoms, trained, tmp_path):
     configs = ROOT / "bundles" / BUNDLE / "configs"
     parser = ConfigParser()
@@ -135,7 +152,6 @@ def test_prediction_of_files(phantoms, trained, tmp_path):
             "device": torch.device("cpu"),
             "pixdim": TINY["pixdim"],
             "field": TINY["crop"],
-            "window": [24, 24, 3],
             "network_def#channels": TINY["network_def#channels"],
             "files": f"$sorted(glob.glob('{phantoms}/images/*_T2.nii.gz'))[:1]",
         }
