@@ -36,8 +36,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of this strategy to the verb."""
     group = parser.add_argument_group("cam: pseudo-labels from the tags of slices, by the bundle's own networks")
     group.add_argument("--config_file", nargs="+", action="extend", default=[], metavar="YAML",
-                       help="train.yaml of a bundle with a cues.yaml beside it, such as "
-                       "bundles/prostate_cross_modality/configs/train.yaml, then overlays such as cpu.yaml")  # fmt: skip
+                       help="train.yaml of a bundle that has a cues.yaml, such as "
+                       "bundles/prostate_cross_modality/configs/train.yaml, then overlays")  # fmt: skip
     group.add_argument("--run", dest="run_folder", metavar="FOLDER",
                        help="of the trained networks; they are trained first where it has no model.pt "
                        "(default: the bundle's output_dir)")  # fmt: skip
