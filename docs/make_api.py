@@ -44,7 +44,7 @@ def public_names(module: ModuleType) -> list[str]:
 
 def arguments(value: Any) -> str:
     """Names and defaults of the arguments, without annotations."""
-    inherited = inspect.isclass(value) and not value.__init__.__module__.startswith("wss_monai")
+    inherited = inspect.isclass(value) and not getattr(value.__init__, "__module__", "").startswith("wss_monai")
     if inherited and not is_dataclass(value):
         return "()"  # what torch.nn.Module takes says nothing
     bare = []
