@@ -46,7 +46,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
                        "more")  # fmt: skip
     group.add_argument("--foreground", type=float, metavar="F",
                        help="score from which a voxel is foreground (default: the bundle's, 0.6)")  # fmt: skip
-    group.add_argument("--score-cues", action="store_true",
+    group.add_argument("--score-cues", "--score_cues", action="store_true",
                        help="compare with dense labels where there are any, for evaluation alone")  # fmt: skip
 
 
