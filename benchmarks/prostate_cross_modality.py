@@ -29,9 +29,12 @@ Arms = dict[str, tuple[tuple[str, ...], dict[str, object]]]
 MAPS: Arms = {mode: (CPU, {"mode": mode}) for mode in MODES}
 CROSS = {"mode": "cross_modality"}
 TUNE: Arms = {
-    "cross_w0.3": (CPU, {**CROSS, "cross_weight": 0.3}),
-    "cross_w3": (CPU, {**CROSS, "cross_weight": 3.0}),
-    "within_w10": (CPU, {"mode": "equivariant", "within_weight": 10.0}),
+    **{f"cross_w{w}": (CPU, {**CROSS, "cross_weight": w}) for w in (0.03, 0.3, 1.0)},
+    **{f"exchange_w{w}": (CPU, {**CROSS, "exchange_weight": w}) for w in (0.0, 0.5)},
+    "within_w3": (CPU, {"mode": "equivariant", "within_weight": 3.0}),
+    "mean_pooling": (CPU, {"mode": "cam", "network_def#share": 0.5}),
+    "mean_pooling_cross": (CPU, {**CROSS, "network_def#share": 0.5}),
+    "share0.15": (CPU, {**CROSS, "network_def#share": 0.15}),
     "published_sums": (
         CPU,
         {
@@ -46,6 +49,7 @@ READINGS = {
     "fused": {"fuse": "mean", "threshold": "chosen"},
     "T2": {"fuse": "T2", "threshold": "chosen"},
     "ADC": {"fuse": "ADC", "threshold": "chosen"},
+    "fused, evidence": {"fuse": "mean", "threshold": "chosen", "normalize": "evidence"},
     "fused at 0.5": {"fuse": "mean", "threshold": 0.5},
 }
 NETWORK = {
@@ -80,7 +84,7 @@ def read_maps(
 
     def score(name: str, overlays: Sequence[str], overrides: Mapping[str, object], seed: int, reading: str) -> dict:
         run = (out / f"{name}_s{seed}").resolve()
-        folder = run.with_name(f"{run.name}_{reading.replace(' ', '_')}")
+        folder = run.with_name(f"{run.name}_{reading.replace(' ', '_').replace(',', '')}")
         chosen = {**common, **overrides, "seed": seed, "output_dir": folder, "ckpt_path": run / "model.pt"}
         chosen |= readings[reading]
         if not (folder / "metrics_summary.json").is_file():

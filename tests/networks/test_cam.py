@@ -3,11 +3,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from monai.networks.layers import Conv
 from monai.networks.nets import BasicUNet, FlexibleUNet, UNet
 from monai.visualize import GradCAM, GradCAMpp
 from torch import nn
 
 from wss_monai.functional.cams import tag_logits
+from wss_monai.functional.rank_pooling import decay_of_share, rank_pooling
 from wss_monai.networks import CAMNet, CAMUNet, PixelCorrelation
 
 
@@ -182,3 +184,35 @@ def test_backbones_that_do_not_fit():
 
     with pytest.raises(ValueError, match="one tensor"):
         CAMNet(Deep(), 3)(torch.rand(1, 3, 8, 8))
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_pooled_by_rank_the_logit_is_the_mean_of_the_first_maps(dims):
+    """And the third map is the evidence that was pooled: a share of half the frame is the mean."""
+    torch.manual_seed(0)
+    x = torch.rand(2, 1, *[8] * dims)
+    body = Conv[Conv.CONV, dims](1, 4, 3, padding=1)
+    plain, half, small = (CAMNet(body, 4, spatial_dims=dims, share=share) for share in (0.5, 0.4999, 0.02))
+    half.load_state_dict(plain.state_dict())
+    small.load_state_dict(plain.state_dict())
+    maps, ranked, few = plain(x), half(x), small(x)
+    assert maps.shape[1] == 2 and ranked.shape[1] == 3
+    evidence = maps[:, 1] - maps[:, 0]
+    torch.testing.assert_close(ranked[:, 2], evidence)
+    assert not ranked[:, 0].any()
+    logit = ranked[:, 1].flatten(1).mean(1)
+    torch.testing.assert_close(logit, evidence.flatten(1).mean(1), rtol=0, atol=2e-3)
+    top = evidence.flatten(1)
+    assert (few[:, 1].flatten(1).mean(1) > top.quantile(0.9, dim=1)).all()
+    assert (few[:, 1].flatten(1).mean(1) < top.amax(1)).all()
+    pooled = rank_pooling(evidence[:, None], decay_of_share(0.02, top.shape[1]))[:, 0]
+    torch.testing.assert_close(few[:, 1].flatten(1).mean(1), pooled)
+    torch.testing.assert_close(torch.jit.script(small)(x), few)
+
+
+def test_shares_that_make_no_sense_are_refused():
+    body = Conv[Conv.CONV, 2](1, 4, 3, padding=1)
+    with pytest.raises(ValueError, match="share must lie in"):
+        CAMNet(body, 4, share=0.7)
+    with pytest.raises(ValueError, match="for the mean over the frame"):
+        CAMNet(body, 4, share=0.1, shown="gradcam")

@@ -36,6 +36,12 @@ def sigmoid(x: float) -> float:
     return 1 / (1 + math.exp(-x))
 
 
+def test_evidence_is_not_scaled():
+    """Its sigmoid is the score, so that 0.5 is where evidence is 0, in strong and in weak slices."""
+    score = CAMScores(1, gate="none", normalize="evidence")(volume([POSITIVE, NEGATIVE]))
+    assert rows(score) == [[round(sigmoid(v), 4) for v in values] for values in (POSITIVE, NEGATIVE)]
+
+
 class TestOneModality:
     raw = volume([POSITIVE, NEGATIVE])
 
@@ -146,7 +152,7 @@ class TestMessages:
             ((2, 2), "fuse must be one of"),
             ((2, True), "fuse must be one of"),
             ((1, "mean", "oracle"), "gate must be one of predicted, tags, none, soft, got 'oracle'"),
-            ((1, "mean", "none", "z"), "normalize must be one of slice, volume, got 'z'"),
+            ((1, "mean", "none", "z"), "normalize must be one of slice, volume, evidence, got 'z'"),
         ],
     )
     def test_words(self, arguments, message):

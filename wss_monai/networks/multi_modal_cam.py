@@ -32,6 +32,8 @@ class MultiModalCAM(nn.Module):
         features: channels that the backbone gives; None: its attribute ``features``.
         refine: options of ``PixelCorrelation``, or its stride alone. Given, the module is there whatever is shown, so
             that weights trained with it fit; None: it is there, with its defaults, where ``shown`` is "refined".
+        share: of the voxels, the highest ones, that hold half of a logit's weight, as in ``CAMNet``; 0.5: the mean, as
+            published.
         standardize: bring each channel of each sample to mean 0 and (unbiased) standard deviation 1 over the frame
             first, as published.
 
@@ -51,6 +53,7 @@ class MultiModalCAM(nn.Module):
         features: int | None = None,
         refine: int | Mapping[str, Any] | None = None,
         standardize: bool = False,
+        share: float = 0.5,
     ) -> None:
         super().__init__()
         check_sizes(spatial_dims, modalities=modalities)
@@ -73,7 +76,7 @@ class MultiModalCAM(nn.Module):
                 raise ValueError("backbone must make a new network each time it is called; it gave the same one twice")
             given = channels_of(body, features)
             correlation = None if options is None else PixelCorrelation(given, spatial_dims=spatial_dims, **options)
-            networks.append(CAMNet(body, given, dropout, shown, correlation, spatial_dims))
+            networks.append(CAMNet(body, given, dropout, shown, correlation, spatial_dims, share))
         self.networks = nn.ModuleList(networks)
 
     def forward(self, x: Tensor) -> Tensor:

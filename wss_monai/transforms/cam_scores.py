@@ -19,7 +19,7 @@ from wss_monai.transforms.intervals import tags_of
 
 __all__ = ["CAMScores", "CAMScoresD", "CAMScoresDict", "CAMScoresd"]
 
-GATES, NORMS, FUSIONS = ("predicted", "tags", "none", "soft"), ("slice", "volume"), ("mean", "max")
+GATES, NORMS, FUSIONS = ("predicted", "tags", "none", "soft"), ("slice", "volume", "evidence"), ("mean", "max")
 
 
 class CAMScores(Transform):
@@ -37,7 +37,8 @@ class CAMScores(Transform):
             and the prediction where it is unknown (for pseudo-labels of training patients, whose tags are given);
             ``soft``: the map times the probability; ``none``.
         normalize: ``slice``: the strongest voxel of every slice is 1; ``volume``: the strongest of the volume is, so
-            that weak slices stay weak.
+            that weak slices stay weak; ``evidence``: no map is scaled, and its sigmoid is the score, for networks whose
+            maps are evidence for against evidence against the foreground (``CAMNet`` with a ``share`` below 0.5).
         slice_axis: spatial axis across the slices of a volume; an image of two axes is one slice. None: the volume is
             one image, with a tag of its own.
 
@@ -94,7 +95,10 @@ class CAMScores(Transform):
             raise ValueError("the raw maps hold values that are not finite: the network has diverged.")
         _, shown = split_channels(values[None], len(self.names))
         slices = per_slice(shown[:, 0], self.slice_axis)
-        maps = max_norm(slices, slices.dim() - (2 if self.normalize == "slice" else 1))
+        if self.normalize == "evidence":
+            maps = slices.sigmoid()
+        else:
+            maps = max_norm(slices, slices.dim() - (2 if self.normalize == "slice" else 1))
         probs = slice_tag_logits(values, len(self.names), self.slice_axis).softmax(-1)[..., 1].T  # (M, S)
         if isinstance(self.fuse, int):
             fused, prob = maps[self.fuse], probs[self.fuse]
