@@ -106,11 +106,25 @@ def test_minimum_of_a_slice_that_is_weak_in_its_volume():
 
 
 def test_largest_component():
-    image = torch.zeros(1, 6, 6, 1)
-    image[0, 0, 0:2], image[0, 3:5, 3:5] = 1.0, 0.9
-    kept = make(keep_largest=True)(image, torch.tensor([PRESENT]))
-    assert (kept[0, 3:5, 3:5] == 1).all() and (kept[0, 0, 0:2] == 255).all() and int((kept == 1).sum()) == 4
-    assert int((make()(image, torch.tensor([PRESENT])) == 1).sum()) == 6
+    image = torch.zeros(1, 6, 6, 3)
+    image[0, 0, 0:2, 0], image[0, 3:5, 3:5, 0] = 1.0, 0.9
+    image[0, 0, 0:5, 1] = 1.0
+    image[0, 2, 1, 1] = image[0, 4, 4, 2] = 0.9
+    tags = torch.tensor([PRESENT, PRESENT, ABSENT])
+    every = make()(image, tags)[0]
+    assert [int((every[..., s] == 1).sum()) for s in range(3)] == [6, 6, 0]
+    slices = make(keep_largest="slice")(image, tags)[0]
+    assert (slices[3:5, 3:5, 0] == 1).all() and (slices[0, 0:2, 0] == 255).all()
+    assert (slices[0, 0:5, 1] == 1).all() and slices[2, 1, 1] == 255
+    assert [int((slices[..., s] == 1).sum()) for s in range(3)] == [4, 5, 0]
+    for word in ("volume", True):
+        whole = make(keep_largest=word)(image, tags)[0]
+        assert int((whole == 1).sum()) == 7 and (whole[0, 0:2, 0] == 1).all() and (whole[0, 0:5, 1] == 1).all()
+        assert (whole[3:5, 3:5, 0] == 255).all() and whole[2, 1, 1] == 255 and whole[5, 0, 0] == 0
+    image[..., 1] = 0
+    image[0, 5, 0, 1] = 1.0
+    left = make(keep_largest="volume")(image, tags)[0]
+    assert (left[3:5, 3:5, 0] == 1).all() and (left[..., 1] == 255).all() and (left[..., 2] == 0).all()
 
 
 def test_soft_gate_and_crf():
@@ -156,6 +170,7 @@ def test_finish_on_the_grid_of_the_file():
         ({"confident": 0.5}, "confident must lie above 0.5"),
         ({"minimum": -1}, "minimum must be 0 or more"),
         ({"gate": "predicted"}, "gate must be one of tags, soft"),
+        ({"keep_largest": "both"}, "keep_largest must be False or one of slice, volume"),
         ({"fuse": "FLAIR"}, "fuse must be one of"),
     ],
 )

@@ -21,6 +21,7 @@ __all__ = ["CAMPseudoLabels"]
 BACKGROUND, FOREGROUND = 0, 1
 PRESENT, ABSENT, UNDECIDED = 1, 0, -1
 GATES = ("tags", "soft")
+COMPONENTS = ("slice", "volume")
 
 
 class CAMPseudoLabels:
@@ -50,8 +51,8 @@ class CAMPseudoLabels:
         confident: probability from which a slice of unknown tag counts as present, or as absent; None: never.
         minimum: voxels of foreground that a slice in which it is present gets at least, those of the highest positive
             scores; 0: such a slice without any is 255 everywhere.
-        keep_largest: of the foreground of a slice (of the volume, where ``slice_axis`` is None), keep the largest
-            connected component; the others become 255.
+        keep_largest: keep the largest connected component of the foreground, of each ``slice`` or of the ``volume``
+            (True: the same); the others become 255, and so do slices that are left without any. False: keep all.
         crf: refines logits (2, *spatial) of the score with the image (C, *spatial) to log-probabilities, such as
             ``wss_monai.transforms.RefineByDenseCRF``; the probability takes the place of the score. A logit is 0 half
             way between ``background`` and ``foreground``.
@@ -75,7 +76,7 @@ class CAMPseudoLabels:
         background: float = 0.2,
         confident: float | None = 0.9,
         minimum: int = 1,
-        keep_largest: bool = False,
+        keep_largest: bool | str = False,
         crf: Callable[[Tensor, Tensor], Tensor] | None = None,
         device: str | torch.device = "cpu",
         batch_size: int = 16,
@@ -90,6 +91,8 @@ class CAMPseudoLabels:
             raise ValueError(f"minimum must be 0 or more voxels, got {minimum}.")
         if gate not in GATES:
             raise ValueError(f"gate must be one of {', '.join(GATES)}, got {gate!r}.")
+        if keep_largest not in (False, True, *COMPONENTS):
+            raise ValueError(f"keep_largest must be False or one of {', '.join(COMPONENTS)}, got {keep_largest!r}.")
         self.scores = CAMScores(modalities, fuse, gate, normalize, slice_axis)
         self.logits = CAMLogits((foreground + background) / 2)
         self.device = torch.device(device)
@@ -99,7 +102,7 @@ class CAMPseudoLabels:
         self.foreground, self.background = foreground, background
         self.confident = confident
         self.minimum = minimum
-        self.keep_largest = keep_largest
+        self.keep_largest = "volume" if keep_largest in (True, "volume") else keep_largest
         self.crf = crf
         self.batch_size = batch_size
 
@@ -125,13 +128,17 @@ class CAMPseudoLabels:
         if self.crf is not None:
             score = torch.as_tensor(self.crf(self.logits(score), image))[1:].exp().cpu()
         states = self._states(rows, raw, axis)
-        pieces = [
-            self._label(piece, int(state)) for piece, state in zip(per_slice(score, axis)[0], states, strict=True)
-        ]
-        for piece, row in zip(pieces, rows, strict=True):
-            if row[BACKGROUND] == ABSENT:
-                piece[piece == BACKGROUND] = UNLABELLED
-        index = (pieces[0] if axis is None else torch.stack(pieces, axis))[None].contiguous()
+        slices = per_slice(score, axis)[0]
+        drawn = torch.stack([self._drawn(piece, int(state)) for piece, state in zip(slices, states, strict=True)])
+        kept = self._largest(drawn)
+        labels = torch.where(slices <= self.background, BACKGROUND, UNLABELLED).to(torch.uint8)
+        labels[drawn] = UNLABELLED
+        labels[kept] = FOREGROUND
+        labels[(states == UNDECIDED) | ((states == PRESENT) & ~kept.flatten(1).any(1))] = UNLABELLED
+        labels[states == ABSENT] = BACKGROUND
+        bare = (rows[:, BACKGROUND] == ABSENT).view(-1, *[1] * (labels.dim() - 1))
+        labels[bare & (labels == BACKGROUND)] = UNLABELLED
+        index = (labels[0] if axis is None else labels.movedim(0, axis))[None].contiguous()
         return MetaTensor(index, meta=image.meta) if isinstance(image, MetaTensor) else index
 
     def finish(self, index: Tensor, tags: Tensor) -> Tensor:
@@ -195,22 +202,28 @@ class CAMPseudoLabels:
         guessed = torch.where(states == UNDECIDED, sure.to(states), states)
         return states if bool((guessed == ABSENT).all()) else guessed
 
-    def _label(self, score: Tensor, state: int) -> Tensor:
-        """Class indices of a slice, uint8 (*spatial)."""
-        index = torch.full(score.shape, UNLABELLED, dtype=torch.uint8)
-        if state == ABSENT:
-            return index.fill_(BACKGROUND)
-        if state == UNDECIDED:
-            return index
-        index[score <= self.background] = BACKGROUND
+    def _drawn(self, score: Tensor, state: int) -> Tensor:
+        """Foreground of a slice, boolean (*spatial)."""
+        if state != PRESENT:
+            return torch.zeros_like(score, dtype=torch.bool)
         drawn = score >= self.foreground
-        if self.keep_largest and bool(drawn.any()):
-            drawn = torch.as_tensor(get_largest_connected_component_mask(drawn[None], connectivity=None))[0].bool()
         if int(drawn.sum()) < self.minimum:
             best = score.flatten().topk(min(self.minimum, score.numel()))
             drawn.view(-1)[best.indices[best.values > 0]] = True
-        index[drawn] = FOREGROUND
-        return index if bool(drawn.any()) else index.fill_(UNLABELLED)
+        return drawn
+
+    def _largest(self, drawn: Tensor) -> Tensor:
+        """The foreground (S, *spatial) that is kept."""
+        if self.keep_largest == "volume":
+            return _component(drawn)
+        return torch.stack([_component(piece) for piece in drawn]) if self.keep_largest == "slice" else drawn
+
+
+def _component(mask: Tensor) -> Tensor:
+    """The largest connected component of a mask, corners included."""
+    if not bool(mask.any()):
+        return mask
+    return torch.as_tensor(get_largest_connected_component_mask(mask, connectivity=None)).bool()
 
 
 def _rows(tags: Tensor, count: int) -> Tensor:
