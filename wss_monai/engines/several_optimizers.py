@@ -42,8 +42,9 @@ class SeveralOptimizers(torch.optim.Optimizer):
         return loss
 
     def state_dict(self) -> dict[str, Any]:
-        """The states of all, in order."""
-        return {"optimizers": [optimizer.state_dict() for optimizer in self.optimizers]}
+        """The states of all, in order, and their parameter groups, as any optimiser shows them."""
+        states = [optimizer.state_dict() for optimizer in self.optimizers]
+        return {"optimizers": states, "param_groups": [group for state in states for group in state["param_groups"]]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load what `state_dict` gave.
