@@ -20,7 +20,7 @@ Overrides = Mapping[str, object]
 
 def command(run_id: str, overlays: Sequence[str], overrides: Overrides, bundle: str = "acdc_logbarrier") -> list[str]:
     """The bundle's command line."""
-    files = ["train.yaml", *overlays, *(["evaluate.yaml"] if run_id == "evaluating" else [])]
+    files = ["train.yaml", *overlays, *(["evaluate.yaml"] if run_id != "training" else [])]
     config = str([str(ROOT / "bundles" / bundle / "configs" / file) for file in files])
     if run_id != "evaluating":  # the bundle refuses settings that have no effect
         overrides = {key: value for key, value in overrides.items() if key != "evaluate_on"}
