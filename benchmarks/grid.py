@@ -22,7 +22,7 @@ def command(run_id: str, overlays: Sequence[str], overrides: Overrides, bundle: 
     """The bundle's command line."""
     files = ["train.yaml", *overlays, *(["evaluate.yaml"] if run_id != "training" else [])]
     config = str([str(ROOT / "bundles" / bundle / "configs" / file) for file in files])
-    if run_id != "evaluating":  # the bundle refuses settings that have no effect
+    if run_id == "training":  # the bundle refuses settings that have no effect
         overrides = {key: value for key, value in overrides.items() if key != "evaluate_on"}
     flags = [str(part) for key, value in overrides.items() for part in (f"--{key}", value)]
     return [sys.executable, "-m", "monai.bundle", "run", run_id, "--config_file", config, *flags]
