@@ -106,7 +106,7 @@ def read_maps(
 
 
 def pseudo_labels(
-    mode: str, seeds: Sequence[int], common: Mapping[str, object], out: Path, options: Sequence[str]
+    mode: str, seeds: Sequence[int], common: Mapping[str, object], out: Path, options: Mapping[str, object]
 ) -> None:
     """Write a data set of pseudo-labels from the maps of each seed's run, with the verb `weaken`."""
     configs = ROOT / "bundles" / NAME / "configs"
@@ -114,11 +114,13 @@ def pseudo_labels(
         target = out / f"labels_{mode}_s{seed}"
         if (target / "dataset.json").is_file():
             continue
-        settings = {**{k: v for k, v in common.items() if k not in ("dataset_dir", "evaluate_on")}, "mode": mode}
+        settings = {k: v for k, v in common.items() if k not in ("dataset_dir", "evaluate_on")}
+        settings |= {"mode": mode, "keep_largest": "volume"}
         words = [word for key, value in {**settings, "seed": seed}.items() for word in ("--set", f"{key}={value}")]
         line = [sys.executable, "-m", "wss_monai", "weaken", "--strategy", "cam", "--data", str(common["dataset_dir"])]
         line += ["--config_file", str(configs / "train.yaml"), str(configs / "cpu.yaml")]
-        line += ["--run", str((out / f"{mode}_s{seed}").resolve()), "--out", str(target), *words, *options]
+        line += ["--run", str((out / f"{mode}_s{seed}").resolve()), "--out", str(target), *words]
+        line += [str(word) for key, value in options.items() for word in (f"--{key}", value)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
         subprocess.run(line, cwd=ROOT, env=environment, check=True)
 
@@ -128,7 +130,8 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=None, help="of the networks of maps, instead of cpu.yaml's")
     parser.add_argument("--readings", nargs="+", default=None, help=f"out of {list(READINGS)}")
     parser.add_argument("--labels-of", default="cross_modality", choices=MODES, help="whose maps become pseudo-labels")
-    parser.add_argument("--weaken", nargs="+", default=[], metavar="WORD", help="further words for `weaken`")
+    parser.add_argument("--foreground", type=float, default=0.5, help="pseudo-labels: organ from this score on")
+    parser.add_argument("--background", type=float, default=0.15, help="and nothing up to this one")
     parser.add_argument("--no-networks", action="store_true", help="the maps alone")
     options = parser.parse_args()
     common, out = fold_settings(options), out_folder(options, NAME)
@@ -143,7 +146,13 @@ def main() -> None:
     if options.no_networks:
         return
     common.pop("train#trainer#max_epochs", None)
-    pseudo_labels(options.labels_of, options.seeds, common, out, options.weaken)
+    pseudo_labels(
+        options.labels_of,
+        options.seeds,
+        common,
+        out,
+        {"foreground": options.foreground, "background": options.background},
+    )
     weak = {**common, "dataset_dir": str(out / f"labels_{options.labels_of}_s{{seed}}")}
     bundle = "promise12_logbarrier"
     results = run_grid(SEGMENTATION, options.seeds, weak, out, options.jobs, bundle=bundle)
