@@ -3,10 +3,10 @@
 
     OMP_NUM_THREADS=1 python benchmarks/cross_modality_step.py
 
-All sides see the same two views of the same batch: a classification step of each of M networks by itself, one after the
-other; the joint network with its classification alone; the joint network with all losses. They take turns in one process;
-a ratio is the median over the rounds. Peak memory is that of a process of its own for each side: separate steps hold the
-activations of one network at a time, the joint network those of all.
+All sides see the same two views of the same batch: a classification step of each of M networks by itself, one after
+the other; the joint network with its classification alone; the joint network with all losses. They take turns in one
+process; a ratio is the median over the rounds. Peak memory is that of a process of its own for each side: separate
+steps hold the activations of one network at a time, the joint network those of all.
 """
 
 from __future__ import annotations
