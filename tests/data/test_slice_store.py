@@ -125,6 +125,10 @@ class TestSliceStore:
         with pytest.raises(ValueError, match=r"case 'c1': the bounds of \['size'\] are about slices in some cases"):
             SliceStore(mixed)
 
+    def test_images_of_two_axes_are_refused(self):
+        with pytest.raises(ValueError, match=r"case 'a': an image of \(4, 5\) is not cut into slices; store 2D"):
+            SliceStore([{"case": "a", "image": torch.zeros(1, 4, 5)}])
+
     def test_a_map_that_missed_a_transform(self):
         case = volume(0)
         case["weak_label"] = case["weak_label"][:, :4]

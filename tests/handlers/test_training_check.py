@@ -12,7 +12,9 @@ from wss_monai.data import BatchLoader, PatchStore, SliceStore
 from wss_monai.functional.descriptors import Size
 from wss_monai.handlers import TrainingCheck
 from wss_monai.losses import (
+    ClassificationLoss,
     ConstraintLoss,
+    EquivariantCAMLoss,
     ExpansionLoss,
     LogBarrierExtension,
     PartialCrossEntropyLoss,
@@ -45,9 +47,9 @@ def loss(penalty=None, **constraint):
     return WeightedSumLoss(terms)
 
 
-def check(cases, made, store=SliceStore):
+def check(cases, made, store=SliceStore, names=NAMES):
     engine = Engine(lambda *_: None)
-    TrainingCheck(BatchLoader(store(cases)), made, NAMES).attach(engine)
+    TrainingCheck(BatchLoader(store(cases)), made, names).attach(engine)
     engine.run([0], max_epochs=1)
 
 
@@ -123,3 +125,43 @@ def test_tags_teach_what_they_say_is_there(tags, missing):
         return
     with pytest.raises(ValueError, match=re.escape(str(missing))):
         check(cases, made)
+
+
+def tag_loss(key="slice_tags"):
+    return EquivariantCAMLoss(1, {"classification": (ClassificationLoss(key), 1.0)})
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([[1, 1], [1, 0]], None),
+        ([[1, 1], [1, -1]], r"'slice_tags'\) of all 1 training cases never say that organ is absent"),
+        ([[1, 0], [1, 0]], r"nothing in \['slice_tags'\] of any of the 1 training cases says that there is organ:"),
+        ([[-1, -1], [-1, -1]], "that there is background or organ: nothing can be learnt of it. Tag images"),
+    ],
+)
+def test_tags_alone_have_to_know_both_sides(rows, message):
+    volume = {"case": "a", "image": torch.zeros(1, 4, 4, 2), "slice_tags": torch.tensor(rows)}
+    if message is None:
+        check([volume], tag_loss(), names=["background", "organ"])
+        return
+    with pytest.raises(ValueError, match=message):
+        check([volume], tag_loss(), names=["background", "organ"])
+
+
+@pytest.mark.parametrize("absent", [True, False])
+def test_slabs_have_both_sides_where_their_slices_do(absent):
+    volume = {
+        "case": "a",
+        "image": torch.zeros(1, 4, 4, 3),
+        "slice_tags": torch.tensor([[1, 1], [1, 1], [1, 1 - absent]]),
+    }
+
+    def slabs(cases):
+        return PatchStore(cases, (4, 4, 1))
+
+    if absent:
+        check([volume], tag_loss("tags"), slabs, ["background", "organ"])
+        return
+    with pytest.raises(ValueError, match="never say that organ is absent"):
+        check([volume], tag_loss("tags"), slabs, ["background", "organ"])

@@ -187,6 +187,8 @@ class TestDictionary:
         assert CAMScoresd("pred", 1, allow_missing_keys=True)({"a": 1}) == {"a": 1}
         with pytest.raises(KeyError):
             CAMScoresd("pred", 1)({"a": 1})
+        with pytest.raises(ValueError, match="there are none: take gate 'predicted'"):
+            CAMScoresd("pred", 1, gate="tags")({"pred": torch.zeros(2, 4, 4, 2)})
         with pytest.raises(ValueError, match="maps_key must name one key for each"):
             CAMScoresd(["a", "b"], 1, maps_key="maps")
 

@@ -37,7 +37,7 @@ class SliceStore:
         volume_terms: constraint terms whose bounds are about whole volumes.
 
     Raises:
-        ValueError: no volumes, or volumes that do not fit together (named by case).
+        ValueError: no volumes, an image of two axes, or volumes that do not fit together (named by case).
     """
 
     def __init__(self, volumes: Iterable[Mapping[str, Any]], slice_axis: int = 2, maps: Sequence[str] = MAPS) -> None:
@@ -46,6 +46,11 @@ class SliceStore:
         self.volume_terms: set[str] = set()
         for number, case in enumerate(volumes):
             name = str(case.get("case", number))
+            if case["image"].ndim != 4:
+                raise ValueError(
+                    f"case '{name}': an image of {tuple(case['image'].shape[1:])} is not cut into slices; store 2D "
+                    "images as volumes, of one slice or of all slices of a patient, with a row of slice_tags for each."
+                )
             _check_maps(name, case, maps)
             terms = {key.removeprefix("bounds_") for key in case if key.startswith("bounds_") and case[key].dim() == 3}
             row = self._row(number, case, slice_axis, maps)

@@ -23,7 +23,8 @@ class TrainingCheck:
     Every class needs a labelled voxel in a map that the loss reads, or a constraint that acts on it: a lower bound in
     some sample (an upper one alone is kept by a network that never predicts the class). For the background an upper
     bound of any class will do. Every constraint needs a bound somewhere, and its bounds must leave room. A loss on
-    image tags teaches the classes that some tag says are there, and the background.
+    image tags teaches the classes that some tag says are there, and the background; one that learns from tags alone to
+    tell images with a class from those without it (its attribute ``two_sided``) needs both.
 
     Args:
         loader: whose ``store`` holds the training set, see ``wss_monai.data.BatchLoader``.
@@ -32,7 +33,8 @@ class TrainingCheck:
         unsupervised: classes that may go without label and constraint, as the background of the tutorials does.
 
     Raises:
-        ValueError: classes without label and constraint, a constraint without any bound, bounds without room; named.
+        ValueError: classes without label and constraint, a constraint without any bound, bounds without room, classes
+            that all tags say are there; named.
     """
 
     def __init__(
@@ -64,8 +66,14 @@ class TrainingCheck:
         ]
         if set(missing) <= self.unsupervised:
             return
-        read = " and ".join(f"'{key}'" for key in maps) or "no map"
         count = len(store.cases)
+        if not maps and (keys := self._tag_keys()):
+            raise ValueError(
+                f"nothing in {sorted(keys)} of any of the {count} training cases says that there is "
+                f"{' or '.join(missing)}: nothing can be learnt of it. Tag images with 1 (present) and 0 (absent) in "
+                "dataset.json; -1 says that a tag is unknown."
+            )
+        read = " and ".join(f"'{key}'" for key in maps) or "any map"
         if maps and not bool(labelled.any()):
             raise ValueError(
                 f"there is no labelled voxel in {read} of any of the {count} training cases, and no constraint says "
@@ -83,14 +91,31 @@ class TrainingCheck:
             if hasattr(term, "descriptor"):
                 yield name, term
 
+    def _tag_keys(self) -> set[str]:
+        keys = (getattr(term, "target_keys", {}).get("tags") for term in self.loss.terms.values())
+        return {str(key) for key in keys if key}
+
     def _tagged(self, store: Any) -> Tensor:
         """(K,) classes that losses on image tags can teach."""
         learnt = torch.zeros(len(self.class_names), dtype=torch.bool)
-        keys = {getattr(term, "target_keys", {}).get("tags") for term in self.loss.terms.values()} - {None}
-        for key in keys:
+        for term in self.loss.terms.values():
+            key = getattr(term, "target_keys", {}).get("tags")
+            if key is None:
+                continue
+            absent = torch.zeros_like(learnt)
             for _, tags in store.by_case(key):
                 learnt |= (tags == 1).any(0)
                 learnt[0] |= bool((tags[:, 1:] >= 0).any())
+                absent |= (tags == 0).any(0)
+            for rows in getattr(store, "slice_tags", ()):  # of patches, whose tags are read off them
+                absent |= torch.zeros_like(learnt) if rows is None else (rows == 0).any(0)
+            always = [self.class_names[k] for k in range(1, len(learnt)) if learnt[k] and not absent[k]]
+            if always and getattr(term, "two_sided", False):
+                raise ValueError(
+                    f"the tags ('{key}') of all {len(store.cases)} training cases never say that {' or '.join(always)} "
+                    "is absent: from that a network learns to say that it is everywhere. Keep some images without it, "
+                    "such as the slices above and below an organ, and tag them 0."
+                )
         return learnt
 
     def _constrained(self, name: str, term: Any, store: Any) -> Tensor:

@@ -27,6 +27,8 @@ class ClassificationLoss(nn.Module):
         tags_key: the key of the target dictionary that holds the tags (B, 2).
     """
 
+    two_sided = True  # there is nothing to tell where all images show the class, see ``handlers.TrainingCheck``
+
     def __init__(self, tags_key: str = "slice_tags") -> None:
         super().__init__()
         self.target_keys = {"tags": tags_key}

@@ -120,7 +120,9 @@ class CAMScores(Transform):
         if self.gate == "predicted":
             return predicted
         if tags is None:
-            raise ValueError("gate 'tags' needs the tags of the case's slices: take gate 'predicted' without.")
+            raise ValueError(
+                "gate 'tags' needs the tags of the case's slices, and there are none: take gate 'predicted', or 'soft'."
+            )
         present = tags_of(tags, probs.shape[1], CLASSES)[:, 1].to(probs)
         return torch.where(present >= 0, present, predicted)
 
@@ -141,7 +143,7 @@ class CAMScoresd(MapTransform):
 
     Raises:
         ValueError: as ``CAMScores``.
-        KeyError: a case without tags where they are the gate.
+        KeyError: a case without the maps.
     """
 
     backend = CAMScores.backend
@@ -168,7 +170,7 @@ class CAMScoresd(MapTransform):
         """Put the scores into a copy of the case."""
         d = dict(data)
         for key in self.key_iterator(d):
-            maps = self.score.all_maps(d[key], d[self.tags_key] if self.score.gate == "tags" else None)
+            maps = self.score.all_maps(d[key], d.get(self.tags_key) if self.score.gate == "tags" else None)
             d[key] = maps[-1:]
             if key in self.maps_keys:
                 d[self.maps_keys[key]] = maps
