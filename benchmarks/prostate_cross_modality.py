@@ -67,8 +67,8 @@ NETWORK = {
 SEGMENTATION: Arms = {
     "pseudo-labels": ((), {**NETWORK, "mode": "partial"}),
     "pseudo-labels + bounds": ((), {**NETWORK, "mode": "logbarrier"}),
-    "pseudo-labels + bounds, quadratic": ((), {**NETWORK, "mode": "quadratic"}),
 }
+TUNE_SEGMENTATION: Arms = {"pseudo-labels + bounds, quadratic": ((), {**NETWORK, "mode": "quadratic"})}
 FULL: Arms = {"full": ((), {**NETWORK, "mode": "full"})}
 
 
@@ -155,7 +155,8 @@ def main() -> None:
     )
     weak = {**common, "dataset_dir": str(out / f"labels_{options.labels_of}_s{{seed}}")}
     bundle = "promise12_logbarrier"
-    results = run_grid(SEGMENTATION, options.seeds, weak, out, options.jobs, bundle=bundle)
+    segmentation = {**SEGMENTATION, **(TUNE_SEGMENTATION if options.tune else {})}
+    results = run_grid(segmentation, options.seeds, weak, out, options.jobs, bundle=bundle)
     results |= run_grid(FULL, options.seeds, common, out, options.jobs, bundle=bundle)
     print()
     print(table(results, ("slice_dice_positive", "asd_mm")))
