@@ -334,6 +334,15 @@ class TestTags:
         batch = batch_of(weak, tags=torch.tensor([[-1, 1], [-1, 1]]))
         assert self.shift(BatchAugment(2, turns=None), 3)(batch, 0)["tags"].tolist() == [[-1, 1], [-1, -1]]
 
+    def test_tags_are_kept_where_asked(self):
+        """A shift by a tenth, as published, with nothing drawn: the tags of nearly all images would be lost."""
+        shifts = {"turns": None, "flips": (), "rotation": 0, "scaling": 0, "translation": 0.1, "affine_probability": 1}
+        batch = {"image": torch.ones(16, 1, 40, 40), "spacing": torch.ones(16, 2), "tags": torch.ones(16, 2)}
+        lost = BatchAugment(2, **shifts)(batch, 0)
+        kept = BatchAugment(2, **shifts, keep_tags=True)(batch, 0)
+        assert torch.equal(kept["image"], lost["image"])
+        assert (lost["tags"] == -1).float().mean() > 0.5 and torch.equal(kept["tags"], batch["tags"])
+
     def test_tags_of_another_shape(self):
         with pytest.raises(ValueError, match=r"tags must be \(B, K\) = \(2, 5\) in a batch, got \(2, 4\)"):
             BatchAugment(5)(batch_of(self.weak(), tags=torch.ones(2, 4)), 0)

@@ -51,6 +51,7 @@ class BatchAugment:
         affine_probability: how often rotation, scaling and translation are drawn at all.
         intensity_probability: how often gamma, gain and noise are drawn at all.
         num_classes: K, for ``cut``.
+        keep_tags: tags stay as they are, whatever leaves the frame.
 
     Raises:
         ValueError: numbers out of range, axes that the image does not have, quarter turns in a plane with unequal
@@ -70,6 +71,7 @@ class BatchAugment:
         noise: float = 0.05,
         affine_probability: float = 0.5,
         intensity_probability: float = 0.5,
+        keep_tags: bool = False,
     ) -> None:
         for name, value, most in (
             ("rotation", rotation, math.inf),
@@ -96,6 +98,7 @@ class BatchAugment:
         self.noise = noise
         self.affine_probability = affine_probability
         self.intensity_probability = intensity_probability
+        self.keep_tags = keep_tags
 
     def __call__(self, batch: Mapping[str, Any], seed: int) -> dict[str, Any]:
         """Augment ``image`` (B, C, *spatial) and the maps `MAPS` of a batch, where present.
@@ -108,7 +111,7 @@ class BatchAugment:
             A copy of the batch with ``matrix`` (B, D+1, D+1, float64) from input to output voxels, ``spacing`` after,
             ``spacing_before`` and ``cut`` (B, K): the class may have been cut, so that its lower bounds say nothing.
             Of the tags `TAGS`, where present, "present" becomes "unknown" for a class that may have been cut and of
-            which no weakly labelled voxel is left in the frame.
+            which no weakly labelled voxel is left in the frame, unless ``keep_tags``.
 
         Raises:
             ValueError: also tags that are not (B, K).
@@ -131,7 +134,7 @@ class BatchAugment:
         cut = self.cut(matrix, batch.get("weak_label"), shape, batch.get("boxes"))
         out["cut"] = cut.to(image.device)
         for key in TAGS:
-            if key in batch:
+            if key in batch and not self.keep_tags:
                 out[key] = self._tags_after(key, batch[key], cut, out.get("weak_label"))
         return out
 
