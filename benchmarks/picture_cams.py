@@ -16,6 +16,7 @@ import matplotlib
 import nibabel as nib
 import numpy as np
 from grid import run_bundle
+from PIL import Image
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -84,7 +85,9 @@ def main() -> None:
     bar = figure.colorbar(drawn, cax=figure.add_axes([0.95, 0.2, 0.01, 0.5]))
     bar.ax.tick_params(labelsize=7)
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(options.out, dpi=100)
+    figure.canvas.draw()
+    picture = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[..., :3])
+    picture.quantize(128).save(options.out, optimize=True)
     print(f"{options.out}: case {case}, slices {slices}")
 
 
