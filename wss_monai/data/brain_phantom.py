@@ -69,7 +69,7 @@ def make_brain(R: np.random.RandomState, size: int = 240, modalities: int = 2, *
     brush = _Brush(R, shape, spacing)
     half = np.array([R.uniform(62, 70), R.uniform(78, 88), R.uniform(56, 64)])
     brain = brush.ellipsoid(R.normal(0, 2, 3), half, bend=2.5, length=25)
-    share = _tissues(brush, R, brain, half)
+    share = _tissues(brush, R, brain)
     label = _tumour(brush, R, share, brain, half, low_grade)
     extra = {name: brush.spots(kind=name, half=half) for name in DISTRACTORS}
     images = {}
@@ -126,7 +126,7 @@ class _Brush:
         return self.fill(nearest + 0.8 * self.noise(8))
 
 
-def _tissues(brush: _Brush, R: np.random.RandomState, brain: np.ndarray, half: np.ndarray) -> dict[str, np.ndarray]:
+def _tissues(brush: _Brush, R: np.random.RandomState, brain: np.ndarray) -> dict[str, np.ndarray]:
     """Shares of white and grey matter and fluid: folded cortex, deep grey nuclei, two ventricles."""
     thick = R.uniform(4, 7) + 9 * np.clip(brush.noise(8), -0.8, 1.8)
     cortex = brush.fill(-(brain + thick))

@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 from PIL import Image
 
 from wss_monai.data.leak_guard import check_no_leak
 from wss_monai.data.meaning import BACKGROUND
-from wss_monai.data.preparation import Preparation, opened, working_folder
+from wss_monai.data.preparation import Preparation, opened, working_folder, write_volume
 from wss_monai.data.schema import write_dataset
 from wss_monai.data.simulated_tags import TAGGED, TAGS_TEXT, checked_class_name, file_word, slice_tags
 
@@ -288,15 +287,9 @@ def _write(
 
 def _save(array: np.ndarray, spacing: Sequence[float], target: Path) -> str:
     """Write a volume with a nominal pose, upright in viewers; give its path in the data set."""
-    target.parent.mkdir(parents=True, exist_ok=True)
     affine = np.diag([-spacing[0], -spacing[1], spacing[2], 1.0])
     affine[:2, 3] = [(n - 1) / 2 * step for n, step in zip(array.shape[:2], spacing[:2], strict=True)]
-    picture = nib.Nifti1Image(array, affine)
-    picture.header.set_xyzt_units("mm")
-    picture.set_sform(affine, code=1)
-    picture.set_qform(affine, code=1)
-    nib.save(picture, target)
-    return f"{target.parent.name}/{target.name}"
+    return write_volume(array, affine, target)
 
 
 def _description(

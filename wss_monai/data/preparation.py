@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the conversions of public releases share: the folder that appears whole or not at all, and what came of it."""
+"""What the conversions of public releases share: the folder that appears whole or not at all, files, and notes."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
+
 from wss_monai.data.archive import unpack
 
-__all__ = ["Preparation", "opened", "working_folder"]
+__all__ = ["Preparation", "opened", "working_folder", "write_volume"]
 
 
 @dataclass
@@ -62,3 +65,14 @@ def opened(source: str | os.PathLike[str], folder: Path, wanted: re.Pattern[str]
     unpack(source, folder, lambda name: wanted.search(name) is not None)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def write_volume(array: np.ndarray, affine: np.ndarray, target: Path) -> str:
+    """Write a NIfTI file whose pose is that of the scanner, in mm; give its path in the data set: folder/name."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    picture = nib.Nifti1Image(array, affine)
+    picture.header.set_xyzt_units("mm")
+    picture.set_sform(affine, code=1)
+    picture.set_qform(affine, code=1)
+    nib.save(picture, target)
+    return f"{target.parent.name}/{target.name}"

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 from monai.data import MetaTensor
 
 from wss_monai.data.acdc_volumes import same_pose
-from wss_monai.data.preparation import Preparation, opened, working_folder
+from wss_monai.data.preparation import Preparation, opened, working_folder, write_volume
 from wss_monai.data.schema import write_dataset
 from wss_monai.functional.volume_files import UnreadableVolume, read_volume
 
@@ -178,11 +177,11 @@ def _convert(case: _Case, result: Path, owners: dict[str, str], notes: list[tupl
     owners[digest] = case.name
     notes += [(case.name, what) for what in _unusual(image)]
     entry = {"case": case.name, "patient": case.name}
-    entry["image"] = _write(_compact(image), image, result / "images" / f"{case.name}.nii.gz")
+    entry["image"] = write_volume(_compact(image), np.asarray(image.affine), result / "images" / f"{case.name}.nii.gz")
     if mask is None:
         notes.append((case.name, "has no segmentation; kept without 'label'"))
     else:
-        entry["label"] = _write(mask, image, result / "labels" / f"{case.name}.nii.gz")
+        entry["label"] = write_volume(mask, np.asarray(image.affine), result / "labels" / f"{case.name}.nii.gz")
     return entry
 
 
@@ -240,18 +239,6 @@ def _compact(image: MetaTensor) -> np.ndarray:
     values = image.numpy()
     small = values.astype(np.int16)
     return small if np.array_equal(small, values) else values
-
-
-def _write(array: np.ndarray, like: MetaTensor, target: Path) -> str:
-    """Write a volume on the grid of the image; give its path in the data set."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    affine = np.asarray(like.affine)
-    picture = nib.Nifti1Image(array, affine)
-    picture.header.set_xyzt_units("mm")
-    picture.set_sform(affine, code=1)
-    picture.set_qform(affine, code=1)
-    nib.save(picture, target)
-    return f"{target.parent.name}/{target.name}"
 
 
 def _description(parts: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
