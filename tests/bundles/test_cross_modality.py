@@ -95,6 +95,7 @@ def test_modes_train_and_log_their_parts_and_gradients(prostates, tmp_path, mode
     assert all(np.isfinite(float(row[name])) for row in rows for name in ["loss", *MODES[mode], *pulls])
     assert float(rows[0]["gradient_classification"]) > 0
     assert {"val_tag_ce", "val_auc", "val_auc_T2", "val_auc_ADC"} <= set(rows[0])
+    assert {path.name for path in (tmp_path / "snapshots").iterdir()} == {"epoch_0001.png", "epoch_0002.png"}
     assert json.loads((tmp_path / "run.json").read_text())["mode"] == mode
 
 
