@@ -100,7 +100,11 @@ def _brats(args: argparse.Namespace, out: Path) -> str:
         progress=lambda indices: tqdm(indices, desc="cases", unit="case"),
         **size,
     )
-    return f"{out}: {patients} cases of {number} modalities in the layout of BraTS; `prepare brats` makes a data set"
+    wanted = " --modalities T1c FLAIR" if number == 2 else ""
+    return (
+        f"{out}: {patients} cases of {number} modalities in the layout of BraTS; a data set of them: "
+        f"python -m wss_monai prepare brats --source {out} --out FOLDER{wanted}"
+    )
 
 
 def _refuse(args: argparse.Namespace, options: dict[str, str], why: str) -> None:
