@@ -46,6 +46,7 @@ def test_files_in_the_order_asked_for(folder, wanted):
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [
+        (["FLAIR", "T2", "FLAIR"], r"names \['FLAIR'\] more than once, got"),
         (["FLAIR", "DWI"], r"names \['DWI'\], but 'modality'.*names \['T1', 'T1c', 'T2', 'FLAIR'\]"),
         ([], "must be a list of names"),
         ("FLAIR", "must be a list of names"),

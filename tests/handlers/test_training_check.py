@@ -165,3 +165,9 @@ def test_slabs_have_both_sides_where_their_slices_do(absent):
         return
     with pytest.raises(ValueError, match="never say that organ is absent"):
         check([volume], tag_loss("tags"), slabs, ["background", "organ"])
+
+
+def test_tags_that_the_samples_lack_are_named():
+    volume = {"case": "a", "image": torch.zeros(1, 4, 4, 2), "slice_tags": torch.tensor([[1, 1], [1, 0]])}
+    with pytest.raises(ValueError, match="the loss reads 'tags', which the training samples lack: slices have"):
+        check([volume], tag_loss("tags"), names=["background", "organ"])

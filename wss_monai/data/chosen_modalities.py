@@ -20,7 +20,8 @@ def with_modalities(case: Mapping[str, Any], wanted: Sequence[str], dataset: Dat
         dataset: where the case is from.
 
     Raises:
-        ValueError: a modality that the data set does not name, none at all, or a case with another number of images.
+        ValueError: a modality that the data set does not name, one twice, none at all, or a case with another number of
+            images.
     """
     named = dataset.raw.get("modality") or {}
     names = [str(named[key]) for key in sorted(named, key=int)]
@@ -31,6 +32,8 @@ def with_modalities(case: Mapping[str, Any], wanted: Sequence[str], dataset: Dat
             f"modalities names {strange}, but 'modality' of {dataset.path} names {names}: override modalities with "
             "some of these, or name the images of a case there in their order"
         )
+    if twice := sorted({name for name in wanted if list(wanted).count(name) > 1}):
+        raise ValueError(f"modalities names {twice} more than once, got {list(wanted)}: each has one network")
     files = case["image"] if isinstance(case["image"], list) else [case["image"]]
     if len(files) != len(names):
         raise ValueError(

@@ -63,7 +63,10 @@ class SliceStore:
                     )
             for key, value in row.items():
                 if len(value) != len(row["image"]):
-                    raise ValueError(f"case '{name}': {key} has {len(value)} rows for {len(row['image'])} slices.")
+                    raise ValueError(
+                        f"case '{name}': {key} has {len(value)} rows for {len(row['image'])} slices; keep the slices "
+                        "of the file (-1 along slice_axis in pixdim and crop), or mend its rows."
+                    )
                 if key in parts and value.shape[1:] != parts[key][0].shape[1:]:
                     raise ValueError(
                         f"case '{name}': slices of {key} have {tuple(value.shape[1:])}, but those before "

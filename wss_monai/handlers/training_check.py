@@ -103,7 +103,7 @@ class TrainingCheck:
             if key is None:
                 continue
             absent = torch.zeros_like(learnt)
-            for _, tags in store.by_case(key):
+            for _, tags in self._entries(store, key):
                 learnt |= (tags == 1).any(0)
                 learnt[0] |= bool((tags[:, 1:] >= 0).any())
                 absent |= (tags == 0).any(0)
@@ -117,6 +117,15 @@ class TrainingCheck:
                     "such as the slices above and below an organ, and tag them 0."
                 )
         return learnt
+
+    def _entries(self, store: Any, key: str) -> Iterator[tuple[str, Tensor]]:
+        try:
+            yield from store.by_case(key)
+        except KeyError as error:
+            raise ValueError(
+                f"the loss reads '{key}', which the training samples lack: slices have 'slice_tags', patches of "
+                "volumes have 'tags', both only where the cases have tags; set the loss's tags_key to what there is."
+            ) from error
 
     def _constrained(self, name: str, term: Any, store: Any) -> Tensor:
         """(K,) classes that a constraint can teach."""
