@@ -246,8 +246,7 @@ def _default_parts(
     try:
         lists = kfold(wanted, groups, folds, seed)
     except ValueError as error:
-        advice = "pass fewer folds= (of a bundle: --data#folds), or a split file"
-        raise ValueError(f"{dataset.path}: {error}; {advice}") from error
+        raise ValueError(f"{dataset.path}: {error}; pass fewer folds= (--data#folds), or a split file") from error
     named = {f"fold{i + 1}": ids for i, ids in enumerate(lists)}
     chosen = fold_name(fold, list(named), f"{folds} seeded folds")
     return {"training": sorted(wanted - set(named[chosen])), "test": named[chosen]}, named, chosen
