@@ -103,6 +103,23 @@ def workflow(
     )
 
 
+def run_workflow(*files: str, execute: bool = True, **settings) -> ConfigWorkflow:
+    """Initialise a bundle's workflow on the tiny data, run it unless told not to, and give it back."""
+    flow = workflow(*files, **settings)
+    flow.initialize()
+    if execute:
+        flow.run()
+        flow.finalize()
+    return flow
+
+
+def user_error(error: BaseException) -> str:
+    """What a user reads at the end of MONAI's chain of errors: the first cause."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error)
+
+
 def interrupt(flow: ConfigWorkflow, epoch: int) -> None:
     """Run a workflow and break it off, as Ctrl-C does, after the first iteration of an epoch (from 1)."""
 

@@ -22,6 +22,15 @@ def weak_dataset(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def prostates(tmp_path_factory) -> Path:
+    """T2 and ADC of 14 to 22 slices, of which the first and the last two or three do not show the prostate."""
+    folder = tmp_path_factory.mktemp("prostates") / "data"
+    words = ["--zones", "none", "--size", "32", "--patients", "4", "--out", str(folder)]
+    assert main(["synthesize", "prostate", *words]) == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
 def six_patients(tmp_path_factory) -> Path:
     """Five training patients and one to test, for what is fitted on some of them."""
     return make_dataset(tmp_path_factory.mktemp("six") / "data", patients=6)

@@ -12,7 +12,7 @@ import yaml
 from monai.bundle import ConfigParser, ConfigWorkflow, verify_metadata
 from monai.bundle.properties import InferProperties, TrainProperties
 from monai.utils import BundleProperty, BundlePropertyConfig
-from tiny import ROOT
+from tiny import ROOT, user_error
 
 BUNDLES = sorted(path for path in (ROOT / "bundles").iterdir() if path.is_dir())
 FIRST = ROOT / "bundles" / "acdc_logbarrier"
@@ -70,12 +70,6 @@ def value(config: dict, path: str):
             return MISSING
         config = config[part]
     return config
-
-
-def user_error(error: BaseException) -> str:
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return str(error)
 
 
 @each_bundle

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from wss_monai.functional.max_norm import max_norm
+from wss_monai.functional.spatial_map import SpatialMap
 from wss_monai.losses import (
     ClassDistributionExchangeLoss,
     ClassificationLoss,
@@ -90,8 +91,6 @@ def test_the_networks_of_the_modalities_do_not_pull_at_each_other():
 
 def test_a_class_that_left_the_frame_does_not_count_in_the_second_view():
     raw, target = make(1, shape=(8, 8), batch=1)
-    from wss_monai.functional.spatial_map import SpatialMap
-
     away = SpatialMap(torch.tensor([[[1.0, 0, 5], [0, 1, 0], [0, 0, 1]]]), (8, 8))
     evidence = torch.full((1, 1, 1, 8, 8), -1.0)
     evidence[..., 5:, :] = 1  # all of it leaves below
