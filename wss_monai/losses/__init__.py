@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Losses: partial supervision, constraints, and their weighted sum. All take logits."""
 
+from wss_monai.losses.consistency import ConsistencyLoss, EntropyLoss
 from wss_monai.losses.constraint import ConstraintLoss
 from wss_monai.losses.crf import DenseCRF
 from wss_monai.losses.cross_modality import ClassificationLoss, EquivariantCAMLoss
@@ -10,6 +11,7 @@ from wss_monai.losses.equivariance import (
     WithinModalityEquivarianceLoss,
 )
 from wss_monai.losses.gated_crf import GatedCRFLoss
+from wss_monai.losses.mutual_information import IICLoss, LocalIICLoss
 from wss_monai.losses.partial import PartialCrossEntropyLoss, PartialDiceCELoss, PartialDiceLoss
 from wss_monai.losses.penalties import LogBarrierExtension, QuadraticPenalty, ReLUPenalty
 from wss_monai.losses.seed_expand_constrain import ConstrainToBoundaryLoss, ExpansionLoss, SeedingLoss
@@ -19,13 +21,17 @@ from wss_monai.losses.weighted_sum import WeightedSumLoss
 __all__ = [
     "ClassDistributionExchangeLoss",
     "ClassificationLoss",
+    "ConsistencyLoss",
     "ConstrainToBoundaryLoss",
     "ConstraintLoss",
     "CrossModalityEquivarianceLoss",
     "DenseCRF",
+    "EntropyLoss",
     "EquivariantCAMLoss",
     "ExpansionLoss",
     "GatedCRFLoss",
+    "IICLoss",
+    "LocalIICLoss",
     "LogBarrierExtension",
     "PartialCrossEntropyLoss",
     "PartialDiceCELoss",
