@@ -5,6 +5,9 @@ from __future__ import annotations
 
 from wss_monai.networks.cam import CAMNet
 from wss_monai.networks.cam_unet import CAMUNet
+from wss_monai.networks.cluster_heads import ClusterHead
+from wss_monai.networks.cluster_network import ClusterNetwork
+from wss_monai.networks.feature_tap import FeatureTap
 from wss_monai.networks.large_fov import LargeFOV
 from wss_monai.networks.multi_modal_cam import MultiModalCAM
 from wss_monai.networks.pixel_correlation import PixelCorrelation
@@ -15,6 +18,9 @@ from wss_monai.networks.tag_classifier import TagClassifier
 __all__ = [
     "CAMNet",
     "CAMUNet",
+    "ClusterHead",
+    "ClusterNetwork",
+    "FeatureTap",
     "LargeFOV",
     "MultiModalCAM",
     "PixelCorrelation",
