@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-__all__ = ["check_no_leak", "patient_key"]
+__all__ = ["check_no_leak", "patient_key", "warn_of_shared_patients"]
+
+logger = logging.getLogger(__name__)
 
 _PERSON = {"patient", "pat", "pt", "subject", "subj", "sub", "case", "id"}
 _MOMENT = {"frame", "phase", "time", "ed", "es", "slice", "ses", "session", "visit", "timepoint", "tp", "run"}
@@ -69,6 +72,32 @@ def check_no_leak(**parts: Iterable[Mapping[str, Any] | str]) -> None:
                         f"leak: the image '{image}' belongs to patient '{owner}' in {other} and to patient '{name}' "
                         f"in {part}; give both cases the same 'patient' in dataset.json"
                     )
+
+
+def warn_of_shared_patients(**parts: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Say who is on two sides of a split by scan, which trains on one scan of a person and scores or hides another.
+
+    Args:
+        parts: name of the part -> its cases.
+
+    Returns:
+        The patients with cases in more than one part, sorted; a warning names them.
+    """
+    sides: dict[tuple[str, ...], set[str]] = {}
+    names: dict[tuple[str, ...], str] = {}
+    for part, cases in parts.items():
+        for case in cases:
+            key = patient_key(str(case["patient"]))
+            sides.setdefault(key, set()).add(part)
+            names.setdefault(key, str(case["patient"]))
+    shared = sorted(names[key] for key, found in sides.items() if len(found) > 1)
+    if shared:
+        logger.warning(
+            "this split is by scan, not by patient: of %d patients one scan is on one side and another on the other "
+            "(%s): %s. Its scores are not comparable with those of a split by patient.",
+            *(len(shared), ", ".join(parts), ", ".join(shared)),
+        )
+    return shared
 
 
 def _says_person(token: str, after: str) -> bool:

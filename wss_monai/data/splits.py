@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -132,12 +132,14 @@ class SplitFile:
         patients: the only patients to use, None for all of the data set.
         folds: name -> test patients of the fold, None in an explicit split.
         parts: explicit split: `training`, and those of `validation` and `test` that the file has; else None.
+        labelled: explicit split: name (such as "3") -> training patients with labels in semi-supervision; else empty.
     """
 
     path: Path
     patients: list[str] | None
     folds: dict[str, list[str]] | None
     parts: dict[str, list[str]] | None
+    labelled: dict[str, list[str]] = field(default_factory=dict)
 
     def fold_name(self, fold: int | str | None) -> str:
         """Give the name of a fold: by name, by index from 0, or the first one for None.
@@ -181,10 +183,12 @@ def read_split_file(path: str | os.PathLike[str]) -> SplitFile:
     One of three forms, each with an optional `patients` list (the only ones to use):
     `{"test": {"fold1": [patients], ...}}`, `{"folds": {"fold1": [patients], ...}}` (a plain list of lists is named
     fold1, fold2 ...), or `{"training": [...], "validation": [...], "test": [...]}` of which `training` is required.
+    The last may list training patients with labels for semi-supervision: `"labelled": {"3": [...], "7": [...]}`.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no JSON, has none of the forms, or puts one patient into two parts.
+        ValueError: it is no JSON, has none of the forms, puts one patient into two parts, or lists as labelled who
+            does not train, or another number of patients than the list's name says.
     """
     path = Path(path)
     try:
@@ -204,11 +208,13 @@ def read_split_file(path: str | os.PathLike[str]) -> SplitFile:
             raise ValueError(f"{path}: folds must be an object of lists of patients, got {folds!r}")
         parts = {name: _ids(ids, path, name) for name, ids in folds.items()}
         _disjoint(parts, path)
+        if raw.get("labelled") is not None:
+            raise ValueError(f"{path}: 'labelled' goes with an explicit split, {{\"training\": [patients], ...}}")
         return SplitFile(path, patients, parts, None)
     if "training" in raw:
         parts = {part: _ids(raw[part], path, part) for part in ("training", "validation", "test") if part in raw}
         _disjoint(parts, path)
-        return SplitFile(path, patients, None, parts)
+        return SplitFile(path, patients, None, parts, _labelled(raw.get("labelled"), parts["training"], path))
     raise ValueError(
         f'{path}: neither {{"test": {{"fold1": [patients], ...}}}} nor {{"training": [...], "validation": [...], '
         f'"test": [...]}}; it has the keys {sorted(raw)}'
@@ -222,6 +228,20 @@ def _ids(ids: Any, path: Path, part: str) -> list[str]:
     if twice:
         raise ValueError(f"{path}: '{part}' names {twice} twice; name each patient once")
     return ids
+
+
+def _labelled(lists: Any, training: list[str], path: Path) -> dict[str, list[str]]:
+    """Read the lists of labelled training patients."""
+    if lists is None:
+        return {}
+    if not isinstance(lists, dict):
+        raise ValueError(f"{path}: 'labelled' must be an object of lists of training patients, got {lists!r}")
+    for name, ids in lists.items():
+        if strange := sorted(set(_ids(ids, path, f"labelled {name}")) - set(training)):
+            raise ValueError(f"{path}: 'labelled' {name} names {strange}, who are not in 'training'")
+        if not ids or (name.isdecimal() and int(name) != len(ids)):
+            raise ValueError(f"{path}: 'labelled' {name} lists {len(ids)} patients; mend the list or its name")
+    return dict(lists)
 
 
 def _disjoint(parts: Mapping[str, list[str]], path: Path) -> None:
