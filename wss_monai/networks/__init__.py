@@ -9,6 +9,7 @@ from wss_monai.networks.cluster_heads import ClusterHead
 from wss_monai.networks.cluster_network import ClusterNetwork
 from wss_monai.networks.feature_tap import FeatureTap
 from wss_monai.networks.large_fov import LargeFOV
+from wss_monai.networks.mi_unet import MIUNet
 from wss_monai.networks.multi_modal_cam import MultiModalCAM
 from wss_monai.networks.pixel_correlation import PixelCorrelation
 from wss_monai.networks.residual_unet import ResidualUNet
@@ -22,6 +23,7 @@ __all__ = [
     "ClusterNetwork",
     "FeatureTap",
     "LargeFOV",
+    "MIUNet",
     "MultiModalCAM",
     "PixelCorrelation",
     "ResidualUNet",
