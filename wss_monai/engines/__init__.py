@@ -7,17 +7,22 @@ from wss_monai.engines.layer_groups import layer_groups, published_groups
 from wss_monai.engines.overrides import check_overrides
 from wss_monai.engines.prepare_batch import PrepareTargets
 from wss_monai.engines.pseudo_labels import PreparePseudoLabels, refused_by_bounds
+from wss_monai.engines.semi_supervised import PrepareSemiSupervised, SemiSupervisedInferer
 from wss_monai.engines.several_optimizers import SeveralOptimizers
 from wss_monai.engines.slices_inferer import SlicesInferer
 from wss_monai.engines.two_views import PrepareViews, TwoViews
+from wss_monai.engines.warmup_cosine import WarmupCosineLR
 
 __all__ = [
     "PreparePseudoLabels",
+    "PrepareSemiSupervised",
     "PrepareTargets",
     "PrepareViews",
+    "SemiSupervisedInferer",
     "SeveralOptimizers",
     "SlicesInferer",
     "TwoViews",
+    "WarmupCosineLR",
     "check_overrides",
     "choose",
     "keep_freed_memory",

@@ -15,6 +15,7 @@ from wss_monai.losses.mutual_information import IICLoss, LocalIICLoss
 from wss_monai.losses.partial import PartialCrossEntropyLoss, PartialDiceCELoss, PartialDiceLoss
 from wss_monai.losses.penalties import LogBarrierExtension, QuadraticPenalty, ReLUPenalty
 from wss_monai.losses.seed_expand_constrain import ConstrainToBoundaryLoss, ExpansionLoss, SeedingLoss
+from wss_monai.losses.semi_supervised import FeatureMutualInformationLoss, SemiSupervisedLoss
 from wss_monai.losses.tags import TagLoss
 from wss_monai.losses.weighted_sum import WeightedSumLoss
 
@@ -29,6 +30,7 @@ __all__ = [
     "EntropyLoss",
     "EquivariantCAMLoss",
     "ExpansionLoss",
+    "FeatureMutualInformationLoss",
     "GatedCRFLoss",
     "IICLoss",
     "LocalIICLoss",
@@ -39,6 +41,7 @@ __all__ = [
     "QuadraticPenalty",
     "ReLUPenalty",
     "SeedingLoss",
+    "SemiSupervisedLoss",
     "TagLoss",
     "WeightedSumLoss",
     "WithinModalityEquivarianceLoss",

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from numbers import Real
 from typing import Any
 
@@ -50,14 +50,19 @@ class WeightedSumLoss(nn.Module):
 
     def forward(self, logits: Tensor, target: Mapping[str, Tensor]) -> Tensor:
         """Scalar loss of ``logits`` (B, K, *spatial) on a dictionary of targets."""
+        return self.sum_of(self.terms, logits, target)
+
+    def sum_of(self, names: Iterable[str], logits: Tensor, target: Mapping[str, Tensor]) -> Tensor:
+        """Weighted sum of some of the terms, all on the same logits."""
+        terms = {name: self.terms[name] for name in names}
         with torch.autocast(logits.device.type, enabled=False):
             wide = logits if logits.dtype == torch.float64 else logits.float()
             if self.temperature != 1:
                 wide = wide * self.temperature
-            uses_probs = any(getattr(loss, "uses_probs", False) for loss in self.terms.values())
+            uses_probs = any(getattr(loss, "uses_probs", False) for loss in terms.values())
             probs = torch.softmax(wide, 1) if uses_probs else None
             total = wide.new_zeros(())
-            for name, loss in self.terms.items():
+            for name, loss in terms.items():
                 value = self._value(name, loss, wide, probs, target)
                 self.parts[name] = value.detach()
                 violation = getattr(loss, "violation", None)
@@ -80,8 +85,13 @@ class WeightedSumLoss(nn.Module):
 
     def target_keys(self) -> set[str]:
         """All target keys that the terms want, those that may be missing included."""
-        keys = {key for name, loss in self.terms.items() for _, key, _ in _keys(name, loss)}
-        if any(not hasattr(loss, "target_keys") for loss in self.terms.values()):
+        return self.keys_of(self.terms)
+
+    def keys_of(self, names: Iterable[str]) -> set[str]:
+        """The target keys of some of the terms."""
+        terms = {name: self.terms[name] for name in names}
+        keys = {key for name, loss in terms.items() for _, key, _ in _keys(name, loss)}
+        if any(not hasattr(loss, "target_keys") for loss in terms.values()):
             keys.add(self.label_key)
         return keys
 

@@ -19,7 +19,7 @@ from wss_monai.transforms.box_bounds import (
 from wss_monai.transforms.cam_logits import CAMLogits, CAMLogitsd
 from wss_monai.transforms.cam_scores import CAMScores, CAMScoresd
 from wss_monai.transforms.dense_crf import DenseCRFd, RefineByDenseCRF
-from wss_monai.transforms.equivariant import RandEquivariantTransform
+from wss_monai.transforms.equivariant import RandEquivariantTransform, RandFlips
 from wss_monai.transforms.estimated_bounds import EstimatedBounds, EstimatedBoundsd, WeakCuesd
 from wss_monai.transforms.far_background import FarBackgroundd
 from wss_monai.transforms.filled_boxes import FilledBoxesd
@@ -53,6 +53,7 @@ __all__ = [
     "PredictedBounds",
     "PredictedBoundsd",
     "RandEquivariantTransform",
+    "RandFlips",
     "RandWeakLabel",
     "RandWeakLabeld",
     "RefineByDenseCRF",

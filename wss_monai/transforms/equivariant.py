@@ -11,7 +11,7 @@ from torch import Tensor
 from wss_monai.functional.spatial_map import SpatialMap
 from wss_monai.functional.warps import about_centre
 
-__all__ = ["FAMILIES", "RandEquivariantTransform"]
+__all__ = ["FAMILIES", "RandEquivariantTransform", "RandFlips"]
 
 FAMILIES = ("flip", "turn", "translation", "scaling")
 
@@ -104,10 +104,77 @@ class RandEquivariantTransform:
 
     def _quarters(self, count: int, shape: Sequence[int], generator: torch.Generator) -> Tensor:
         first, second = self.turns
-        quarter = torch.eye(len(shape), dtype=torch.float64)
-        quarter[first, first] = quarter[second, second] = 0
-        quarter[first, second], quarter[second, first] = -1, 1
         times = torch.randint(1, 4, (count,), generator=generator)
         if shape[first] != shape[second]:
             times = torch.full_like(times, 2)
-        return torch.stack([torch.linalg.matrix_power(quarter, n) for n in range(4)])[times]
+        return quarter_turns(len(shape), first, second)[times]
+
+
+class RandFlips:
+    """Draw flips along each axis independently for each sample, and quarter turns where wanted: exact maps.
+
+    With two axes and the default probability 4 % of the samples stay as they are. Source: Peng, Pedersoli and
+    Desrosiers, MELBA 2021:009, released code (flips of height and width with probability 0.8 each; turns are ours).
+
+    Args:
+        axes: spatial axes that may be flipped. Leave out the axis across thick slices, and those along which anatomy
+            is not alike.
+        probability: of each flip.
+        turns: two spatial axes of equal extent in whose plane quarter turns (none, 1, 2 or 3) are drawn besides; None:
+            none.
+
+    Raises:
+        ValueError: neither axes nor turns, a negative or repeated axis, a probability outside 0..1.
+    """
+
+    def __init__(
+        self, axes: Sequence[int] = (0, 1), probability: float = 0.8, turns: Sequence[int] | None = None
+    ) -> None:
+        if (not axes and turns is None) or len(set(axes)) != len(axes) or any(axis < 0 for axis in axes):
+            raise ValueError(
+                f"axes must name different spatial axes, at least one without turns; got {axes}."
+            )
+        if not 0 <= probability <= 1:
+            raise ValueError(f"probability must lie in 0..1, got {probability}.")
+        if turns is not None and (len(turns) != 2 or turns[0] == turns[1] or min(turns) < 0):
+            raise ValueError(f"turns must be two different spatial axes or null, got {turns}.")
+        self.axes = list(axes)
+        self.probability = probability
+        self.turns = None if turns is None else list(turns)
+
+    def __repr__(self) -> str:
+        """Everything that the draw depends on, for the record of a run."""
+        return f"RandFlips(axes={self.axes}, probability={self.probability}, turns={self.turns})"
+
+    def __call__(self, count: int, shape: Sequence[int], seed: int) -> SpatialMap:
+        """Draw the map of ``count`` samples on a grid of ``shape``; a function of ``seed``.
+
+        Raises:
+            ValueError: axes that the grid does not have, quarter turns in a plane with unequal extents.
+        """
+        dimensions = len(shape)
+        if not all(axis < dimensions for axis in [*self.axes, *(self.turns or ())]):
+            raise ValueError(f"axes {self.axes} or turns {self.turns} name axes that a {dimensions}D image lacks.")
+        generator = torch.Generator().manual_seed(seed)
+        linear = torch.eye(dimensions, dtype=torch.float64).repeat(count, 1, 1)
+        for axis in self.axes:
+            flipped = torch.rand(count, generator=generator) < self.probability
+            linear[:, axis, axis] = torch.where(flipped, -1.0, 1.0).double()
+        if self.turns is not None:
+            first, second = self.turns
+            if shape[first] != shape[second]:
+                raise ValueError(
+                    f"quarter turns need equal extents along the axes {self.turns}, got {tuple(shape)}; set turns to "
+                    "null."
+                )
+            times = torch.randint(0, 4, (count,), generator=generator)
+            linear = quarter_turns(dimensions, first, second)[times] @ linear
+        return SpatialMap(about_centre(linear, linear.new_zeros(count, dimensions), tuple(shape)), tuple(shape))
+
+
+def quarter_turns(dimensions: int, first: int, second: int) -> Tensor:
+    """Matrices (4, D, D) of no, one, two and three quarter turns in the plane of two axes."""
+    quarter = torch.eye(dimensions, dtype=torch.float64)
+    quarter[first, first] = quarter[second, second] = 0
+    quarter[first, second], quarter[second, first] = -1, 1
+    return torch.stack([torch.linalg.matrix_power(quarter, n) for n in range(4)])
