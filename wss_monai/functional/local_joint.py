@@ -101,7 +101,7 @@ class _ShiftedViews(torch.autograd.Function):
         p, q = ctx.saved_tensors
         offsets = _offsets(p.shape[2:], ctx.window)
         grads = [
-            torch.empty_like(t) if needed else None for t, needed in zip((p, q), ctx.needs_input_grad, strict=False)
+            torch.empty_like(t) if needed else None for t, needed in zip((p, q), ctx.needs_input_grad[:2], strict=True)
         ]
         with torch.autocast(p.device.type, enabled=False):
             for n in range(len(p)):
@@ -179,7 +179,7 @@ class _Separable(torch.autograd.Function):
         shape = (heads, len(left), len(right), clusters, clusters)
         weight = grad.reshape(shape).transpose(2, 3).reshape(heads, len(left) * clusters, len(right) * clusters)
         grads = [
-            torch.zeros_like(t) if needed else None for t, needed in zip((p, q), ctx.needs_input_grad, strict=False)
+            torch.zeros_like(t) if needed else None for t, needed in zip((p, q), ctx.needs_input_grad[:2], strict=True)
         ]
         with torch.autocast(p.device.type, enabled=False):
             for n in range(len(p)):
