@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+from monai.data import MetaTensor
 from torch import Tensor, nn
 
 from wss_monai.networks.cluster_heads import ClusterHead
@@ -122,6 +123,8 @@ class ClusterNetwork(nn.Module):
         """
         if parts is None:
             return self.network(images)
+        if isinstance(images, MetaTensor):
+            images = images.as_tensor()
         sizes = _parts(parts, len(images))
         _, m1, m2 = sizes
         names = list(self.scales) if m1 and m2 else []

@@ -19,7 +19,8 @@ __all__ = ["FeatureTap"]
 PUBLISHED = {"Conv1": "conv_0"}
 PUBLISHED |= {f"Conv{level + 1}": f"down_{level}" for level in range(1, 5)}
 PUBLISHED |= {f"Up_conv{level + 1}": f"upcat_{level}" for level in range(1, 5)}
-"""The published names of features, and the modules of MONAI's BasicUNet that give what they mean."""
+PUBLISHED |= {module: name for name, module in PUBLISHED.items()}
+"""The published names of features to the modules of MONAI's BasicUNet that give what they mean, and back."""
 
 NEAREST = 5
 """How many similar names a refusal gives."""
@@ -137,13 +138,15 @@ def _module(network: nn.Module, name: Any) -> nn.Module:
         return modules[name]
     names = [known for known in modules if known]
     close = difflib.get_close_matches(str(name), names, n=NEAREST, cutoff=0.5)
-    if PUBLISHED.get(str(name)) in names:
-        close = [PUBLISHED[str(name)], *close]
+    same = PUBLISHED.get(str(name))
+    if same in names:
+        close = [same, *(other for other in close if other != same)]
     nearest = f"; the nearest are {close}" if close else ""
     rest = [known for known in _selection(names) if known not in close]
+    there = f"; there are {'also ' if close else ''}{rest}" if rest else ""
     more = len(names) - len(close) - len(rest)
     raise ValueError(
-        f"{type(network).__name__} has no module named {name!r}{nearest}; it has {rest}"
+        f"{type(network).__name__} has no module named {name!r}{nearest}{there}"
         + (f" and {more} more, see named_modules()" if more > 0 else "")
     )
 
