@@ -68,7 +68,7 @@ def test_position_alone_without_weak_labels(data, tmp_path, capsys):
     assert "has a dense label but no weak one" in capsys.readouterr().err
     assert fit(copy, tmp_path, "--dense", "4", "--cues", "position") == 0
     classes = json.loads((tmp_path / "b.json").read_text())["terms"]["size"]["classes"]
-    assert set(classes["LV"]) == {"position"}
+    assert set(classes["LV"]) == {"position", "unknown"}
 
 
 @pytest.mark.parametrize(

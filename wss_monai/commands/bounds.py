@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from wss_monai.data import DataSplit
     from wss_monai.estimation import CaseMeasures
 
 __all__ = ["add_parser", "run"]
@@ -21,20 +22,25 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the verb `bounds`."""
     parser = subparsers.add_parser("bounds", help="fit bounds on a few dense patients", description=__doc__)
     parser.add_argument("--fit", required=True, metavar="DATA", help="data set with a dataset.json")
-    parser.add_argument("--dense", type=int, required=True, metavar="K", help="how many dense training patients to use")
+    parser.add_argument("--dense", type=int, metavar="K", help="how many dense training patients to use")
     parser.add_argument("--seed", type=int, default=0, help="of the draw of the K patients (default 0)")
+    parser.add_argument("--labelled", type=_number, metavar="N",
+                        help="instead of --dense: number, fraction or list of the split file, as the setting of that "
+                        "name in a semi-supervised bundle; draws the same patients")  # fmt: skip
+    parser.add_argument("--split-seed", type=int, default=0, help="of the draw of --labelled (default 0)")
     parser.add_argument("--out", type=Path, required=True, metavar="JSON", help="file to write, for --bounds_file")
     parser.add_argument("--patients", nargs="+", metavar="NAME", help="these dense patients instead of a draw")
     parser.add_argument("--terms", nargs="+", default=["size"], metavar="TERM",
                         help="size, centroid, extent (slices), volume, volume_centroid (default: size)")  # fmt: skip
     parser.add_argument("--level", type=float, default=0.9, help="nominal coverage of the intervals (default 0.9)")
-    parser.add_argument("--cues", choices=("auto", "position"), default="auto",
-                        help="auto: scribbles or boxes where the weak labels are such; position: the slice's position "
-                        "and tags alone")  # fmt: skip
+    parser.add_argument("--cues", choices=("auto", "position"),
+                        help="auto (default): scribbles or boxes where the weak labels are such; position (default "
+                        "with --labelled): the slice's position and tags alone")  # fmt: skip
     parser.add_argument("--constant", type=_json, default={}, metavar="JSON",
                         help='mm2 and ml, none is made wider: {"size": {"LV": [10, 6000]}}')  # fmt: skip
     parser.add_argument("--audit", nargs="+", default=[], choices=PARTS, metavar="PART",
-                        help="coverage on others: training (those not drawn), validation, test")  # fmt: skip
+                        help="coverage on others: training (those not drawn), validation, test; for evaluation "
+                        "only, it reads their dense labels")  # fmt: skip
     for name, text in (
         ("split", "split file"),
         ("fold", "test fold"),
@@ -52,56 +58,84 @@ def run(args: argparse.Namespace) -> int:
         FileNotFoundError: no such data set or split.
         ValueError: arguments, data or the number of patients do not fit.
     """
-    from wss_monai.data import draw_dense, load_cases
     from wss_monai.data.whole_file import replacing
-    from wss_monai.estimation import audit_bounds, fit_bounds, measure_cases
+    from wss_monai.estimation import audit_bounds, audit_profiles, check_profiles, fit_bounds, measure_cases
     from wss_monai.transforms.bounds_file import FORMAT
 
     if unknown := sorted(set(args.constant) - set(args.terms)):
         raise ValueError(f"--constant names the terms {unknown}, which --terms {args.terms} does not fit")
-    names = None if args.class_names is None else _json(args.class_names)
-    options = {} if args.validation is None else {"validation": _number(args.validation)}
-    split = load_cases(args.fit, names, args.split, _number(args.fold), seed=args.seed, **options)
-    chosen = sorted(args.patients) if args.patients else draw_dense(split.training, args.dense, args.seed)
-    if args.patients and (strange := sorted(set(chosen) - {case["patient"] for case in split.training})):
-        raise ValueError(f"--patients {strange} are no training patients of this split")
-    kind = None if args.cues == "auto" else "position"
+    split, chosen = _chosen(args)
+    kind = "position" if (args.cues or ("auto" if args.labelled is None else "position")) == "position" else None
 
     def measure(part: str, fitted: bool = False) -> list[CaseMeasures]:
         cases = [c for c in getattr(split, part) if (c["patient"] in chosen) == fitted and (fitted or c["label"])]
         return measure_cases(cases, len(split.class_names), split.dataset.slice_axis, kind)
 
-    terms = fit_bounds(measure("training", True), split.class_names, args.terms, args.level, args.constant)
-    audits = {part: audit_bounds(terms, measure(part), split.class_names) for part in args.audit}
+    names, fitted = split.class_names, measure("training", True)
+    terms = fit_bounds(fitted, names, args.terms, args.level, args.constant)
+    others = {part: measure(part) for part in args.audit}
+    untold = {}
+    if "size" in terms:
+        untold = {part: audit_profiles(terms["size"]["classes"], cases, names) for part, cases in others.items()}
+        untold = {"left out by patient": check_profiles(terms["size"]["classes"], fitted, names), **untold}
     content = {
         "format": FORMAT,
         "bounds_origin": "estimated",
         "dataset": split.dataset.name,
         "class_names": split.class_names,
         "dense": len(chosen),
-        "seed": args.seed,
+        "seed": args.seed if args.labelled is None else args.split_seed,
         "patients": chosen,
         "level": args.level,
         "level_guaranteed": len(chosen) / (len(chosen) + 1),
         "approximate": "calibrated on pooled slices or volumes, left out by patient; those of one patient are alike",
         "terms": terms,
-        "audit": audits,
+        "audit": {part: audit_bounds(terms, cases, names) for part, cases in others.items()},
+        "audit_without_tags": untold,
     }
     args.out.parent.mkdir(parents=True, exist_ok=True)
     with replacing(args.out) as part:
         part.write_text(json.dumps(content, indent=1, allow_nan=False), encoding="utf-8")
     _print(content, args.terms)
+    if kind:
+        _print_untold(untold)
     print(f"written: {args.out}")
     return 0
 
 
+def _chosen(args: argparse.Namespace) -> tuple[DataSplit, list[str]]:
+    """The cases of the split, with all labels that they have, and the patients to fit on."""
+    from wss_monai.data import draw_dense, load_cases, load_semi_supervised
+
+    names = None if args.class_names is None else _json(args.class_names)
+    options: dict[str, Any] = {} if args.validation is None else {"validation": _number(args.validation)}
+    where = (args.fit, names, args.split, _number(args.fold))
+    if args.labelled is not None:
+        if args.dense is not None or args.patients:
+            raise ValueError("--labelled draws the patients itself: leave out --dense and --patients")
+        drawn = load_semi_supervised(*where, labelled=args.labelled, split_seed=args.split_seed, **options)
+        return load_cases(*where, seed=args.split_seed, **options), drawn.patients["labelled"]
+    split = load_cases(*where, seed=args.seed, **options)
+    if not args.patients:
+        if args.dense is None:
+            raise ValueError("say which dense patients to fit on: --dense K, --patients NAME ... or --labelled N")
+        return split, draw_dense(split.training, args.dense, args.seed)
+    if strange := sorted(set(args.patients) - {case["patient"] for case in split.training}):
+        raise ValueError(f"--patients {strange} are no training patients of this split")
+    return split, sorted(args.patients)
+
+
 def _print(content: Mapping[str, Any], terms: Sequence[str]) -> None:
+    from wss_monai.estimation.conformal import widening
+
     k, level = content["dense"], content["level"]
     print(f"Bounds fitted on {k} dense patients of {content['dataset']}: {', '.join(content['patients'])}")
     print(
         f"Nominal coverage {level:.2f}, approximate (residuals of slices or volumes are pooled; those of one patient "
         f"are alike). Calibration by patient could guarantee {content['level_guaranteed']:.2f} at most, k / (k + 1)."
     )
+    if k < 3:
+        print(f"Too few to calibrate on: intervals reach {widening(k):.2f} times beyond what these patients show.")
     parts = {"left out by patient": {term: content["terms"][term]["check"] for term in terms}, **content["audit"]}
     for part, tables in parts.items():
         where = part if part == "left out by patient" else f"audit on {part} patients"
@@ -120,6 +154,28 @@ def _print(content: Mapping[str, Any], terms: Sequence[str]) -> None:
         lacking = [name for name, c in content["terms"][term]["classes"].items() if "constant" not in c]
         if lacking and content["terms"][term]["unit"] != "mm":
             print(f"{term}: no constant bounds of {', '.join(lacking)} to fall back on (--constant)")
+
+
+def _print_untold(untold: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    for part, rows in untold.items():
+        where = part if part == "left out by patient" else f"audit on {part} patients"
+        print(f"\nslices without tags (unknown: position), {where}:")
+        print(
+            f"{'class':<14}{'patients':>8}{'n':>6}{'inside':>8}{'upper':>7}{'has lower':>11}{'lower':>7}"
+            f"{'upper / true':>14}{'true / lower':>14}"
+        )
+        for row in rows:
+            inside = (
+                f"{row['coverage']:>8.2f}{row['upper']:>7.2f}{row['lower_share']:>11.2f}{_cell(row['lower'], 2):>7}"
+            )
+            widths = f"{_cell(row['upper_over_true'], 1):>14}{_cell(row['true_over_lower'], 1):>14}"
+            print(f"{row['class']:<14}{row['patients']:>8}{row['n']:>6}{inside}{widths}")
+        if not rows:
+            print("nothing: one patient alone shows a class, or there are no others with a dense label")
+
+
+def _cell(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
 
 
 def _replaced(row: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from wss_monai.estimation.area_profiles import audit_profiles, check_profiles, fit_profile
 from wss_monai.estimation.bounds import audit_bounds, fit_bounds
 from wss_monai.estimation.cam_pseudo_labels import CAMPseudoLabels
 from wss_monai.estimation.conformal import fit_interval, fit_reach
@@ -16,8 +17,11 @@ __all__ = [
     "CueWriter",
     "TagCues",
     "audit_bounds",
+    "audit_profiles",
+    "check_profiles",
     "fit_bounds",
     "fit_interval",
+    "fit_profile",
     "fit_reach",
     "measure_cases",
 ]

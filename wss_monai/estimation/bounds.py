@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from wss_monai.estimation.conformal import coverage_by_patient, fit_interval, fit_reach
+from wss_monai.estimation.area_profiles import fit_profile
+from wss_monai.estimation.conformal import coverage_by_patient, fit_few, fit_interval, fit_reach
 from wss_monai.estimation.measures import CaseMeasures
 from wss_monai.functional.interval_models import IntervalModel, slice_features, volume_features
 from wss_monai.transforms.bounds_file import TERMS
@@ -17,6 +18,7 @@ from wss_monai.transforms.estimated_bounds import within_constant
 __all__ = ["audit_bounds", "fit_bounds"]
 
 LEAST_PATIENTS = 3
+"""Whose residuals, each left out in turn, calibrate an interval."""
 UNITS = {"size": "mm2", "volume": "ml", "centroid": "mm", "volume_centroid": "mm", "extent": "mm"}
 Constants = Mapping[str, Mapping[str, Sequence[float | None]]]
 
@@ -44,11 +46,18 @@ class Rows:
         self.values = np.concatenate(values) if values else np.zeros(0)
         self.patients = np.array(patients)
 
+    @property
+    def few(self) -> bool:
+        """Whether these are too few patients to calibrate on."""
+        return len(np.unique(self.patients)) < LEAST_PATIENTS
+
     def fit(self, term: str, level: float, rows: np.ndarray | None = None) -> dict[str, Any]:
         """The model of all rows, or of some, as the JSON file holds it."""
         rows = np.arange(len(self.values)) if rows is None else rows
         if UNITS[term] == "mm":
             return {"reach": fit_reach(self.values[rows], level)}
+        if self.few:
+            return fit_few(self.features[rows], self.values[rows], self.patients[rows]).to_dict()
         return fit_interval(self.features[rows], self.values[rows], self.patients[rows], level).to_dict()
 
     def intervals(self, term: str, model: Mapping[str, Any], constant: Sequence[float | None] | None) -> np.ndarray:
@@ -76,10 +85,12 @@ def fit_bounds(
         constant: term -> class name -> (lower, upper) in the term's unit; replaces what would be wider.
 
     Returns:
-        term -> {"unit", "classes": {name: {kind: model, "constant"}}, "check": rows as `audit_bounds` gives them}.
+        term -> {"unit", "classes": {name: {kind: model, "constant"}}, "check": rows as `audit_bounds` gives them}. The
+        classes of "size" have their `AreaProfile` under "unknown" besides.
 
     Raises:
-        ValueError: an unknown term or level, or fewer than 3 patients that show a class.
+        ValueError: an unknown term or level, or fewer than 3 patients that show a class. Sizes from position alone can
+            be fitted on one; below 3, they are wide by rule (`fit_few`), and the level says nothing.
     """
     if unknown := [term for term in terms if term not in TERMS]:
         raise ValueError(f"terms {unknown} are unknown; choose from {list(TERMS)}.")
@@ -108,14 +119,18 @@ def _fit_term(
         for kind in kinds:
             rows = Rows([case for case in cases if kind in ("position", case.kind)], term, k, kind)
             showing = np.unique(rows.patients)
-            if len(showing) < LEAST_PATIENTS:
+            least = 1 if term == "size" and kinds == ["position"] else LEAST_PATIENTS
+            if len(showing) < least:
                 raise ValueError(
                     f"class '{name}': {len(showing)} of the dense patients show it ({', '.join(showing) or 'none'}), "
-                    f"and bounds need at least {LEAST_PATIENTS}; take more dense patients (--dense), or other ones "
-                    "(--seed)."
+                    f"and bounds need at least {least}; take more dense patients (--dense), or other ones (--seed)."
+                    + (" Sizes from position alone (--cues position) need one." if least > 1 and len(showing) else "")
                 )
             classes[name][kind] = {"kind": kind, **rows.fit(term, level)}
-            check.append(_check(rows, term, kind, name, level, classes[name]))
+            if len(showing) > 1:
+                check.append(_check(rows, term, kind, name, level, classes[name]))
+        if term == "size":
+            classes[name]["unknown"] = fit_profile(cases, k).to_dict()
     return {"unit": UNITS[term], "classes": classes, "check": check}
 
 

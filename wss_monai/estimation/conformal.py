@@ -16,7 +16,7 @@ import numpy as np
 
 from wss_monai.functional.interval_models import IntervalModel
 
-__all__ = ["coverage_by_patient", "fit_interval", "fit_reach", "quantile"]
+__all__ = ["coverage_by_patient", "fit_few", "fit_interval", "fit_reach", "quantile", "widening"]
 
 LEAST_REACH = 1.0
 """mm; no centroid is known better."""
@@ -48,13 +48,42 @@ def fit_interval(features: np.ndarray, values: np.ndarray, patients: np.ndarray,
     for patient in np.unique(patients):
         out = patients == patient
         residuals[out] = target[out] - features[out] @ _ridge(features[~out], target[~out], RIDGE)
-    position = features[:, : min(SPREAD_FEATURES, features.shape[1])]
-    spread = _ridge(position, np.log(np.abs(residuals) + 0.05), SPREAD_RIDGE)
-    model = IntervalModel(_ridge(features, target, RIDGE).tolist(), spread.tolist(), (0.0, 0.0))
+    model = IntervalModel(_ridge(features, target, RIDGE).tolist(), _spread(features, residuals), (0.0, 0.0))
     scaled = residuals / model.scale(features)
     tail = (1 - level) / 2
     quantiles = (-quantile(-scaled, 1 - tail), quantile(scaled, 1 - tail))
     return IntervalModel(model.coefficients, model.spread, quantiles)
+
+
+def fit_few(features: np.ndarray, values: np.ndarray, patients: np.ndarray) -> IntervalModel:
+    """Fit an interval of a positive measure on one or two patients, whose residuals cannot be calibrated.
+
+    The interval reaches from the smallest to the largest residual of the patients themselves, scaled by position, and
+    beyond on either side, on average by the factor of `widening`.
+
+    Args:
+        features: (N, F), the first one constant.
+        values: (N,) > 0.
+        patients: (N,) whose each row is.
+    """
+    target = np.log(values)
+    coefficients = _ridge(features, target, RIDGE)
+    residuals = target - features @ coefficients
+    model = IntervalModel(coefficients.tolist(), _spread(features, residuals), (0.0, 0.0))
+    scale = model.scale(features)
+    scaled = residuals / scale
+    more = math.log(widening(len(np.unique(patients)))) / float(scale.mean())
+    quantiles = (float(scaled.min()) - more, float(scaled.max()) + more)
+    return IntervalModel(model.coefficients, model.spread, quantiles)
+
+
+def widening(patients: int) -> float:
+    """How far beyond what k labelled patients show an interval reaches, as a factor: 1 + 1.5 / k.
+
+    2.5 for one patient, 1.75 for two, 1.3 for five: organs of two patients easily differ by a factor of two. The rule
+    was chosen on cardiac MRI (ACDC), so that of areas in slices without tags about 0.9 lie inside for k = 1 to 5.
+    """
+    return 1 + 1.5 / patients
 
 
 def fit_reach(distances: np.ndarray, level: float) -> float:
@@ -72,6 +101,12 @@ def coverage_by_patient(
         out = np.flatnonzero(patients == patient)
         covered[out] = fit(np.flatnonzero(patients != patient))(out)
     return covered
+
+
+def _spread(features: np.ndarray, residuals: np.ndarray) -> list[float]:
+    """Coefficients of the log of the residuals' size by position."""
+    position = features[:, : min(SPREAD_FEATURES, features.shape[1])]
+    return [float(value) for value in _ridge(position, np.log(np.abs(residuals) + 0.05), SPREAD_RIDGE)]
 
 
 def _ridge(features: np.ndarray, target: np.ndarray, penalty: float) -> np.ndarray:

@@ -9,7 +9,15 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["IntervalModel", "kind_of", "slice_features", "slice_positions", "volume_features"]
+__all__ = [
+    "AreaProfile",
+    "IntervalModel",
+    "kind_of",
+    "positions_in_stack",
+    "slice_features",
+    "slice_positions",
+    "volume_features",
+]
 
 LEAST = 0.05
 """Least distance of each end from the prediction, in the logarithm: nothing drawn is known better than that."""
@@ -56,6 +64,74 @@ class IntervalModel:
             (float(content["quantiles"][0]), float(content["quantiles"][1])),
             (float(content["spread_range"][0]), float(content["spread_range"][1])),
         )
+
+
+@dataclass(frozen=True)
+class AreaProfile:
+    """Areas of a class in labelled volumes over the position in the stack: what holds where no tag says anything.
+
+    Each labelled volume speaks for a position with its nearest slice that shows the class and with all others within
+    `reach`. The upper side is the largest of these areas times the factor; it holds whether the class is there or not.
+    The lower side is the smallest of them divided by the factor, at positions of sure presence alone.
+
+    Attributes:
+        positions: of each volume, the slices that show the class, as `positions_in_stack`.
+        areas: their areas in mm2.
+        factor: widening of both sides, at least 1.
+        reach: distance of positions, in parts of the stack.
+        sure: first and last position of sure presence; None: there are none.
+        directed: whether positions mean the same in all volumes. If not, the largest area of all holds everywhere.
+    """
+
+    positions: list[list[float]]
+    areas: list[list[float]]
+    factor: float
+    reach: float
+    sure: tuple[float, float] | None
+    directed: bool = True
+
+    def __call__(self, count: int) -> np.ndarray:
+        """Intervals (S, 2) in mm2 for a stack of S = `count` slices; a lower side that is not known is -inf.
+
+        A single slice has no position.
+        """
+        every = np.concatenate([np.asarray(areas) for areas in self.areas])
+        if count == 1 or not self.directed:
+            return np.tile([-np.inf, every.max() * self.factor], (count, 1))
+        here = positions_in_stack(count)
+        lower, upper = np.full(count, np.inf), np.zeros(count)
+        for positions, areas in zip(self.positions, self.areas, strict=True):
+            away = np.abs(here[:, None] - np.asarray(positions))
+            near = away <= np.maximum(away.min(1, keepdims=True), self.reach) + 1e-9
+            lower = np.minimum(lower, np.where(near, areas, np.inf).min(1))
+            upper = np.maximum(upper, np.where(near, areas, 0.0).max(1))
+        known = np.zeros(count, bool)
+        if self.sure is not None:
+            known = (here >= self.sure[0] - 1e-9) & (here <= self.sure[1] + 1e-9)
+        return np.stack((np.where(known, lower / self.factor, -np.inf), upper * self.factor), 1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers for a JSON file."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> AreaProfile:
+        """The profile that `to_dict` wrote."""
+        sure = content["sure"]
+        return cls(
+            [[float(v) for v in row] for row in content["positions"]],
+            [[float(v) for v in row] for row in content["areas"]],
+            float(content["factor"]),
+            float(content["reach"]),
+            None if sure is None else (float(sure[0]), float(sure[1])),
+            bool(content["directed"]),
+        )
+
+
+def positions_in_stack(count: int) -> np.ndarray:
+    """Where each of `count` slices lies between the two ends of the stack (S,), 0..1: the middle of its share."""
+    positions: np.ndarray = (np.arange(count) + 0.5) / count
+    return positions
 
 
 def slice_positions(present: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import Any
 
 from wss_monai.functional.descriptors import Centroid, Size
 
-__all__ = ["FORMAT", "TERMS", "classes_of", "read_bounds_file", "refuse_seen"]
+__all__ = ["FORMAT", "TERMS", "classes_of", "read_bounds_file", "refuse_seen", "require_profiles"]
 
 FORMAT = "wss_monai estimated bounds 1"
 TERMS = {"size": (Size, "slice"), "centroid": (Centroid, "slice"), "volume": (Size, "volume"),
@@ -70,3 +70,16 @@ def classes_of(content: Mapping[str, Any], measure: str, names: list[str], file:
     if lacking := [name for name in names[1:] if name not in classes]:
         raise ValueError(f"bounds_file: '{file}' says nothing of {lacking}; it knows {list(classes)}.")
     return classes
+
+
+def require_profiles(classes: Mapping[str, Any], names: list[str], file: Any) -> None:
+    """Refuse a file that says nothing of slices without tags.
+
+    Raises:
+        ValueError: a class has no profile of its area over the stack.
+    """
+    if lacking := [name for name in names[1:] if "unknown" not in classes[name]]:
+        raise ValueError(
+            f"bounds_file: '{file}' does not say where {lacking} are sure to be present, which unknown='position' "
+            "needs: an older version wrote it. Fit it again with `python -m wss_monai bounds --fit DATA ...`."
+        )

@@ -18,13 +18,21 @@ from torch import Tensor
 from wss_monai.functional import UNLABELLED
 from wss_monai.functional.box_maps import in_boxes
 from wss_monai.functional.descriptors import Descriptor
-from wss_monai.functional.interval_models import IntervalModel, kind_of, slice_features, volume_features
+from wss_monai.functional.interval_models import AreaProfile, IntervalModel, kind_of, slice_features, volume_features
 from wss_monai.functional.weak_cues import CUES, slice_cues
 from wss_monai.transforms.bounds import Boundsd
-from wss_monai.transforms.bounds_file import TERMS, classes_of, read_bounds_file, refuse_seen
+from wss_monai.transforms.bounds_file import TERMS, classes_of, read_bounds_file, refuse_seen, require_profiles
 from wss_monai.transforms.intervals import NO_BOUND, check_interval, spacing_of, tags_of
 
-__all__ = ["EstimatedBounds", "EstimatedBoundsd", "WeakCuesd", "middle_of", "to_voxels", "within_constant"]
+__all__ = [
+    "EstimatedBounds",
+    "EstimatedBoundsd",
+    "WeakCuesd",
+    "middle_of",
+    "to_voxels",
+    "unknown_intervals",
+    "within_constant",
+]
 
 
 class WeakCuesd(MapTransform):
@@ -94,16 +102,23 @@ class EstimatedBounds:
     gets size 0 at most. Slices that are drawn densely get no interval, they need none. A volume's interval needs the
     class to be present in some slice. A side beyond the constant bound in the file is replaced by that bound.
 
+    A class of which nothing says whether it is in a slice has no interval, or with ``unknown="position"``, for images
+    without any label, what the areas of the dense patients say at the slice's position in the stack: an upper side,
+    which holds whether the class is there or not, and where all of them show the class a lower side too (see
+    ``AreaProfile``). Stacks have to run in the same direction and cover about the same.
+
     Args:
         file: the JSON file.
         class_names: names of all K classes, background first.
         measure: "size" or "centroid" of slices, "volume" or "volume_centroid" of volumes.
         slice_axis: spatial axis of the slices in the tensor; volumes may have been resampled along it.
         unseen: patients that the models must not have been fitted on: those whom the run is scored on.
+        unknown: what a class of unknown presence gets in a slice: "none", or "position" (size alone).
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a file of another kind, without the measure or a class, or fitted on patients among ``unseen``.
+        ValueError: a file of another kind, without the measure, a class or what ``unknown`` needs, or fitted on
+            patients among ``unseen``.
     """
 
     origin = "estimated"
@@ -115,11 +130,19 @@ class EstimatedBounds:
         measure: str = "size",
         slice_axis: int = 2,
         unseen: Sequence[str] = (),
+        unknown: str = "none",
     ) -> None:
         descriptor, self.level = TERMS.get(measure, (None, ""))
         if descriptor is None:
             measures = [name for name, (known, _) in TERMS.items() if known]
             raise ValueError(f"measure must be one of {measures}, got {measure!r}.")
+        if unknown not in ("none", "position"):
+            raise ValueError(f"unknown must be 'none' or 'position', got {unknown!r}.")
+        if unknown == "position" and measure != "size":
+            raise ValueError(
+                f"unknown='position' bounds the size of slices, not {measure!r}; leave it at 'none' there."
+            )
+        self.unknown = unknown
         self.file, self.measure, self.class_names = file, measure, list(class_names)
         self.descriptor: Descriptor = descriptor()
         self.slice_axis = slice_axis
@@ -129,6 +152,8 @@ class EstimatedBounds:
             self.classes = classes_of(content, measure, self.class_names, file)
             self.origin = f"estimated (k={content['dense']})"
             refuse_seen(content, unseen, file)
+            if unknown == "position":
+                require_profiles(self.classes, self.class_names, file)
 
     def __call__(
         self,
@@ -192,6 +217,10 @@ class EstimatedBounds:
                     row = slice_features(used, cues[:, k], present)[number : number + 1]
                     mm2 = within_constant(IntervalModel.from_dict(models)(row)[0], self.classes[name].get("constant"))
                     bounds[number, k, 0] = torch.from_numpy(mm2 / plane.prod())
+            if self.unknown == "position":
+                untold = (slice_tags[:, k] == -1).numpy() & ~dense
+                mm2 = unknown_intervals(self.classes[name], len(cues))[untold]
+                bounds[torch.from_numpy(untold), k, 0] = torch.from_numpy(mm2 / plane.prod()).to(bounds)
         if self.measure == "size":
             absent = (slice_tags == 0)[..., None]
             bounds[..., 1] = torch.where(absent, 0.0, bounds[..., 1])
@@ -269,6 +298,19 @@ def within_constant(interval: np.ndarray, constant: Sequence[float | None] | Non
     )
     clipped = np.array([max(interval[0], lower), min(interval[1], upper)])
     return clipped if clipped[0] < clipped[1] else np.array([lower, upper])
+
+
+def unknown_intervals(models: Mapping[str, Any], count: int) -> np.ndarray:
+    """What a file says of a class in a stack of S = ``count`` slices without tags: (S, 2) in mm2, -inf: no lower side.
+
+    Args:
+        models: the file's entry of the class, with its profile under ``unknown``.
+        count: number of slices.
+    """
+    free = AreaProfile.from_dict(models["unknown"])(count)
+    sides = np.stack([within_constant(row, models.get("constant")) for row in free]).astype(float)
+    sides[np.isinf(free[:, 0]), 0] = -math.inf
+    return sides
 
 
 def middle_of(places: np.ndarray, cues: np.ndarray, present: np.ndarray) -> np.ndarray:
