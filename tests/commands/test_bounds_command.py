@@ -6,9 +6,12 @@ import json
 import nibabel as nib
 import numpy as np
 import pytest
+from monai.transforms import Compose
 from tiny import make_dataset
 
 from wss_monai.__main__ import main
+from wss_monai.data import load_semi_supervised
+from wss_monai.transforms import EstimatedBoundsd, LoadCased, WeakCuesd, WeakTagsd
 
 CLASSES = ("RV", "Myo", "LV")
 
@@ -69,6 +72,48 @@ def test_position_alone_without_weak_labels(data, tmp_path, capsys):
     assert fit(copy, tmp_path, "--dense", "4", "--cues", "position") == 0
     classes = json.loads((tmp_path / "b.json").read_text())["terms"]["size"]["classes"]
     assert set(classes["LV"]) == {"position", "unknown"}
+
+
+@pytest.mark.parametrize("labelled", [1, 2])
+def test_on_the_labelled_patients_of_a_semi_supervised_run(data, tmp_path, capsys, labelled):
+    words = ["--labelled", str(labelled), "--split-seed", "3", "--validation", "1", "--audit", "training", "test"]
+    assert fit(data, tmp_path, *words) == 0
+    split = load_semi_supervised(data, validation=1, labelled=labelled, split_seed=3)
+    content = json.loads((tmp_path / "b.json").read_text())
+    assert content["patients"] == split.patients["labelled"] and len(content["patients"]) == labelled
+    classes = content["terms"]["size"]["classes"]
+    assert set(classes["LV"]) == {"position", "unknown"}
+    assert classes["LV"]["unknown"]["sure"] == pytest.approx([0.1, 0.9])
+    assert classes["RV"]["unknown"]["sure"] == pytest.approx([0.35, 0.9])  # not in the first of four slices
+    rows = {row["class"]: row for row in content["audit_without_tags"]["training"]}
+    # the others of seven less one for validation, four slices each; the discs are the same in all patients
+    assert rows["RV"]["patients"] == 6 - labelled and rows["RV"]["n"] == 4 * (6 - labelled)
+    assert rows["RV"]["coverage"] == 1.0 and rows["RV"]["lower_share"] == 0.75
+    assert rows["LV"]["true_over_lower"] == pytest.approx(1 + 1.5 / labelled, rel=0.1)
+    printed = capsys.readouterr().out
+    assert "slices without tags (unknown: position), audit on training patients" in printed
+    assert f"Too few to calibrate on: intervals reach {1 + 1.5 / labelled:.2f} times beyond" in printed
+    assert ("one patient alone shows a class" in printed) == (labelled == 1)
+    unseen = split.unlabelled[0]
+    steps = Compose([LoadCased(["image", "weak_label"]), WeakTagsd(4), WeakCuesd(4)])
+    names = ["background", *CLASSES]
+    bounds = EstimatedBoundsd(file=tmp_path / "b.json", class_names=names, unknown="position")(steps(unseen))
+    bounds = bounds["bounds_size"]
+    true = np.asarray(nib.load(data / "labels" / f"{unseen['case']}.nii.gz").dataobj)
+    sizes = np.stack([(true == k).sum((0, 1)) for k in range(1, 4)], 1)
+    assert (bounds[:, 1:, 0, 0].numpy() <= sizes).all() and (sizes <= bounds[:, 1:, 0, 1].numpy()).all()
+    assert bounds[:, 3].isfinite().all() and bounds[0, 1].isinf().any()
+
+
+def test_fitting_needs_patients(data, tmp_path, capsys):
+    assert fit(data, tmp_path, "--patients", "p1", "p2", "p3") == 0
+    assert fit(data, tmp_path / "a", "--audit", "test") == 2
+    assert "say which dense patients to fit on" in capsys.readouterr().err
+    assert fit(data, tmp_path / "a", "--labelled", "2", "--dense", "2") == 2
+    assert "--labelled draws the patients itself" in capsys.readouterr().err
+    assert fit(data, tmp_path / "a", "--labelled", "40") == 2
+    assert "it must be from 1 to 7" in capsys.readouterr().err
+    assert not (tmp_path / "a").exists()
 
 
 @pytest.mark.parametrize(

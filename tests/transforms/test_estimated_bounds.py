@@ -121,6 +121,109 @@ def test_a_side_beyond_the_constant_bound_is_replaced(tmp_path):
     assert torch.allclose(bounds[1, 1:, 0] * 4, torch.tensor([[60.0, 200.0], [20.0, 70.0]]))
 
 
+def profile(areas, sure=(0.1, 0.9), **changes):
+    """What one labelled volume with these areas says, widened by 2."""
+    positions = [(i + 0.5) / len(areas) for i in range(len(areas))]
+    content = {"positions": [positions], "areas": [areas], "factor": 2.0, "reach": 0.1, "sure": sure, "directed": True}
+    return {**content, **changes}
+
+
+def untold(tmp_path, a, b, **options):
+    """A file with profiles of A and B, and what it says."""
+    classes = {"A": {"position": model(100), "unknown": a}, "B": {"position": model(40), "unknown": b}}
+    file = bounds_file(tmp_path, {"size": {"classes": classes}})
+    return {"file": file, "unknown": "position", **options}
+
+
+def unlabelled(slices=3, **changes):
+    """An image of 12 x 10 pixels of 4 mm2 a slice, of which nothing is known."""
+    affine = torch.diag(torch.tensor([2.0, 2.0, 5.0, 1.0])).double()
+    blank = torch.full((1, 12, 10, slices), 255, dtype=torch.uint8)
+    return {
+        "case": "u",
+        "image": MetaTensor(torch.zeros(1, 12, 10, slices), affine=affine),
+        "weak_label": MetaTensor(blank, affine=affine),
+        "weak_kind": "nothing",
+        **changes,
+    }
+
+
+def test_an_unlabelled_image_gets_bounds_by_position(tmp_path):
+    options = untold(tmp_path, profile([80, 160, 40]), profile([80, 160, 40], sure=[0.4, 0.9]))
+    bounds = made(unlabelled(), **options)["bounds_size"]
+    assert bounds.shape == (3, 3, 1, 2) and bounds.dtype == torch.float32 and bounds[:, 0].isinf().all()
+    # halves and doubles, at 4 mm2 a pixel
+    assert torch.allclose(bounds[:, 1, 0], torch.tensor([[10.0, 40.0], [20.0, 80.0], [5.0, 20.0]]))
+    # B is sure to be there from 0.4 on: the upper side stays everywhere
+    assert torch.equal(bounds[:, 2, 0, 1], bounds[:, 1, 0, 1])
+    assert bounds[:, 2, 0, 0].tolist() == [-INF, 20.0, 5.0]
+
+
+def test_a_slice_at_the_edge_of_sure_presence_counts(tmp_path):
+    bounds = made(unlabelled(5), **untold(tmp_path, profile([80] * 5, sure=[0.3, 0.7]), profile([80] * 5, sure=None)))
+    assert bounds["bounds_size"][:, 1, 0, 0].tolist() == [-INF, 10.0, 10.0, 10.0, -INF]
+    assert (bounds["bounds_size"][:, 2, 0, 0] == -INF).all() and (bounds["bounds_size"][:, 2, 0, 1] == 40).all()
+
+
+def test_without_the_word_unknown_classes_stay_free(tmp_path):
+    options = untold(tmp_path, profile([80, 160, 40]), profile([80, 160, 40]), unknown="none")
+    assert made(unlabelled(), **options)["bounds_size"].isinf().all()
+
+
+def test_tags_win_over_the_position(tmp_path):
+    options = untold(tmp_path, profile([80, 160, 40]), profile([80, 160, 40]))
+    tags = [[-1, 1, 0], [-1, -1, 0], [-1, 0, -1]]
+    bounds = made(unlabelled(slice_tags=tags), **options)["bounds_size"]
+    assert torch.allclose(bounds[0, 1, 0], torch.tensor([12.5, 50.0]))  # the model of 100 mm2
+    assert bounds[2, 1, 0].tolist() == [-INF, 0.0] and bounds[0, 2, 0].tolist() == [-INF, 0.0]
+    assert bounds[1, 1, 0].tolist() == [20.0, 80.0] and bounds[2, 2, 0].tolist() == [5.0, 20.0]
+    absent = made(unlabelled(tags=[-1, -1, 0]), **options)["bounds_size"]
+    assert (absent[:, 2, 0, 1] == 0).all() and absent[:, 1].isfinite().all()
+
+
+def test_dense_slices_and_scribbled_slices_with_undrawn_classes(tmp_path):
+    options = untold(tmp_path, profile([80, 160, 40]), profile([80, 160, 40]))
+    data = case(undrawn_means_absent=False)
+    data["weak_label"][0, :, :, 1] = 0
+    data["weak_label"][0, 2:5, 2:5, 1] = 1
+    bounds = made(data, **options)["bounds_size"]
+    assert bounds[1, 1, 0].tolist() == [-INF, INF] and bounds[1, 2, 0].tolist() == [-INF, 0.0]
+    assert bounds[0, 2, 0].tolist() == [10.0, 40.0] and torch.allclose(bounds[0, 1, 0], torch.tensor([12.5, 50.0]))
+
+
+def test_constant_bounds_cap_those_by_position(tmp_path):
+    options = untold(tmp_path, profile([80, 160, 40], sure=[0.4, 0.9]), profile([80, 160, 40], sure=None))
+    content = json.loads(options["file"].read_text())
+    content["terms"]["size"]["classes"]["A"]["constant"] = [24, 200]
+    content["terms"]["size"]["classes"]["B"]["constant"] = [24, None]
+    options["file"].write_text(json.dumps(content))
+    bounds = made(unlabelled(), **options)["bounds_size"]
+    assert torch.allclose(bounds[:, 1, 0], torch.tensor([[-INF, 40.0], [20.0, 50.0], [6.0, 20.0]]))
+    assert (
+        bounds[:, 2, 0, 0] == -INF
+    ).all()  # the constant lower side holds where the class is there, which none knows
+
+
+def test_unlabelled_images_of_one_slice_or_two_axes(tmp_path):
+    options = untold(tmp_path, profile([80, 160, 40]), profile([40], sure=None, directed=False))
+    for data in (unlabelled(1), {k: v[..., 0] if hasattr(v, "shape") else v for k, v in unlabelled(1).items()}):
+        bounds = made(data, **options)["bounds_size"]
+        assert bounds[0, 1:, 0].tolist() == [[-INF, 80.0], [-INF, 20.0]]
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"unknown": "tags"}, "unknown must be 'none' or 'position', got 'tags'"),
+        ({"unknown": "position", "term": "volume"}, "unknown='position' bounds the size of slices, not 'volume'"),
+        ({"unknown": "position"}, r"does not say where \['A', 'B'\] are sure to be present.*Fit it again with"),
+    ],
+)
+def test_unknown_classes_that_cannot_be_bounded(tmp_path, options, match):
+    with pytest.raises(ValueError, match=match):
+        EstimatedBoundsd(file=bounds_file(tmp_path), class_names=NAMES, **options)
+
+
 def test_densely_drawn_slices_need_no_interval(tmp_path):
     data = case()
     data["weak_label"][0, :, :, 1] = 0

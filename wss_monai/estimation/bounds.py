@@ -123,7 +123,8 @@ def _fit_term(
             if len(showing) < least:
                 raise ValueError(
                     f"class '{name}': {len(showing)} of the dense patients show it ({', '.join(showing) or 'none'}), "
-                    f"and bounds need at least {least}; take more dense patients (--dense), or other ones (--seed)."
+                    f"and bounds need at least {least}; take more dense patients (--dense or --labelled), or "
+                    "other ones (--seed, --split-seed)."
                     + (" Sizes from position alone (--cues position) need one." if least > 1 and len(showing) else "")
                 )
             classes[name][kind] = {"kind": kind, **rows.fit(term, level)}
