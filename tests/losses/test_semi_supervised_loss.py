@@ -246,7 +246,7 @@ def test_clusters_that_do_not_fit_are_refused_by_name():
     with pytest.raises(ValueError, match="feature 'fine': "):
         information()({**pairs, "fine": (pairs["fine"][0], pairs["fine"][1][:2])})
     small = {"fine": {"scale": "local", "padding": 3}}
-    with pytest.raises(ValueError, match="feature 'fine': .*padding"):
+    with pytest.raises(ValueError, match=r"feature 'fine': .*padding"):
         FeatureMutualInformationLoss(small, num_heads=2)({"fine": pairs["fine"]})
     alone = {"deep": tuple(part[:1] for part in pairs["deep"])}
     with pytest.raises(ValueError, match="feature 'deep': "):

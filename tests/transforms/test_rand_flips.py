@@ -111,5 +111,5 @@ def test_grids_that_are_refused():
         RandFlips([0, 2])(2, (4, 4), 0)
     with pytest.raises(ValueError, match="a 2D image lacks"):
         RandFlips(turns=[1, 2])(2, (4, 4), 0)
-    with pytest.raises(ValueError, match="equal extents along the axes .*set turns to null"):
+    with pytest.raises(ValueError, match=r"equal extents along the axes .*set turns to null"):
         RandFlips(turns=[0, 1])(2, (4, 6), 0)
