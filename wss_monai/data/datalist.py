@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -224,11 +224,11 @@ def _wanted(patients: Sequence[str] | None, groups: Mapping[str, Any], dataset: 
     return set(patients)
 
 
-def _refuse_unknown(ids: Iterable[str], groups: Mapping[str, Any], where: str, dataset: Dataset) -> None:
+def _refuse_unknown(ids: Sequence[str], groups: Mapping[str, Any], where: str, dataset: Dataset) -> None:
     if unknown := sorted(set(ids) - set(groups)):
         raise ValueError(
-            f"{where} names {unknown}, who are not in {dataset.path} (it has e.g. {sorted(groups)[:3]}); "
-            "use the names of its 'patient' entries"
+            f"{where} names {unknown}, who are not in {dataset.path}: {len(unknown)} of {len(set(ids))} names (it has "
+            f"{len(groups)} patients, e.g. {sorted(groups)[:3]}); prepare all, use the names of its 'patient' entries"
         )
 
 

@@ -41,7 +41,7 @@ class PairedStore:
                 raise ValueError(f"the {name} store is empty: no {name} case is left after the split.")
         self.volume_terms: set[str] = set().union(*(store.volume_terms for store in self.stores))
         self.cases: list[str] = [case for store in self.stores for case in store.cases]
-        self._offsets = [0, len(labelled.cases)] if unlabelled is not None else [0]  # type: ignore[attr-defined]
+        self._offsets = [0, len(self.stores[0].cases)][: len(self.stores)]
         self.volume = torch.cat([store.volume + by for store, by in zip(self.stores, self._offsets, strict=True)])
         if unlabelled is not None:
             _check_alike(labelled.batch([0], 0), unlabelled.batch([0], 0))

@@ -80,10 +80,10 @@ def load_semi_supervised(
 ) -> SemiSupervisedSplit:
     """List the cases of a data set with labels for a few training patients and images alone of the others.
 
-    Test and validation patients are taken as in `load_cases`, with `split_seed`, and keep all that they have. Of the
-    other patients some are drawn as labelled, stratified by group, then some as unlabelled. A labelled case has one
-    kind of label, the one that `labels` names; a dense one takes the place of the weak one. An unlabelled case has
-    none, and tags that say nothing.
+    Test and validation patients are taken as in `load_cases`, with `split_seed`, and keep all that they have; those
+    for validation are drawn from the patients with labels. Of the others some are drawn as labelled, stratified by
+    group, then some as unlabelled. A labelled case has one kind of label, the one that `labels` names; a dense one
+    takes the place of the weak one. An unlabelled case has none, and tags that say nothing.
 
     By scan, the split published with mutual-information semi-supervision (arXiv 2103.04813) is made, for comparison:
     labelled are the scans that `sklearn.model_selection.train_test_split(scans, test_size=1 - ratio,
@@ -96,7 +96,8 @@ def load_semi_supervised(
         class_names: see there.
         split: see there. An explicit split file may list labelled patients: `"labelled": {"3": [...]}`.
         fold: see there.
-        validation: see there; by scan a number of the unlabelled scans (int) or a fraction of them.
+        validation: see there, but counted among patients with labels; by scan a number of the unlabelled scans (int)
+            or a fraction of them, unless the split file lists validation patients, who then stay apart.
         seed: of the training; it is taken so that a configuration can pass it, and changes nothing here.
         labelled: number of training patients (int), ratio of them (float, at least one), their names, "all" for every
             training patient (none is unlabelled), None for those with labels of all their cases. A number (or a name)
@@ -127,29 +128,42 @@ def load_semi_supervised(
         class_names,
         split,
         fold,
-        validation if by == "patient" else 0,
+        validation if by == "patient" and isinstance(validation, str) else 0,
         split_seed,
         folds,
         patients,
         modalities=modalities,
     )
-    lists = {} if split is None else read_split_file(find_split_file(split, Path(base.dataset.root))).labelled
+    file = None if split is None else read_split_file(find_split_file(split, Path(base.dataset.root)))
+    apart = file is not None and "validation" in (file.parts or {})
+    lists = {} if file is None else file.labelled
     if isinstance(labelled, (int, str)) and str(labelled) in lists:
         labelled = lists[str(labelled)]
     key = "patient" if by == "patient" else "case"
-    pool = _Pool(base.training, key, LABELS[labels], f"{labels} labels", str(base.dataset.path))
+    about = (key, LABELS[labels], f"{labels} labels", str(base.dataset.path))
+    pool = _Pool(base.training, *about)
+    training, validating = base.training, base.validation
+    if by == "patient" and not apart and not isinstance(validation, str):
+        taken = _validation_patients(pool, validation, split_seed)
+        validating = [case for case in training if case[key] in taken]
+        training = [case for case in training if case[key] not in taken]
+        pool = _Pool(training, *about)
     chosen = _labelled(pool, labelled, split_seed, list(lists))
     hidden = _unlabelled(pool, unlabelled, pool.without(chosen), split_seed)
-    with_labels = [_with_label(case, labels) for case in base.training if case[key] in chosen]
-    without_labels = [_without_label(case) for case in base.training if case[key] in hidden]
-    validating = base.validation
+    with_labels = [_with_label(case, labels) for case in training if case[key] in chosen]
+    without_labels = [_without_label(case) for case in training if case[key] in hidden]
     if by == "scan":
-        if not validating:
-            validating = _validation_scans(base.training, hidden, validation)
+        if not apart:
+            validating = _validation_scans(training, hidden, validation)
         warn_of_shared_patients(
             labelled=with_labels,
             unlabelled=[case for case in without_labels if case["case"] not in {v["case"] for v in validating}],
             validation=validating,
+        )
+    if pool.partly:
+        logger.info(
+            "%d patients have %s of some cases only and cannot be labelled: %s",
+            *(len(pool.partly), pool.labels, pool.partly),
         )
     if left := sorted(set(pool.names) - chosen - hidden):
         logger.info("left out %d %ss, neither labelled nor unlabelled: %s", len(left), by, left)
@@ -172,9 +186,15 @@ class _Pool:
         self.labels = labels
         self.path = path
         self.names = list(dict.fromkeys(str(case[key]) for case in cases))
-        self.groups: Mapping[str, str | None] = {case[key]: case["group"] for case in cases}
+        self.groups: Mapping[str, str] = {case[key]: case["group"] for case in cases if case["group"] is not None}
         without = {case[key] for case in cases if case[entry] is None}
         self.with_labels = [name for name in self.names if name not in without]
+        if not self.with_labels:
+            raise ValueError(
+                f"none of the {len(self.names)} training {self.by}s of {path} has {labels} of all its cases: list them "
+                f"as '{entry}' in dataset.json for a few at least"
+            )
+        self.partly = sorted({case[key] for case in cases if case[entry] is not None} & without)
 
     def without(self, chosen: set[str]) -> list[str]:
         return [name for name in self.names if name not in chosen]
@@ -194,7 +214,10 @@ class _Pool:
 
     def named(self, option: str, names: Sequence[str], known: Sequence[str], what: str) -> set[str]:
         if strange := sorted(set(names) - set(known)):
-            raise ValueError(f"{option} names {strange}, who are no {what}; those are {sorted(known)}")
+            raise ValueError(
+                f"{option} names {strange}, who are no {what}; those are {sorted(known)} (who validates or tests is "
+                "set apart before: list them in a split file, or set validation to 0)"
+            )
         return set(names)
 
 
@@ -202,8 +225,6 @@ def _labelled(pool: _Pool, choice: Choice, seed: int, lists: Sequence[str]) -> s
     """Choose the labelled patients or scans."""
     total, having = len(pool.names), len(pool.with_labels)
     if choice is None:
-        if not having:
-            raise ValueError(f"none of the {total} training {pool.by}s of {pool.path} has {pool.labels} of all cases")
         return set(pool.with_labels)
     what = f"training {pool.by}s with {pool.labels} of all their cases"
     if isinstance(choice, str):
@@ -223,6 +244,8 @@ def _labelled(pool: _Pool, choice: Choice, seed: int, lists: Sequence[str]) -> s
         if not choice:
             raise ValueError(f"labelled names no {pool.by}; name at least one")
         return pool.named("labelled", choice, pool.with_labels, what)
+    if isinstance(choice, float) and choice == 1:
+        raise ValueError(f"labelled={choice!r}: write 'all' for every training {pool.by}, 1 for one of them")
     n = pool.count("labelled", choice)
     if not 1 <= n <= having:
         raise ValueError(f"labelled={choice!r} asks for {n}, but it must be from 1 to {having}, the number of {what}")
@@ -244,6 +267,17 @@ def _unlabelled(pool: _Pool, choice: Choice, rest: Sequence[str], seed: int) -> 
     if n > len(rest):
         raise ValueError(f"unlabelled={choice!r} asks for {n}, but there are {len(rest)} {what}")
     return pool.draw(rest, n, seed)
+
+
+def _validation_patients(pool: _Pool, validation: float, seed: int) -> set[str]:
+    """Draw validation patients out of those with labels."""
+    n = patient_count(validation, len(pool.with_labels), "validation")
+    if n >= len(pool.with_labels):
+        raise ValueError(
+            f"validation={validation!r} takes {n} of the {len(pool.with_labels)} training patients with "
+            f"{pool.labels}, so that none is left; ask for fewer (0 = no validation)"
+        )
+    return pool.draw(pool.with_labels, n, seed)
 
 
 def _validation_scans(training: Cases, unlabelled: set[str], validation: float | str) -> Cases:
