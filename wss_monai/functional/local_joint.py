@@ -88,11 +88,13 @@ class _ShiftedViews(torch.autograd.Function):
         offsets = _offsets(p.shape[2:], window)
         clusters = p.shape[1] // heads
         joint = p.new_zeros(heads, len(offsets), clusters, clusters)
-        for one, other in zip(p, q, strict=True):
-            a, b = _flat(one, window, heads), _flat(other, window, heads)
+        a, b = _Flat(p, window, heads), _Flat(q, window, heads)
+        for n in range(len(p)):
+            a.inside.copy_(p[n])
+            b.inside.copy_(q[n])
             for index, offset in enumerate(offsets):
-                here, there = _overlap(offset, a.shape[-1])
-                joint[:, index].baddbmm_(a[..., here], b[..., there].mT)
+                here, there = _overlap(offset, a.length)
+                joint[:, index].baddbmm_(a.flat[..., here], b.flat[..., there].mT)
         return joint
 
     @staticmethod
@@ -100,22 +102,40 @@ class _ShiftedViews(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         p, q = ctx.saved_tensors
         offsets = _offsets(p.shape[2:], ctx.window)
-        grads = [
-            torch.empty_like(t) if needed else None for t, needed in zip((p, q), ctx.needs_input_grad[:2], strict=True)
-        ]
+        grads = [torch.empty_like(t) if needed else None for t, needed in _wanted(ctx, p, q)]
+        source, total = _Flat(p, ctx.window, ctx.heads), _Flat(p, ctx.window, ctx.heads)
         with torch.autocast(p.device.type, enabled=False):
-            for n in range(len(p)):
-                for k, (given, target) in enumerate(((q[n], grads[0]), (p[n], grads[1]))):
-                    if target is None:
-                        continue
-                    source = _flat(given, ctx.window, ctx.heads)
-                    total = torch.zeros_like(source)
+            for target, other, sign, weight in ((grads[0], q, 1, grad), (grads[1], p, -1, grad.mT)):
+                if target is None:
+                    continue
+                for n in range(len(p)):
+                    source.inside.copy_(other[n])
+                    total.flat.zero_()
                     for index, offset in enumerate(offsets):
-                        here, there = _overlap(offset if k == 0 else -offset, source.shape[-1])
-                        weight = grad[:, index] if k == 0 else grad[:, index].mT
-                        total[..., here].baddbmm_(weight, source[..., there])
-                    target[n] = _cropped(total, target.shape[1:], ctx.window)
+                        here, there = _overlap(sign * offset, total.length)
+                        total.flat[..., here].baddbmm_(weight[:, index], source.flat[..., there])
+                    target[n] = total.inside
         return grads[0], grads[1], None, None
+
+
+class _Flat:
+    """Buffer of a sample with zeros at the end of its axes.
+
+    Attributes:
+        flat: (S, K, L).
+        inside: the same memory without the zeros, (S*K, *spatial).
+    """
+
+    def __init__(self, like: Tensor, window: Sequence[int], heads: int) -> None:
+        buffer = like.new_zeros(like.shape[1], *_padded_shape(like.shape[2:], window))
+        self.flat = buffer.view(heads, like.shape[1] // heads, -1)
+        self.inside = buffer[(slice(None), *(slice(side) for side in like.shape[2:]))]
+        self.length = self.flat.shape[-1]
+
+
+def _wanted(ctx: Any, p: Tensor, q: Tensor) -> Iterator[tuple[Tensor, bool]]:
+    """Each map and whether it needs a gradient."""
+    return zip((p, q), ctx.needs_input_grad[:2], strict=True)
 
 
 def _padded_shape(spatial: Sequence[int], window: Sequence[int]) -> list[int]:
@@ -130,110 +150,118 @@ def _offsets(spatial: Sequence[int], window: Sequence[int]) -> list[int]:
     return [sum(n * s for n, s in zip(shift, strides, strict=True)) for shift in _displacements(window)]
 
 
-def _flat(values: Tensor, window: Sequence[int], heads: int) -> Tensor:
-    """Sample (S*K, *spatial) with zeros at the end of the axes, (S, K, L)."""
-    padded = values.new_zeros(values.shape[0], *_padded_shape(values.shape[1:], window))
-    padded[(slice(None), *(slice(side) for side in values.shape[1:]))] = values
-    return padded.view(heads, values.shape[0] // heads, -1)
-
-
-def _cropped(flat: Tensor, shape: Sequence[int], window: Sequence[int]) -> Tensor:
-    padded = flat.view(shape[0], *_padded_shape(shape[1:], window))
-    return padded[(slice(None), *(slice(side) for side in shape[1:]))]
-
-
 def _overlap(offset: int, length: int) -> tuple[slice, slice]:
     """Where x and x + offset are both within the flat map."""
     return slice(max(-offset, 0), length - max(offset, 0)), slice(max(offset, 0), length - max(-offset, 0))
-
-
-ROWS = 16
 
 
 class _Separable(torch.autograd.Function):
     """Shifts along all axes but the last on one map, along the last on the other: one product for all displacements.
 
     With y the first axes and x the last, C_(dy, dx)[i, j] = sum p[i, y - dy, x] q[j, y, x + dx]. Done in slabs of the
-    first axis, so that the shifted copies stay in the cache.
+    first axis, so that the shifted copies are few and stay in the cache.
     """
 
     @staticmethod
     def forward(ctx: Any, p: Tensor, q: Tensor, window: tuple[int, ...], heads: int) -> Tensor:
         ctx.save_for_backward(p, q)
         ctx.window, ctx.heads = window, heads
-        left, right = _sides(window)
-        clusters = p.shape[1] // heads
-        total = p.new_zeros(heads, len(left) * clusters, len(right) * clusters)
+        left, right, starts = _slabs(p, window, heads)
+        total = p.new_zeros(heads, left.count, right.count)
         for one, other in zip(p, q, strict=True):
-            for rows in _slabs(p.shape[2]):
-                total.baddbmm_(_shifted(one, left, rows, heads), _shifted(other, right, rows, heads).mT)
-        shape = (heads, len(left), clusters, len(right), clusters)
+            for start in starts:
+                total.baddbmm_(left.read(one, start), right.read(other, start).mT)
+        clusters = p.shape[1] // heads
+        shape = (heads, len(left.shifts), clusters, len(right.shifts), clusters)
         return total.view(shape).transpose(2, 3).reshape(heads, -1, clusters, clusters)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         p, q = ctx.saved_tensors
-        left, right = _sides(ctx.window)
-        heads, clusters = ctx.heads, p.shape[1] // ctx.heads
-        shape = (heads, len(left), len(right), clusters, clusters)
-        weight = grad.reshape(shape).transpose(2, 3).reshape(heads, len(left) * clusters, len(right) * clusters)
-        grads = [
-            torch.zeros_like(t) if needed else None for t, needed in zip((p, q), ctx.needs_input_grad[:2], strict=True)
-        ]
+        left, right, starts = _slabs(p, ctx.window, ctx.heads)
+        clusters = p.shape[1] // ctx.heads
+        shape = (ctx.heads, len(left.shifts), len(right.shifts), clusters, clusters)
+        weight = grad.reshape(shape).transpose(2, 3).reshape(ctx.heads, left.count, right.count)
+        grads = [torch.zeros_like(t) if needed else None for t, needed in _wanted(ctx, p, q)]
+        product = p.new_empty(max(left.values.numel(), right.values.numel()))
         with torch.autocast(p.device.type, enabled=False):
-            for n in range(len(p)):
-                for rows in _slabs(p.shape[2]):
-                    if grads[0] is not None:
-                        _add_back(grads[0][n], weight @ _shifted(q[n], right, rows, heads), left, rows)
-                    if grads[1] is not None:
-                        _add_back(grads[1][n], weight.mT @ _shifted(p[n], left, rows, heads), right, rows)
+            for target, own, others, other, factor in (
+                (grads[0], left, right, q, weight),
+                (grads[1], right, left, p, weight.mT),
+            ):
+                if target is None:
+                    continue
+                values = product[: own.values.numel()].view(own.values.shape)
+                for n in range(len(p)):
+                    for start in starts:
+                        torch.bmm(factor, others.read(other[n], start), out=values.view(ctx.heads, own.count, -1))
+                        own.add_back(values, target[n], start)
         return grads[0], grads[1], None, None
 
 
-def _sides(window: Sequence[int]) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
-    """Where each copy of p and of q reads: at y - dy and at x + dx."""
+SLAB = 1 << 19
+"""Most values of the copies of a slab on a CPU: with 2 MiB of them, their products stay in the cache."""
+
+
+def _slabs(p: Tensor, window: Sequence[int], heads: int) -> tuple[_Copies, _Copies, range]:
+    """Copies of p at y - dy and of q at x + dx, and the first row of each slab.
+
+    Copies of a slab hold at most a quarter of the values of p, or are those of a single row.
+    """
     left = [(*(-n for n in shift), 0) for shift in _displacements(window[:-1])]
-    right = [(0,) * (len(window) - 1) + shift for shift in _displacements(window[-1:])]
-    return left, right
+    right = [(*(0 for _ in window[:-1]), *shift) for shift in _displacements(window[-1:])]
+    side = p.shape[2]
+    most = min(p.numel() // 4, SLAB if p.device.type == "cpu" else p.numel())
+    rows = max(most // (max(len(left), len(right)) * p[0, :, 0].numel()), 1)
+    rows = math.ceil(side / math.ceil(side / rows))
+    return _Copies(p, left, rows, heads), _Copies(p, right, rows, heads), range(0, side, rows)
 
 
-def _slabs(side: int) -> Iterator[tuple[int, int]]:
-    for start in range(0, side, ROWS):
-        yield start, min(start + ROWS, side)
+class _Copies:
+    """A buffer for a slab of a sample, each copy read at its shift, zero outside of the map.
 
+    Rows of the last slab that lie beyond the map are zero in the copies of q, so that they count for nothing.
 
-def _windows(shift: Sequence[int], rows: tuple[int, int], spatial: Sequence[int]) -> tuple[Any, Any]:
-    """Index into a slab of the first axis, and into the map, of the voxels that the shift keeps within the map."""
-    here, there = [], []
-    for axis, (step, side) in enumerate(zip(shift, spatial, strict=True)):
-        start, stop = rows if axis == 0 else (0, side)
-        low, high = max(start, -step), min(stop, side - step)
-        high = max(low, high)
-        here.append(slice(low - start, high - start))
-        there.append(slice(low + step, high + step))
-    return tuple(here), tuple(there)
+    Attributes:
+        values: (S, shifts, K, rows, *the other axes).
+        count: shifts * K.
+    """
 
+    def __init__(self, like: Tensor, shifts: Sequence[Sequence[int]], rows: int, heads: int) -> None:
+        self.shifts, self.rows, self.spatial = shifts, rows, like.shape[2:]
+        self.split = (heads, like.shape[1] // heads)
+        self.values = like.new_zeros(heads, len(shifts), self.split[1], rows, *self.spatial[1:])
+        self.count = len(shifts) * self.split[1]
 
-def _shifted(values: Tensor, shifts: Sequence[Sequence[int]], rows: tuple[int, int], heads: int) -> Tensor:
-    """Copies of a slab of a sample (S*K, *spatial), each read at its shift, zero outside: (S, shifts * K, L)."""
-    spatial = values.shape[1:]
-    clusters = values.shape[0] // heads
-    slab = values.new_zeros(heads, len(shifts), clusters, rows[1] - rows[0], *spatial[1:])
-    values = values.unflatten(0, (heads, clusters))
-    for index, shift in enumerate(shifts):
-        here, there = _windows(shift, rows, spatial)
-        slab[(slice(None), index, slice(None), *here)] = values[(slice(None), slice(None), *there)]
-    return slab.view(heads, len(shifts) * clusters, -1)
+    def read(self, sample: Tensor, start: int) -> Tensor:
+        """Fill the buffer from a sample (S*K, *spatial) and give it as (S, shifts * K, L)."""
+        sample = sample.unflatten(0, self.split)
+        for index, shift in enumerate(self.shifts):
+            here, there = self._windows(shift, start)
+            copy = self.values[:, index]
+            copy[here] = sample[there]
+            if here[1].start > 0:  # the zeros beyond the other axes are as before
+                copy[:, :, : here[1].start] = 0
+            if here[1].stop < self.rows:
+                copy[:, :, here[1].stop :] = 0
+        return self.values.view(self.split[0], self.count, -1)
 
+    def add_back(self, values: Tensor, total: Tensor, start: int) -> None:
+        """Add the gradient of the copies to that of the sample, (S*K, *spatial)."""
+        total = total.unflatten(0, self.split)
+        for index, shift in enumerate(self.shifts):
+            here, there = self._windows(shift, start)
+            total[there] += values[:, index][here]
 
-def _add_back(total: Tensor, slab: Tensor, shifts: Sequence[Sequence[int]], rows: tuple[int, int]) -> None:
-    """Add the gradient of the copies to the gradient (S*K, *spatial) of the sample."""
-    spatial = total.shape[1:]
-    heads = slab.shape[0]
-    clusters = total.shape[0] // heads
-    slab = slab.view(heads, len(shifts), clusters, rows[1] - rows[0], *spatial[1:])
-    total = total.unflatten(0, (heads, clusters))
-    for index, shift in enumerate(shifts):
-        here, there = _windows(shift, rows, spatial)
-        total[(slice(None), slice(None), *there)] += slab[(slice(None), index, slice(None), *here)]
+    def _windows(self, shift: Sequence[int], start: int) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        """Index into the slab and into the map of the voxels that the shift keeps within the map."""
+        here: list[Any] = [...]
+        there: list[Any] = [...]
+        for axis, (step, side) in enumerate(zip(shift, self.spatial, strict=True)):
+            first, stop = (start, start + self.rows) if axis == 0 else (0, side)
+            low = min(max(first, -step), stop)
+            high = max(min(stop, side - step), low)
+            here.append(slice(low - first, high - first))
+            there.append(slice(low + step, high + step))
+        return tuple(here), tuple(there)
