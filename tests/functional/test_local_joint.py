@@ -8,6 +8,7 @@ import itertools
 import pytest
 import torch
 
+from wss_monai.functional import local_joint as module
 from wss_monai.functional.local_joint import local_joint
 
 BACKENDS = ("shifted_views", "separable")
@@ -63,6 +64,23 @@ def test_equals_a_plain_loop_over_displacements(name, backend):
         strict=True,
     ):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("spatial", [(70, 33), (9, 15, 16)])
+def test_large_maps_are_done_in_blocks(spatial, backend, monkeypatch):
+    monkeypatch.setattr(module, "BLOCK", 1)  # the least: 1024 positions a block, a row a slab
+    monkeypatch.setattr(module, "SLAB", 1)
+    p, q = maps((2, 4, *spatial), 2)
+    padding = (1,) * len(spatial)
+    found, wanted = local_joint(p, q, padding, 2, backend), plain_loop(p, q, padding, 2)
+    torch.testing.assert_close(found, wanted)
+    for a, b in zip(
+        torch.autograd.grad(found.square().sum(), (p, q)),
+        torch.autograd.grad(wanted.square().sum(), (p, q)),
+        strict=True,
+    ):
+        torch.testing.assert_close(a, b)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
