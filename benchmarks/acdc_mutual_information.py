@@ -28,17 +28,17 @@ ARMS: Arms = {
 }
 PUBLISHED = {f"train#augment#{key}": value for key, value in (("flips", [0, 1]), ("turns", [0, 1]), ("rotation", 45.0))}
 TUNE: Arms = {
-    "partial, flipped": (CPU, {"mode": "partial", **PUBLISHED}),
-    "uda, flipped": (CPU, {"mode": "uda", **PUBLISHED}),
-    "full, flipped": (CPU, {"mode": "partial", "labelled": "all", **PUBLISHED}),
-    "uda, weight 30": (CPU, {"mode": "uda", "consistency_weight#uda": 30.0}),
-    "uda, no ramp": (CPU, {"mode": "uda", "ramp": 0}),
-    "uda, kl": (CPU, {"mode": "uda", "consistency": "kl", "consistency_weight#uda": 1.0}),
-    "iic, weight 0.01": (CPU, {"mode": "iic", "information_weight": 0.01}),
-    "iic, no ramp": (CPU, {"mode": "iic", "ramp": 0}),
-    "iic, exact": (CPU, {"mode": "iic", "subtract_min": "$False"}),
-    "udaiic, weight 0.01": (CPU, {"mode": "udaiic", "information_weight": 0.01}),
-    "udaiic, exact": (CPU, {"mode": "udaiic", "subtract_min": "$False"}),
+    "partial_flipped": (CPU, {"mode": "partial", **PUBLISHED}),
+    "uda_flipped": (CPU, {"mode": "uda", **PUBLISHED}),
+    "full_flipped": (CPU, {"mode": "partial", "labelled": "all", **PUBLISHED}),
+    "uda_w30": (CPU, {"mode": "uda", "consistency_weight#uda": 30.0}),
+    "uda_no_ramp": (CPU, {"mode": "uda", "ramp": 0}),
+    "uda_kl": (CPU, {"mode": "uda", "consistency": "kl", "consistency_weight#uda": 1.0}),
+    "iic_w0.01": (CPU, {"mode": "iic", "information_weight": 0.01}),
+    "iic_no_ramp": (CPU, {"mode": "iic", "ramp": 0}),
+    "iic_exact": (CPU, {"mode": "iic", "subtract_min": "$False"}),
+    "udaiic_w0.01": (CPU, {"mode": "udaiic", "information_weight": 0.01}),
+    "udaiic_exact": (CPU, {"mode": "udaiic", "subtract_min": "$False"}),
 }
 TWICE = ("partial", "udaiic")
 
