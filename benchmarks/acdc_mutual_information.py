@@ -5,8 +5,9 @@
 
 Trains on folds 2 to 5 and scores fold 1 (last weights) with the network and budget of the overlay cpu.yaml, for three
 draws of the labelled patients; partial and udaiic with a second training seed on each. The size bounds of the last arm
-are estimated from the same labelled patients, see `python -m wss_monai bounds --labelled`. ``--tune`` trains on folds 3
-to 5 and scores fold 2: what the settings were chosen by.
+are estimated from the same labelled patients, see `python -m wss_monai bounds --labelled`. ``_stronger`` rotates by up to 45
+degrees and changes the gain by half, as train.yaml does, ``_flipped`` flips and turns besides. ``--tune`` trains on
+folds 3 to 5 and scores fold 2: what the settings were chosen by.
 """
 
 from __future__ import annotations
@@ -21,16 +22,19 @@ from grid import ROOT, fold_settings, grid_parser, out_folder, run_grid, table
 BUNDLE = "acdc_mutual_information"
 CPU = ("cpu.yaml",)
 Arms = Mapping[str, tuple[tuple[str, ...], dict[str, object]]]
+STRONGER = {"train#augment#rotation": 45.0, "train#augment#gain": 0.5}
 ARMS: Arms = {
     **{mode: (CPU, {"mode": mode}) for mode in ("partial", "entropy", "meanteacher", "uda", "iic", "udaiic")},
     "udaiic+size": ((*CPU, "size_bounds.yaml"), {"mode": "udaiic"}),
     "full": (CPU, {"mode": "partial", "labelled": "all"}),
+    "partial_stronger": (CPU, {"mode": "partial", **STRONGER}),
+    "uda_stronger": (CPU, {"mode": "uda", **STRONGER}),
 }
-PUBLISHED = {f"train#augment#{key}": value for key, value in (("flips", [0, 1]), ("turns", [0, 1]), ("rotation", 45.0))}
+FLIPPED = {**STRONGER, "train#augment#flips": [0, 1], "train#augment#turns": [0, 1]}
 TUNE: Arms = {
-    "partial_flipped": (CPU, {"mode": "partial", **PUBLISHED}),
-    "uda_flipped": (CPU, {"mode": "uda", **PUBLISHED}),
-    "full_flipped": (CPU, {"mode": "partial", "labelled": "all", **PUBLISHED}),
+    "partial_flipped": (CPU, {"mode": "partial", **FLIPPED}),
+    "uda_flipped": (CPU, {"mode": "uda", **FLIPPED}),
+    "full_flipped": (CPU, {"mode": "partial", "labelled": "all", **FLIPPED}),
     "uda_w30": (CPU, {"mode": "uda", "consistency_weight#uda": 30.0}),
     "uda_no_ramp": (CPU, {"mode": "uda", "ramp": 0}),
     "uda_kl": (CPU, {"mode": "uda", "consistency": "kl", "consistency_weight#uda": 1.0}),
