@@ -4,9 +4,9 @@
     python benchmarks/acdc_mutual_information.py --data data/ACDC --split benchmarks/splits/acdc40.json
 
 Trains on folds 2 to 5 and scores fold 1 (last weights) with the network and budget of the overlay cpu.yaml, for three
-draws of the labelled patients; partial and udaiic with a second training seed on each. The size bounds of the last arm
-are estimated from the same labelled patients, see `python -m wss_monai bounds --labelled`. ``_stronger`` rotates by up to 45
-degrees and changes the gain by half, as train.yaml does, ``_flipped`` flips and turns besides. ``--tune`` trains on
+draws of the labelled patients; partial and udaiic with a second training seed on each. The size bounds of one arm are
+estimated from the same labelled patients, see `python -m wss_monai bounds --labelled`. ``_stronger`` rotates by up to
+45 degrees and changes the gain by half, as train.yaml does, ``_flipped`` flips and turns besides. ``--tune`` trains on
 folds 3 to 5 and scores fold 2: what the settings were chosen by.
 """
 
