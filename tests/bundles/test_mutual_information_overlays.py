@@ -96,13 +96,16 @@ def test_constant_size_bounds_are_a_term_of_every_mode_but_partial(run_mi, mode)
     loss = flow.parser.get_parsed_content("loss")
     assert ("size" in loss.unlabelled) == (mode != "partial")
     if not trained:
-        assert loss.weights["size"] == 0.003 and flow.parser.get_parsed_content("bounds_origin") == "constant"
+        assert (
+            loss.weights["size"] == flow.parser.get_parsed_content("size_weight")
+            and flow.parser.get_parsed_content("bounds_origin") == "constant"
+        )
         return
     origin = json.loads((out / "run.json").read_text())["bounds_origin"]
     if mode == "partial":
         assert list(loss.terms) == ["supervised"] and origin == "none"
         return
-    assert loss.weights["size"] == 0.003 and origin == "constant"
+    assert loss.weights["size"] == flow.parser.get_parsed_content("size_weight") and origin == "constant"
     assert float(rows_of(out)[0]["violation_size"]) > 0
     assert loss.t == pytest.approx(5 * 1.1**50)  # in the last epoch
 
