@@ -102,8 +102,8 @@ def main() -> None:
     )
     options.out.parent.mkdir(parents=True, exist_ok=True)
     drawn = BytesIO()
-    figure.savefig(drawn, dpi=130)
-    Image.open(drawn).convert("RGB").quantize(256).save(options.out, optimize=True)
+    figure.savefig(drawn, dpi=120)
+    Image.open(drawn).convert("RGB").save(options.out, optimize=True)
     print(f"{options.out}: {options.out.stat().st_size // 1000} kB")
 
 

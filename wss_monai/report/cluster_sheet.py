@@ -204,7 +204,8 @@ def _curves(axis: Axes, scores: Mapping[str, np.ndarray], score: str) -> None:
         marker = "o" if len(points) <= 25 else ""
         axis.plot(*np.asarray(points).T, color=run_colour(i), linewidth=1.8, marker=marker, markersize=3.5, label=name)
     axis.set_title(score)
-    axis.set_ylim(bottom=min(0.0, axis.get_ylim()[0]))
+    if all(np.asarray(points)[:, 1].min() >= 0 for points in scores.values()):
+        axis.set_ylim(bottom=0.0)
     axis.set_xlabel("epoch")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.09), ncols=3, frameon=False)
