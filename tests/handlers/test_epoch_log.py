@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from ignite.engine import Engine, Events
+from monai.handlers import LrScheduleHandler
 
 from wss_monai.handlers import EpochLog, epoch_log
 
@@ -53,6 +54,23 @@ def test_rows_are_means_of_the_epoch(tmp_path, capsys):
     assert [(row["lr"], row["t"]) for row in rows] == [("0.25", "5.0")] * 2
     assert (rows[0]["val_score"], rows[1]["val_score"], rows[1]["val_dice_LV"]) == ("", "0.5", "0.2")
     assert all(value.lower() != "nan" for row in rows for value in row.values())
+
+
+def test_the_rate_is_the_one_that_was_trained_with(tmp_path):
+    """Not the one of the epoch to come, to which the schedule has stepped when the row is written."""
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.25)
+    loss = SimpleNamespace(parts={}, violations={}, t=None)
+
+    def step(*_):
+        optimizer.step()
+        return {"loss": torch.tensor(1.0)}
+
+    engine = Engine(step)
+    LrScheduleHandler(torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.5), print_lr=False).attach(engine)
+    EpochLog(tmp_path, loss, optimizer, tensorboard=False).attach(engine)
+    engine.run([0, 1], max_epochs=3)
+    rows = list(csv.DictReader((tmp_path / "metrics.csv").open()))
+    assert [float(row["lr"]) for row in rows] == [0.25, 0.125, 0.0625]
 
 
 def test_without_a_barrier_t_is_empty_and_not_shown(tmp_path, capsys):

@@ -28,7 +28,7 @@ SHORT = {"val_constraint_satisfaction": "satisfied"}
 
 
 class EpochLog:
-    """Mean losses and violations of the epoch, learning rate, t, seconds, and the evaluator's metrics.
+    """Mean losses and violations of the epoch, rate of its last step, t, seconds, and the evaluator's metrics.
 
     Sums stay on the device, so that no iteration waits for it. A resumed run keeps the rows of the epochs before.
     With several processes the losses and violations are means over all of them; process 0 alone writes.
@@ -64,6 +64,7 @@ class EpochLog:
         self.started = 0.0
         self.seconds_before = 0.0
         self.header: list[str] = []
+        self.rate = 0.0
 
     def attach(self, engine: Engine) -> None:
         """Follow ``engine``; attach after the handlers of validation and checkpoint."""
@@ -73,6 +74,7 @@ class EpochLog:
         for source in self.also:
             if hasattr(source, "attach"):
                 source.attach(engine)
+        engine.add_event_handler(Events.ITERATION_STARTED, self._note_rate)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._write)
         engine.add_event_handler(Events.COMPLETED, self._close)
@@ -89,6 +91,10 @@ class EpochLog:
         if self.tensorboard:
             with naming(self.folder / "tensorboard"):
                 self.writer = SummaryWriter(str(self.folder / "tensorboard"), purge_step=engine.state.epoch + 1)
+
+    def _note_rate(self, engine: Engine) -> None:
+        """The rate that the step is made with: schedules step before the row of the epoch is written."""
+        self.rate = self.optimizer.param_groups[0]["lr"]
 
     def _add(self, engine: Engine) -> None:
         output: Any = engine.state.output
@@ -118,7 +124,7 @@ class EpochLog:
             "epoch": state.epoch,
             "iteration": state.iteration,
             "seconds": round(self.seconds_before + time.perf_counter() - self.started, 2),
-            "lr": self.optimizer.param_groups[0]["lr"],
+            "lr": self.rate,
             "t": "" if self.loss.t is None else self.loss.t,
             **means,
         }
