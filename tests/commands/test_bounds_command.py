@@ -105,6 +105,22 @@ def test_on_the_labelled_patients_of_a_semi_supervised_run(data, tmp_path, capsy
     assert bounds[:, 3].isfinite().all() and bounds[0, 1].isinf().any()
 
 
+def test_labelled_patients_are_those_of_the_run_where_others_have_no_labels(tmp_path):
+    """Validation patients are drawn from those with labels, so that none of the labelled ones is lost to them."""
+    data = make_dataset(tmp_path / "data", patients=10)
+    content = json.loads((data / "dataset.json").read_text())
+    for case in content["training"]:
+        if case["patient"] in ("p1", "p2", "p4", "p6"):
+            del case["label"]
+    (data / "dataset.json").write_text(json.dumps(content))
+    for seed in (2, 3):  # with the last one both would validate if all patients were drawn from
+        assert fit(data, tmp_path, "--labelled", "2", "--validation", "2", "--split-seed", str(seed)) == 0
+        written = json.loads((tmp_path / "b.json").read_text())
+        split = load_semi_supervised(data, validation=2, labelled=2, split_seed=seed)
+        assert written["patients"] == split.patients["labelled"] and written["dense"] == 2
+        assert {row["patients"] for row in written["terms"]["size"]["check"]} == {2}
+
+
 def test_fitting_needs_patients(data, tmp_path, capsys):
     assert fit(data, tmp_path, "--patients", "p1", "p2", "p3") == 0
     assert fit(data, tmp_path / "a", "--audit", "test") == 2

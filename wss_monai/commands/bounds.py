@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -114,7 +115,13 @@ def _chosen(args: argparse.Namespace) -> tuple[DataSplit, list[str]]:
         if args.dense is not None or args.patients:
             raise ValueError("--labelled draws the patients itself: leave out --dense and --patients")
         drawn = load_semi_supervised(*where, labelled=args.labelled, split_seed=args.split_seed, **options)
-        return load_cases(*where, seed=args.split_seed, **options), drawn.patients["labelled"]
+        known = load_cases(*where, seed=args.split_seed, **options)  # with all labels, but of other parts
+        cases = [*known.training, *known.validation, *known.test]
+        training, validation, test = (
+            [case for case in cases if case["patient"] in set(drawn.patients[part])] for part in PARTS
+        )
+        split = replace(known, training=training, validation=validation, test=test)
+        return split, drawn.patients["labelled"]
     split = load_cases(*where, seed=args.seed, **options)
     if not args.patients:
         if args.dense is None:
