@@ -258,6 +258,8 @@ def test_certain_clusters_have_finite_gradients(subtract_min, dtype):
         ({"backend": "conv2d"}, None, "backend must be one of auto, shifted_views, separable"),
         ({"lam": -1.0}, None, "lam must be a finite number >= 0"),
         ({"eps": "small"}, None, "eps must be"),
+        ({"eps": 0}, None, "eps must be above 0"),
+        ({}, (0, 4, 6, 5), r"p holds no voxels: its shape is \(0, 4, 6, 5\)"),
         ({"num_heads": 0}, None, "num_heads must be a whole number >= 1"),
     ],
 )
@@ -277,6 +279,12 @@ def test_shapes_that_differ_and_a_single_sample_are_refused():
         IICLoss()(torch.rand(1, 4), torch.rand(1, 4))
     with pytest.raises(ValueError, match="num_heads 3 does not fit the 4 channels"):
         IICLoss(num_heads=3)(torch.rand(2, 4), torch.rand(2, 4))
+
+
+def test_maps_of_two_precisions_are_computed_in_the_wider_one():
+    p, q = torch.rand(4, 3).softmax(1), torch.rand(4, 3, dtype=torch.float64).softmax(1)
+    assert IICLoss()(p, q).dtype == torch.float64
+    torch.testing.assert_close(IICLoss()(p, q), IICLoss()(p.double(), q))
 
 
 def test_settings_are_shown():

@@ -68,6 +68,8 @@ def _checked(p: Tensor, q: Tensor, padding: Sequence[int], num_heads: int, backe
         raise ValueError(
             f"p and q must be maps of one shape (N, S*K, *spatial), got {tuple(p.shape)} and {tuple(q.shape)}."
         )
+    if not p.numel():
+        raise ValueError(f"p and q hold no voxels: their shape is {tuple(p.shape)}.")
     if not p.is_floating_point() or not q.is_floating_point():
         raise ValueError(f"p and q must be floating-point probabilities, got {p.dtype} and {q.dtype}.")
     if num_heads < 1 or p.shape[1] % num_heads:

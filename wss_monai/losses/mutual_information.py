@@ -56,7 +56,8 @@ class IICLoss(nn.Module):
                 f"one the joint has rank one and there is nothing to learn. Give at least two unlabelled images."
             )
         with torch.autocast(p.device.type, enabled=False):
-            a, b = (_wide(t).view(len(p), self.num_heads, clusters) for t in (p.contiguous(), q.contiguous()))
+            wide = torch.promote_types(torch.promote_types(p.dtype, q.dtype), torch.float32)
+            a, b = (t.to(wide).reshape(len(p), self.num_heads, clusters) for t in (p, q))
             joint = torch.einsum("nsi,nsj->sij", a, b)
             return _minus_information(joint, self.lam, self.eps).to(joint.dtype)
 
@@ -127,6 +128,8 @@ class LocalIICLoss(nn.Module):
                 f"p and q must be probability maps of one shape (N, S*K, *spatial), got {tuple(p.shape)} and "
                 f"{tuple(q.shape)}; IICLoss takes (N, S*K)."
             )
+        if not p.numel():
+            raise ValueError(f"p holds no voxels: its shape is {tuple(p.shape)}. Give at least one unlabelled image.")
         _clusters(p, self.num_heads)
         spatial = tuple(p.shape[2:])
         padding = _axes("padding", self.padding, len(spatial))
@@ -193,6 +196,8 @@ def _check_settings(lam: float, eps: float, num_heads: int) -> None:
     for name, value in (("lam", lam), ("eps", eps)):
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
             raise ValueError(f"{name} must be a finite number >= 0, got {value!r}.")
+    if not eps:
+        raise ValueError("eps must be above 0: the logarithm of an empty cell of the joint is not finite.")
     if not _is_whole(num_heads) or num_heads < 1:
         raise ValueError(f"num_heads must be a whole number >= 1, got {num_heads!r}.")
 
@@ -210,11 +215,6 @@ def _listed(value: int | Sequence[int]) -> list[int]:
 
 def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _wide(values: Tensor) -> Tensor:
-    """Float64 as it is, anything else as float32."""
-    return values if values.dtype == torch.float64 else values.float()
 
 
 def _widest(joint: Tensor) -> Tensor:
