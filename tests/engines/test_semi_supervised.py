@@ -18,7 +18,7 @@ from wss_monai.losses import (
     SemiSupervisedLoss,
 )
 from wss_monai.networks import ClusterNetwork
-from wss_monai.transforms import BatchAugment, RandFlips
+from wss_monai.transforms import BatchAugment, RandEquivariantTransform, RandFlips
 
 N, M, K = 2, 5, 3
 FEATURES = {"0": {"scale": "local", "padding": 1}, "2": {"scale": "global"}}
@@ -127,6 +127,14 @@ def test_the_view_is_a_function_of_the_draw_and_apart_from_the_augmentation():
     plain = PrepareSemiSupervised(make_loss("uda"), RandFlips())(make_batch(7), "cpu")
     assert torch.equal(plain[1]["view"].matrix, first[1]["view"].matrix)
     assert first[3] == {"labelled": N, "view": first[1]["view"]}
+
+
+def test_views_that_leave_the_frame_are_refused():
+    """A prediction that is moved right would be compared with padding."""
+    loss = make_loss("uda")
+    with pytest.raises(ValueError, match=r"\['scaling', 'translation'\] do not: give RandFlips"):
+        PrepareSemiSupervised(loss, RandEquivariantTransform())
+    PrepareSemiSupervised(loss, RandEquivariantTransform(family=["flip", "turn"]))
 
 
 def test_images_and_their_labels_are_augmented_alike():

@@ -25,8 +25,12 @@ class PrepareSemiSupervised(PrepareTargets):
 
     Args:
         loss: says which targets and views it needs.
-        views: draws the map; a function of the batch's seed.
+        views: draws the map, flips and turns alone: what is shifted or scaled has no value beyond the frame, and both
+            views would be compared there too; a function of the batch's seed.
         augment, channels_last, also: as there; labelled and unlabelled images are augmented alike.
+
+    Raises:
+        ValueError: views of another family.
     """
 
     def __init__(
@@ -38,6 +42,11 @@ class PrepareSemiSupervised(PrepareTargets):
         also: Sequence[str] = (),
     ) -> None:
         super().__init__(loss, augment, channels_last, also)
+        if lossy := sorted(set(getattr(views, "families", ())) - {"flip", "turn"}):
+            raise ValueError(
+                f"views must move voxels onto voxels of the frame, which {lossy} do not: give RandFlips, or "
+                "RandEquivariantTransform(family=['flip', 'turn'])."
+            )
         self.views = views
         self.needs_second = loss.needs_second
         self.needs_unlabelled = loss.needs_unlabelled

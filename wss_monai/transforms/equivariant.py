@@ -131,9 +131,7 @@ class RandFlips:
         self, axes: Sequence[int] = (0, 1), probability: float = 0.8, turns: Sequence[int] | None = None
     ) -> None:
         if (not axes and turns is None) or len(set(axes)) != len(axes) or any(axis < 0 for axis in axes):
-            raise ValueError(
-                f"axes must name different spatial axes, at least one without turns; got {axes}."
-            )
+            raise ValueError(f"axes must name different spatial axes, at least one without turns; got {axes}.")
         if not 0 <= probability <= 1:
             raise ValueError(f"probability must lie in 0..1, got {probability}.")
         if turns is not None and (len(turns) != 2 or turns[0] == turns[1] or min(turns) < 0):
