@@ -17,6 +17,7 @@ import pytest
 import torch
 from tiny import ROOT, command_line, interrupt, make_dataset, workflow
 
+from wss_monai.__main__ import main
 from wss_monai.data import load_semi_supervised
 from wss_monai.engines.user_errors import find_user_error
 
@@ -199,9 +200,9 @@ def test_resumed_run_ends_where_the_uninterrupted_run_ends(run_mi, tmp_path, mod
     for column in rows[0][0]:
         if column not in ("seconds", "images_per_second"):
             assert [row[column] for row in rows[0]] == [row[column] for row in rows[1]], column
-    start, peak = 1e-5, 4e-3  # of the epoch after each row: the schedule has stepped
-    fall = [start + (peak - start) * (1 + math.cos(math.pi * k / 5)) / 2 for k in range(5)]
-    assert [float(row["lr"]) for row in rows[1]] == pytest.approx([peak, *fall], rel=1e-3)
+    start, peak = 1e-5, 4e-3
+    fall = [start + (peak - start) * (1 + math.cos(math.pi * k / 5)) / 2 for k in range(4)]
+    assert [float(row["lr"]) for row in rows[1]] == pytest.approx([start, peak, *fall], rel=1e-3)
 
 
 def test_a_run_of_other_settings_is_not_resumed(run_mi, readable):
@@ -214,6 +215,10 @@ def test_a_run_of_other_settings_is_not_resumed(run_mi, readable):
         ({"features#upcat_1#padding": 1}, "loss is "),
         ({"num_clusters": 4}, "network is "),
         ({"warmup_epochs": 0}, "schedule is "),
+        ({"ramp": 0.5}, "ramp is 0.0 there and 0.5 here"),
+        ({"scored": "student"}, "scored is 'average' there and 'student' here"),
+        ({"separate_statistics": True}, "separate_statistics is False there and True here"),
+        ({"head_temperature": 0.1}, "heads is [3, 2, 'linear', False, 1.0] there and [3, 2, 'linear', False, 0.1]"),
     ):
         with pytest.raises(Exception) as caught:
             run_mi(*TRAIN, folder=readable, out=out, resume=True, **overrides)
@@ -263,6 +268,17 @@ def test_command_line_trains_and_prediction_lies_on_the_images_own_grid(hidden, 
         np.testing.assert_allclose(prediction.affine, image.affine, atol=1e-4)
     text = (ROOT / "bundles" / BUNDLE / "configs" / "inference.yaml").read_text()
     assert not re.search(r"wss_monai\.", text)
+
+
+@pytest.mark.parametrize("part", ["unlabelled", "validation"])
+def test_bounds_that_know_labels_which_the_run_does_not_are_refused(run_mi, readable, tmp_path, part):
+    patient, file = parts_of(readable)[part][0], tmp_path / "bounds.json"
+    words = ["--patients", patient, "--cues", "position", "--validation", "0", "--out", str(file)]
+    assert main(["bounds", "--fit", str(readable), *words]) == 0
+    with pytest.raises(Exception) as caught:
+        run_mi(*TRAIN, "size_bounds.yaml", folder=readable, bounds_file=str(file))
+    said = str(find_user_error(caught.value))
+    assert f"fitted on ['{patient}']" in said and "takes as unlabelled" in said
 
 
 @pytest.mark.parametrize(

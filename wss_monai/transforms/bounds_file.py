@@ -49,11 +49,11 @@ def read_bounds_file(file: str | Path | None) -> dict[str, Any]:
 
 
 def refuse_seen(content: Mapping[str, Any], unseen: Sequence[str], file: Any) -> None:
-    """Refuse a file that was fitted on patients whom the run is scored on."""
+    """Refuse a file that was fitted on patients whom the run is scored on, or whose labels it must not know."""
     if seen := sorted(set(unseen) & set(content["patients"])):
         raise ValueError(
-            f"{file} was fitted on {seen}, whom this run is scored on: fit it with the split, fold and validation of "
-            "the run."
+            f"{file} was fitted on {seen}, whom this run is scored on or takes as unlabelled: fit it with the split, "
+            "fold, validation and labelled patients of the run."
         )
 
 

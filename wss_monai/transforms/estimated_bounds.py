@@ -112,7 +112,8 @@ class EstimatedBounds:
         class_names: names of all K classes, background first.
         measure: "size" or "centroid" of slices, "volume" or "volume_centroid" of volumes.
         slice_axis: spatial axis of the slices in the tensor; volumes may have been resampled along it.
-        unseen: patients that the models must not have been fitted on: those whom the run is scored on.
+        unseen: patients that the models must not have been fitted on: those whom the run is scored on, and those
+            whom it takes as unlabelled.
         unknown: what a class of unknown presence gets in a slice: "none", or "position" (size alone).
 
     Raises:
