@@ -4,11 +4,10 @@
     python benchmarks/acdc_mutual_information.py --data data/ACDC --split benchmarks/splits/acdc40.json
 
 Trains on folds 2 to 5 and scores fold 1 (last weights) with the network and budget of the overlay cpu.yaml, for three
-draws of the labelled patients (with all labelled: three training seeds); partial and udaiic with a second training
-seed on each. The size bounds of one arm are
-estimated from the same labelled patients, see `python -m wss_monai bounds --labelled`. ``_stronger`` rotates by up to
-45 degrees and changes the gain by half, as train.yaml does, ``_flipped`` flips and turns besides. ``--tune`` trains on
-folds 3 to 5 and scores fold 2: what the settings were chosen by.
+draws of the labelled patients (with all labelled: three training seeds); partial and udaiic with a second training seed
+on each. The size bounds of one arm are estimated from the same labelled patients, see `python -m wss_monai bounds
+--labelled`. ``_stronger`` rotates by up to 45 degrees and changes the gain by half, as train.yaml does, ``_flipped``
+flips and turns besides. ``--tune`` trains on folds 3 to 5 and scores fold 2: what the settings were chosen by.
 """
 
 from __future__ import annotations
@@ -66,7 +65,7 @@ def main() -> None:
     parser.add_argument("--training-seeds", type=int, default=2, help="of partial and udaiic; the others have one")
     parser.set_defaults(seeds=[0])
     options = parser.parse_args()
-    settings, out = fold_settings(options), out_folder(options, BUNDLE)
+    settings, out = fold_settings(options), out_folder(options, BUNDLE) / f"labelled{options.labelled}"
     tasks: dict[str, dict[str, tuple[tuple[str, ...], dict[str, object]]]] = {"once": {}, "twice": {}}
     names: dict[str, list[str]] = {}
     for split_seed in options.split_seeds:

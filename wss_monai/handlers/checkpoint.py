@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import os
@@ -179,7 +180,8 @@ class TrainingCheckpoint:
         differing = [name for name in dict.fromkeys([*here, *theirs]) if theirs.get(name) != here.get(name)]
         if differing:
             each = [
-                f"{name} is {_short(theirs.get(name))} there and {_short(here.get(name))} here" for name in differing
+                "{} is {} there and {} here".format(name, *_short(theirs.get(name), here.get(name)))
+                for name in differing
             ]
             raise ValueError(
                 f"{self.path} is the checkpoint of a run with other settings: {'; '.join(each)}. Resume with the "
@@ -304,9 +306,14 @@ def _gather(value: Any) -> list[Any]:
     return values
 
 
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 100 else f"{text[:97]}..."
+def _short(*values: Any) -> list[str]:
+    """The values as text; of long ones the part from shortly before their first difference."""
+    texts = [repr(value) for value in values]
+    if max(map(len, texts)) <= 100:
+        return texts
+    same = sum(1 for _ in itertools.takewhile(lambda pair: len(set(pair)) == 1, zip(*texts, strict=False)))
+    start = max(0, same - 40)
+    return [f"{'...' * (start > 0)}{text[start : start + 94]}{'...' * (len(text) > start + 94)}" for text in texts]
 
 
 def _rank() -> int:

@@ -100,6 +100,10 @@ class BatchAugment:
         self.intensity_probability = intensity_probability
         self.keep_tags = keep_tags
 
+    def __repr__(self) -> str:
+        """Everything that a draw depends on, for the record of a run."""
+        return f"BatchAugment({', '.join(f'{name}={value}' for name, value in vars(self).items())})"
+
     def __call__(self, batch: Mapping[str, Any], seed: int) -> dict[str, Any]:
         """Augment ``image`` (B, C, *spatial) and the maps `MAPS` of a batch, where present.
 
