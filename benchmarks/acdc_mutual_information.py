@@ -28,6 +28,7 @@ ARMS: Arms = {
     "udaiic+size": ((*CPU, "size_bounds.yaml"), {"mode": "udaiic"}),
     "partial_stronger": (CPU, {"mode": "partial", **STRONGER}),
     "uda_stronger": (CPU, {"mode": "uda", **STRONGER}),
+    "udaiic+size_stronger": ((*CPU, "size_bounds.yaml"), {"mode": "udaiic", **STRONGER}),
 }
 FULL: Arms = {"full": (CPU, {"mode": "partial", "labelled": "all"})}
 FLIPPED = {**STRONGER, "train#augment#flips": [0, 1], "train#augment#turns": [0, 1]}
