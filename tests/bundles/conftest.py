@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tiny import ROOT, make_dataset, workflow
+from tiny import ROOT, make_dataset, run_workflow
 
 from wss_monai.__main__ import main
 
@@ -51,11 +51,6 @@ def run_bundle(dataset, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
 
     def run(*files: str, folder: Path = dataset, out: Path = tmp_path / "run", run: bool = True, **overrides):
-        flow = workflow(*files, folder=folder, out=out, **overrides)
-        flow.initialize()
-        if run:
-            flow.run()
-            flow.finalize()
-        return flow, out
+        return run_workflow(*files, execute=run, folder=folder, out=out, **overrides), out
 
     return run

@@ -16,7 +16,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from tiny import ROOT, command_line, interrupt, workflow
+from tiny import ROOT, command_line, interrupt, run_workflow
 
 from wss_monai.__main__ import main
 
@@ -52,12 +52,7 @@ def run_3d(points, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
 
     def run(*files: str, folder: Path = points, out: Path = tmp_path / "run", run: bool = True, **overrides):
-        flow = workflow(*files, folder=folder, out=out, bundle=BUNDLE, tiny=TINY_3D, **overrides)
-        flow.initialize()
-        if run:
-            flow.run()
-            flow.finalize()
-        return flow, out
+        return run_workflow(*files, execute=run, folder=folder, out=out, bundle=BUNDLE, tiny=TINY_3D, **overrides), out
 
     return run
 

@@ -15,7 +15,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from tiny import ROOT, command_line, interrupt, make_dataset, workflow
+from tiny import ROOT, command_line, interrupt, make_dataset, run_workflow, workflow
 
 from wss_monai.__main__ import main
 from wss_monai.data import load_semi_supervised
@@ -80,12 +80,7 @@ def run_mi(hidden, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
 
     def run(*files: str, folder: Path = hidden, out: Path = tmp_path / "run", run: bool = True, **overrides):
-        flow = workflow(*files, folder=folder, out=out, bundle=BUNDLE, tiny=TINY_MI, **overrides)
-        flow.initialize()
-        if run:
-            flow.run()
-            flow.finalize()
-        return flow, out
+        return run_workflow(*files, execute=run, folder=folder, out=out, bundle=BUNDLE, tiny=TINY_MI, **overrides), out
 
     return run
 

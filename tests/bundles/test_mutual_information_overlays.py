@@ -17,7 +17,7 @@ from monai.fl.utils.constants import ExtraItems
 from monai.fl.utils.exchange_object import ExchangeObject
 from test_multi_gpu import HERE, in_two_processes
 from test_mutual_information_bundle import BUNDLE, SMALL, TINY_MI, rows_of, weights_of
-from tiny import ROOT, interrupt, make_dataset, workflow
+from tiny import ROOT, interrupt, make_dataset, run_workflow, workflow
 
 from wss_monai.__main__ import main
 from wss_monai.engines.user_errors import find_user_error
@@ -50,12 +50,7 @@ def run_mi(discs, tmp_path, monkeypatch):
 
     def run(*files: str, folder: Path = discs, out: Path = tmp_path / "run", run: bool = True, **overrides):
         tiny = TINY_3D if "hippocampus.yaml" in files else TINY_MI
-        flow = workflow(*files, folder=folder, out=out, bundle=BUNDLE, tiny=tiny, **overrides)
-        flow.initialize()
-        if run:
-            flow.run()
-            flow.finalize()
-        return flow, out
+        return run_workflow(*files, execute=run, folder=folder, out=out, bundle=BUNDLE, tiny=tiny, **overrides), out
 
     return run
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from wss_monai.data import BatchLoader, PatchStore, SliceStore, VolumeBatchSampler
+from wss_monai.data import BatchLoader, PatchStore, SliceStore, VolumeBatchSampler, batch_loader
 
 INF = math.inf
 DEPTHS = (5, 7, 4, 6, 1)
@@ -38,7 +38,7 @@ def flat(batches: list[list]) -> list:
 
 
 def as_rank(monkeypatch, rank: int, ranks: int) -> None:
-    monkeypatch.setattr(BatchLoader, "_ranks", lambda self: (rank, ranks))
+    monkeypatch.setattr(batch_loader, "rank_and_size", lambda: (rank, ranks))
 
 
 class TestShuffled:

@@ -57,7 +57,7 @@ def run(loader, epochs=(1,)):
 
 
 def as_rank(monkeypatch, rank, ranks):
-    monkeypatch.setattr(paired_loader, "_ranks", lambda: (rank, ranks))
+    monkeypatch.setattr(paired_loader, "rank_and_size", lambda: (rank, ranks))
 
 
 class TestBatches:

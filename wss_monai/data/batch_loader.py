@@ -115,14 +115,14 @@ class BatchLoader:
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self._batches()) // self._ranks()[1]
+        return len(self._batches()) // rank_and_size()[1]
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         store = self.store
         terms = sorted(store.volume_terms)
-        rank, ranks = self._ranks()
+        rank, ranks = rank_and_size()
         for iteration, (indices, weights) in enumerate(self._batches()[rank::ranks]):
-            seed = _seed(self.seed, self.epoch, iteration, rank)
+            seed = seed_of(self.seed, self.epoch, iteration, rank)
             batch = store.batch(indices.tolist(), seed)
             batch["draw"] = torch.tensor(seed)
             if self.volume_sampler is not None:
@@ -132,16 +132,11 @@ class BatchLoader:
                     batch[f"group_weight_{term}"] = torch.as_tensor(weights, dtype=torch.float32)
             yield batch
 
-    def _ranks(self) -> tuple[int, int]:
-        if dist.is_available() and dist.is_initialized():
-            return dist.get_rank(), dist.get_world_size()
-        return 0, 1
-
     def _batches(self) -> list[tuple[np.ndarray, np.ndarray]]:
         """The epoch's batches for all ranks; every sample once, no rank with fewer batches than another."""
         if self._order is None or self._order[0] != self.epoch:
-            ranks = self._ranks()[1]
-            R = np.random.RandomState(_seed(self.seed, self.epoch) % 2**32)
+            ranks = rank_and_size()[1]
+            R = np.random.RandomState(seed_of(self.seed, self.epoch) % 2**32)
             if self.volume_sampler is not None:
                 order = self.volume_sampler.batches(self.store.volume, R, ranks)
             else:
@@ -164,6 +159,13 @@ def _chunks(order: np.ndarray, size: int, ranks: int) -> list[np.ndarray]:
     return np.array_split(order, rounds * ranks)
 
 
-def _seed(*numbers: int) -> int:
+def rank_and_size() -> tuple[int, int]:
+    """Number of this process, and of all."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank(), dist.get_world_size()
+    return 0, 1
+
+
+def seed_of(*numbers: int) -> int:
     """A seed below 2^62 from several numbers."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 2)

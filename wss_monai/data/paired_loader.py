@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
-from wss_monai.data.batch_loader import Store, _seed
+from wss_monai.data.batch_loader import Store, rank_and_size, seed_of
 
 __all__ = ["PairedLoader", "PairedStore"]
 
@@ -65,7 +64,7 @@ class PairedStore:
         parts = []
         for number, indices in enumerate((labelled, unlabelled)):
             if len(indices):
-                part = self.stores[number].batch(indices, seed if number == 0 else _seed(seed, number))
+                part = self.stores[number].batch(indices, seed if number == 0 else seed_of(seed, number))
                 parts.append({**part, "volume": part["volume"] + self._offsets[number]})
         if len(parts) == 1:
             return parts[0]
@@ -141,14 +140,14 @@ class PairedLoader:
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         store, epoch = self.store, self.epoch
-        rank, ranks = _ranks()
+        rank, ranks = rank_and_size()
         labelled = _Rounds(len(store.labelled), self.labelled_batch, self.seed, 1)
         unlabelled = None
         if store.unlabelled is not None:
             unlabelled = _Rounds(len(store.unlabelled), self.unlabelled_batch, self.seed, 2)
         for iteration in range(self.iterations):
             number = ((epoch - 1) * self.iterations + iteration) * ranks + rank
-            seed = _seed(self.seed, epoch, iteration, rank)
+            seed = seed_of(self.seed, epoch, iteration, rank)
             first = labelled.batch(number)
             second = [] if unlabelled is None else unlabelled.batch(number)
             batch = store.paired_batch(first, second, seed)
@@ -172,13 +171,9 @@ class _Rounds:
 
     def _order(self, k: int) -> np.ndarray:
         known = self._orders.get(k)
-        return np.random.RandomState(_seed(*self._seeds, k) % 2**32).permutation(self.total) if known is None else known
-
-
-def _ranks() -> tuple[int, int]:
-    if dist.is_available() and dist.is_initialized():
-        return dist.get_rank(), dist.get_world_size()
-    return 0, 1
+        return (
+            np.random.RandomState(seed_of(*self._seeds, k) % 2**32).permutation(self.total) if known is None else known
+        )
 
 
 def _check_alike(first: dict[str, Tensor], second: dict[str, Tensor]) -> None:

@@ -9,23 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from wss_monai.functional.cluster_settings import HEAD_SETTINGS, LOSS_SETTINGS
 from wss_monai.losses.mutual_information import IICLoss, LocalIICLoss
 from wss_monai.losses.weighted_sum import WeightedSumLoss
 
 __all__ = ["FeatureMutualInformationLoss", "SemiSupervisedLoss"]
 
 CONSISTENCY, INFORMATION = "consistency", "mutual_information"
-SETTINGS = (
-    "scale",
-    "importance",
-    "padding",
-    "patch_size",
-    "num_clusters",
-    "num_heads",
-    "kind",
-    "normalize",
-    "temperature",
-)
+SETTINGS = ("scale", *LOSS_SETTINGS, *HEAD_SETTINGS)
 
 
 class FeatureMutualInformationLoss(nn.Module):

@@ -11,20 +11,12 @@ import torch
 from monai.data import MetaTensor
 from torch import Tensor, nn
 
+from wss_monai.functional.cluster_settings import HEAD_SETTINGS, LOSS_SETTINGS, SCALES
 from wss_monai.networks.cluster_heads import ClusterHead
 from wss_monai.networks.feature_tap import FeatureTap, TapError
 from wss_monai.networks.shallow_cnn import check_sizes
 
-__all__ = ["HEAD_SETTINGS", "LOSS_SETTINGS", "SCALES", "ClusterNetwork"]
-
-SCALES = ("global", "local")
-"""Whether a feature is averaged over space before it is assigned, or assigned voxel by voxel."""
-
-HEAD_SETTINGS = ("num_clusters", "num_heads", "kind", "normalize", "temperature")
-"""What a feature's settings may say about its heads."""
-
-LOSS_SETTINGS = ("importance", "padding", "patch_size")
-"""What a feature's settings may say that is for the loss."""
+__all__ = ["ClusterNetwork"]
 
 
 class ClusterNetwork(nn.Module):
