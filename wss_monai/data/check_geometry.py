@@ -9,7 +9,6 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-import SimpleITK as sitk
 from nibabel.imageglobals import LoggingOutputSuppressor
 
 from wss_monai.data.check_problem import Problems
@@ -89,6 +88,8 @@ def read_grid(path: str) -> Grid:
 
 
 def _itk_grid(path: Path) -> tuple[tuple[int, ...], np.ndarray]:
+    import SimpleITK as sitk
+
     refuse_deadly_header(path)
     reader: Any = sitk.ImageFileReader()
     with quiet_itk():

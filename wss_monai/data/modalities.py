@@ -9,7 +9,6 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-import SimpleITK as sitk
 from scipy.optimize import linear_sum_assignment
 
 from wss_monai.data.acdc_volumes import load_volume, same_pose
@@ -145,6 +144,8 @@ def _same_grid(a: nib.Nifti1Image, b: nib.Nifti1Image) -> bool:
 
 def _resample(image: nib.Nifti1Image, values: np.ndarray, grid: nib.Nifti1Image) -> nib.Nifti1Image:
     """Resample in index coordinates, so that any affine will do; float32."""
+    import SimpleITK as sitk
+
     move = np.linalg.inv(image.affine) @ grid.affine
     transform = sitk.AffineTransform(3)
     transform.SetMatrix(move[:3, :3].ravel().tolist())

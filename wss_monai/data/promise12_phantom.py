@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 
 from wss_monai.data.cardiac_canvas import Canvas, smooth_noise
 from wss_monai.data.pelvis_imaging import acquire_t2, paint_pelvis, paint_prostate, pelvic_bias
@@ -145,6 +144,8 @@ def synthesize_promise12(
 
 
 def _write(array: np.ndarray, case: ProstateCase, target: Path) -> None:
+    import SimpleITK as sitk
+
     picture = sitk.GetImageFromArray(array.T)
     picture.SetSpacing(case.spacing)
     picture.SetOrigin(case.origin)

@@ -12,7 +12,6 @@ from os import PathLike, fspath
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 import torch
 from monai.data import MetaTensor
 
@@ -114,6 +113,8 @@ def _indices(path: object, array: np.ndarray, values: Mapping[int, int] | None, 
 
 def segments_of(path: str | PathLike[str]) -> list[Segment]:
     """List the segments that the header of a .nrrd names; none where it is another file, or a plain label map."""
+    import SimpleITK as sitk
+
     if not fspath(path).lower().endswith((".nrrd", ".nhdr")):
         return []
     reader = sitk.ImageFileReader()
@@ -148,6 +149,8 @@ def _read_segmentation(
     path: str, found: list[Segment], image: MetaTensor, classes: Mapping[str, int], undrawn: int
 ) -> np.ndarray:
     """Paint the segments, by class, onto the image's grid."""
+    import SimpleITK as sitk
+
     try:
         stored = read_image(path)
     except (RuntimeError, ValueError) as error:

@@ -9,14 +9,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import SimpleITK as sitk
 from monai.data import MetaTensor
 from monai.data.image_reader import ImageReader
 from monai.transforms import LoadImage
 from monai.utils import MetaKeys, SpaceKeys, ensure_tuple
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk  # loaded where it is needed: a run on NIfTI files does without it
 
 __all__ = [
     "SUFFIXES",
@@ -112,6 +114,8 @@ class SimpleITKReader(ImageReader):
 
     def get_data(self, img: Any) -> tuple[np.ndarray, dict[str, Any]]:
         """Give the array and the metadata (affine to RAS, shape, channel axis) that ``LoadImage`` wants."""
+        import SimpleITK as sitk
+
         images = [img] if isinstance(img, sitk.Image) else list(img)
         arrays = [_array_of(image) for image in images]
         affine = affine_of(images[0])
@@ -138,6 +142,8 @@ def read_image(path: str | PathLike[str]) -> sitk.Image:
             line, or a MetaImage header without dimensions.
         RuntimeError: SimpleITK cannot read it.
     """
+    import SimpleITK as sitk
+
     refuse_deadly_header(path)
     meta = fspath(path).lower().endswith((".mha", ".mhd"))
     with quiet_itk():
@@ -192,6 +198,8 @@ def without_suffix(name: str) -> str:
 @contextmanager
 def quiet_itk() -> Iterator[None]:
     """Keep ITK's warnings off stderr for a while."""
+    import SimpleITK as sitk
+
     shown = sitk.ProcessObject.GetGlobalWarningDisplay()
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     try:
@@ -206,6 +214,8 @@ def _is_itk(name: str | PathLike[str]) -> bool:
 
 def _array_of(image: sitk.Image) -> np.ndarray:
     """Give the voxels with the axes (x, y[, z][, t][, component])."""
+    import SimpleITK as sitk
+
     array = sitk.GetArrayFromImage(image)
     n = image.GetDimension()
     return np.ascontiguousarray(array.transpose(*range(n)[::-1], *range(n, array.ndim)))
@@ -213,6 +223,8 @@ def _array_of(image: sitk.Image) -> np.ndarray:
 
 def _read_series(folder: Path) -> sitk.Image:
     """Read the one DICOM series of a folder."""
+    import SimpleITK as sitk
+
     names = {uid: sitk.ImageSeriesReader.GetGDCMSeriesFileNames(fspath(folder), uid) for uid in _series_of(folder)}
     if not names:
         raise ValueError("a folder without a DICOM file")
@@ -231,11 +243,15 @@ def _read_series(folder: Path) -> sitk.Image:
 
 
 def _series_of(folder: Path) -> list[str]:
+    import SimpleITK as sitk
+
     return sorted(sitk.ImageSeriesReader.GetGDCMSeriesIDs(fspath(folder)))
 
 
 def _description(file: str) -> str:
     """Give the series description of a DICOM file, led by a comma, or nothing."""
+    import SimpleITK as sitk
+
     reader = sitk.ImageFileReader()
     reader.SetFileName(file)
     reader.ReadImageInformation()
