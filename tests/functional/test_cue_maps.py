@@ -100,7 +100,7 @@ class TestCues:
 
     @pytest.mark.parametrize("wrong", [3, -1])
     def test_a_class_too_many_is_refused(self, wrong):
-        with pytest.raises(ValueError, match=f"cues hold class {wrong}, but there are 3 classes"):
+        with pytest.raises(ValueError, match=f"the map of cues holds class {wrong}, but there are 3 classes"):
             cues_on_grid(row([0, wrong, 1, 1], torch.int64), (2,), 3)
 
     def test_one_hot_maps_are_refused(self):

@@ -203,7 +203,7 @@ class TestAll:
     def test_a_class_that_the_logits_lack_is_refused(self, loss_class):
         logits, index = make((2, 3, 6, 5))
         index[0, 0, 0, 0] = 3
-        with pytest.raises(ValueError, match=r"class 3, but the logits have 3 classes \(0..2; unlabelled = 255\)"):
+        with pytest.raises(ValueError, match=r"class 3, but there are 3 classes \(0..2; unlabelled = 255\)"):
             loss_class()(logits, index)
 
     def test_nothing_is_taken_from_the_weak_label_by_reference(self, loss_class):

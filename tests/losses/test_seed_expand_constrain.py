@@ -125,7 +125,7 @@ class TestSeeding:
             SeedingLoss()(torch.zeros(2, 3, 6, 5), torch.zeros(shape))
 
     def test_a_class_too_many_is_refused(self):
-        with pytest.raises(ValueError, match="holds class 3, but the logits have 3"):
+        with pytest.raises(ValueError, match="holds class 3, but there are 3"):
             SeedingLoss()(torch.zeros(1, 3, 2, 2), torch.full((1, 1, 4, 4), 3))
 
 

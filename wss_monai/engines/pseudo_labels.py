@@ -41,7 +41,8 @@ class PreparePseudoLabels(PrepareTargets):
         too_small: what is refused where the prediction of a class is smaller than its lower bound; see
             ``refused_by_bounds``.
         mirror: predict the mean over the image and its mirror image along the first axis (twice the time).
-        amp: let the averaged network run in bfloat16.
+        amp: let the averaged network run in mixed precision.
+        amp_dtype: in which type; the one that the network trains in.
 
     Attributes:
         logged: name -> scalar of the last batch: ``pseudo_share``, the fraction of voxels with a pseudo-label, and
@@ -63,6 +64,7 @@ class PreparePseudoLabels(PrepareTargets):
         too_small: str = "rivals",
         mirror: bool = False,
         amp: bool = False,
+        amp_dtype: torch.dtype = torch.bfloat16,
     ) -> None:
         super().__init__(loss, augment, channels_last)
         if not 0 <= threshold <= 1:
@@ -79,6 +81,7 @@ class PreparePseudoLabels(PrepareTargets):
         self.too_small = too_small
         self.mirror = mirror
         self.amp = amp
+        self.amp_dtype = amp_dtype
         self.terms = [
             name for name, term in loss.terms.items() if KEY in getattr(term, "target_keys", {}).values()
         ]  # fmt: skip
@@ -124,7 +127,7 @@ class PreparePseudoLabels(PrepareTargets):
 
     def _predict(self, image: Tensor) -> Tensor:
         """Probabilities (B, K, *spatial) of the averaged network, in float32."""
-        with torch.autocast(image.device.type, dtype=torch.bfloat16, enabled=self.amp):
+        with torch.autocast(image.device.type, dtype=self.amp_dtype, enabled=self.amp):
             logits = self.network(image)
             mirrored = self.network(image.flip(2)).flip(2) if self.mirror else None
         probs = torch.softmax(logits.float(), 1)

@@ -17,9 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from wss_monai.functional import UNLABELLED
+from wss_monai.functional.class_values import check_classes
 
 
-def cues_on_grid(cues: Tensor, shape: Sequence[int], num_classes: int) -> Tensor:
+def cues_on_grid(cues: Tensor, shape: Sequence[int], num_classes: int, check_values: bool = True) -> Tensor:
     """Carry an index map to a coarser grid without losing a thin scribble.
 
     A class lies in a cell where at least one of its voxels does (the maximum of the one-hot map). Where several classes
@@ -31,26 +32,22 @@ def cues_on_grid(cues: Tensor, shape: Sequence[int], num_classes: int) -> Tensor
         cues: (B, 1, *spatial) class indices, 255 = none, any numeric type.
         shape: the coarse grid.
         num_classes: K.
+        check_values: False: the values are known to be right; a GPU need not be waited for.
 
     Returns:
         (B, 1, *shape) in the type of ``cues``.
 
     Raises:
         ValueError: cues that are no index map, a grid of another dimension or finer than the cues, a class that is not
-            below ``num_classes`` (not checked on a GPU).
+            below ``num_classes``.
     """
     if cues.dim() < 3 or cues.shape[1] != 1:
         raise ValueError(f"cues must be an index map (B, 1, *spatial), got the shape {tuple(cues.shape)}.")
     strides = grid_strides(cues.shape[2:], shape, "cues")
     index = cues.flatten(1).long()
     seen = index != UNLABELLED
-    if index.device.type == "cpu":  # on a GPU the check would wait for the device
-        wrong = seen & ((index < 0) | (index >= num_classes))
-        if bool(wrong.any()):
-            raise ValueError(
-                f"cues hold class {int(index[wrong][0])}, but there are {num_classes} classes (0..{num_classes - 1}; "
-                f"none = {UNLABELLED})."
-            )
+    if check_values:
+        check_classes(index, num_classes, "the map of cues")
     if tuple(shape) == tuple(cues.shape[2:]):
         return cues
     cells = math.prod(shape)

@@ -11,6 +11,7 @@ from wss_monai.handlers.checkpoint import TrainingCheckpoint
 from wss_monai.handlers.epoch_log import EpochLog
 from wss_monai.handlers.gradient_norms import GradientNorms
 from wss_monai.handlers.load_weights import StrictCheckpointLoader
+from wss_monai.handlers.loss_scaling import LossScaling
 from wss_monai.handlers.run_record import RunRecord
 from wss_monai.handlers.set_epoch import SetEpoch
 from wss_monai.handlers.snapshots import Snapshots
@@ -33,6 +34,7 @@ __all__ = [
     "CAMThreshold",
     "EpochLog",
     "GradientNorms",
+    "LossScaling",
     "RunRecord",
     "ScoredVolume",
     "SetEpoch",

@@ -10,11 +10,15 @@ import torch
 from ignite.engine import Engine, Events
 from torch import Tensor
 
+from wss_monai.functional import UNLABELLED
+from wss_monai.functional.class_values import check_tags
 from wss_monai.losses import WeightedSumLoss
 
 __all__ = ["TrainingCheck"]
 
 MAPS = ("weak_label", "label")
+CHECKED = ("target", "cues", "tags", "bounds")
+"""Arguments of losses whose values are looked at."""
 
 
 class TrainingCheck:
@@ -24,7 +28,11 @@ class TrainingCheck:
     some sample (an upper one alone is kept by a network that never predicts the class). For the background an upper
     bound of any class will do. Every constraint needs a bound somewhere, and its bounds must leave room. A loss on
     image tags teaches the classes that some tag says are there, and the background; one that learns from tags alone to
-    tell images with a class from those without it (its attribute ``two_sided``) needs both.
+    tell images with a class from those without it (its attribute ``two_sided``) needs both. Maps and tags must hold
+    nothing else than classes and tags.
+
+    What was found right in the whole training set is not looked for in each batch: ``checked_classes`` of the terms
+    becomes the number of classes where all that a term reads was checked here, so that no GPU is waited for.
 
     Args:
         loader: whose ``store`` holds the training set, see ``wss_monai.data.BatchLoader``.
@@ -34,7 +42,7 @@ class TrainingCheck:
 
     Raises:
         ValueError: classes without label and constraint, a constraint without any bound, bounds without room, classes
-            that all tags say are there; named.
+            that all tags say are there, class indices and tags that there are not; named.
     """
 
     def __init__(
@@ -59,8 +67,11 @@ class TrainingCheck:
         maps = [key for key in MAPS if key in self.loss.target_keys()]
         labelled = torch.zeros_like(learnt)
         for key in maps:
-            for _, index in store.by_case(key):
-                labelled |= torch.bincount(index.flatten(), minlength=256)[: len(labelled)] > 0
+            for case, index in store.by_case(key):
+                there = torch.bincount(index.flatten(), minlength=256) > 0
+                _refuse_other_classes(case, key, there, self.class_names)
+                labelled |= there[: len(labelled)]
+        self._need_no_more_checks({*maps, *self._tag_keys(), *(f"bounds_{name}" for name, _ in self._constraints())})
         missing = [
             name for name, known in zip(self.class_names, (learnt | labelled).tolist(), strict=True) if not known
         ]
@@ -86,6 +97,15 @@ class TrainingCheck:
             "some case, bound them from below in a constraint, or take them out of dataset.json and --class_names."
         )
 
+    def _need_no_more_checks(self, checked: set[str]) -> None:
+        for name, term in self.loss.terms.items():
+            keys = getattr(term, "target_keys", {})
+            read = {key.rstrip("?").format(term=name) for argument, key in keys.items() if argument in CHECKED}
+            if read and read <= checked:
+                for module in term.modules():
+                    if hasattr(module, "checked_classes"):
+                        module.checked_classes = len(self.class_names)  # type: ignore[assignment]
+
     def _constraints(self) -> Iterator[tuple[str, Any]]:
         for name, term in self.loss.terms.items():
             if hasattr(term, "descriptor"):
@@ -103,7 +123,11 @@ class TrainingCheck:
             if key is None:
                 continue
             absent = torch.zeros_like(learnt)
-            for _, tags in self._entries(store, key):
+            for case, tags in self._entries(store, key):
+                try:
+                    check_tags(tags)
+                except ValueError as error:
+                    raise ValueError(f"case '{case}', '{key}': {error}") from error
                 learnt |= (tags == 1).any(0)
                 learnt[0] |= bool((tags[:, 1:] >= 0).any())
                 absent |= (tags == 0).any(0)
@@ -153,3 +177,13 @@ class TrainingCheck:
         learnt = lower & acting
         learnt[0] |= bool((upper & acting).any())
         return learnt
+
+
+def _refuse_other_classes(case: str, key: str, there: Tensor, class_names: Sequence[str]) -> None:
+    """Refuse a map with other values than classes and 255; ``there`` (256,) says which values it holds."""
+    values = there.nonzero()[:, 0].tolist()
+    if wrong := [value for value in values if len(class_names) <= value != UNLABELLED]:
+        raise ValueError(
+            f"case '{case}': '{key}' holds {wrong[:5]}, but there are {len(class_names)} classes "
+            f"(0..{len(class_names) - 1}: {list(class_names)}; unlabelled = {UNLABELLED})."
+        )

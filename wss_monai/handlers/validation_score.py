@@ -16,6 +16,7 @@ from monai.data import MetaTensor
 from torch import Tensor
 
 from wss_monai.functional import UNLABELLED
+from wss_monai.functional.class_values import check_classes
 from wss_monai.functional.hard_classes import hard_classes
 from wss_monai.metrics.measure import measure_prediction
 from wss_monai.transforms.bounds import Boundsd
@@ -91,7 +92,9 @@ class ValidationScore(Metric):
                 self.inside += torch.tensor([(held & bounded).sum(), bounded.sum()], dtype=torch.float64)
 
     def _partial_entropy(self, logits: Tensor, batch: Mapping[str, Any]) -> None:
-        index = _plain(batch["weak_label"])[:, 0].long().to(logits.device)
+        index = _plain(batch["weak_label"])[:, 0].long()
+        check_classes(index, logits.shape[1], "weak_label")
+        index = index.to(logits.device)
         total = F.cross_entropy(logits, index, ignore_index=UNLABELLED, reduction="sum")
         self.entropy += torch.tensor([float(total), float((index != UNLABELLED).sum())], dtype=torch.float64)
 

@@ -35,6 +35,9 @@ class ConstraintLoss(nn.Module):
 
     Attributes:
         violation: mean of max(z, 0) over all finite sides of the last batch, detached.
+        checked_classes: 0: each call looks for bounds without room, for which a GPU has to be waited for.
+            ``wss_monai.handlers.TrainingCheck`` looks through the whole training set instead, once, and sets the
+            number of classes.
 
     Raises:
         ValueError: unknown classes or scale, a scale beside ``published``; bounds that do not fit the logits, are NaN,
@@ -42,6 +45,7 @@ class ConstraintLoss(nn.Module):
     """
 
     uses_probs = True
+    checked_classes = 0
     target_keys = {
         "bounds": "bounds_{term}",
         "spacing": "spacing?",
@@ -108,7 +112,8 @@ class ConstraintLoss(nn.Module):
             if region is not None and region.shape[1] == probs.shape[1]:
                 region = region[:, self.classes]
             probs, bounds = probs[:, self.classes], bounds[:, self.classes]
-        self._check_room(bounds)
+        if not self.checked_classes:
+            self._check_room(bounds)
         measure = self.descriptor(probs, spacing=spacing, region=region)
         several = getattr(self.descriptor, "one_bound", False)  # values of one pair of bounds; NaN: no value there
         if several and bounds.shape[2] == 1:

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wss_monai.functional import UNLABELLED
+from wss_monai.functional.class_values import check_classes
 
 
 class PartialCrossEntropyLoss(nn.Module):
@@ -29,9 +30,15 @@ class PartialCrossEntropyLoss(nn.Module):
             in a batch of mixed labels a densely labelled sample does not outweigh a scribble a hundred times.
         per_class: average over the labelled voxels of each class first, then over the classes that have any (in each
             sample where ``per_sample``), so that much labelled background does not outweigh a stroke in an organ.
+
+    Attributes:
+        checked_classes: 0: each call looks for class indices that the logits do not have, for which a GPU has to be
+            waited for. ``wss_monai.handlers.TrainingCheck`` looks through the whole training set instead, once, and
+            sets the number of classes.
     """
 
     uses_probs = False
+    checked_classes = 0
 
     def __init__(
         self,
@@ -59,7 +66,7 @@ class PartialCrossEntropyLoss(nn.Module):
         Raises:
             ValueError: shapes that do not fit, or a class index that the logits do not have.
         """
-        index = as_index_map(target, logits.shape, self.ignore_index, self.classes)
+        index = as_index_map(target, logits.shape, self.ignore_index, self.classes, self.checked_classes)
         wide = logits if logits.dtype == torch.float64 else logits.float()
         if self.per_sample or self.per_class:
             cost = F.cross_entropy(wide, index, ignore_index=self.ignore_index, reduction="none").flatten(1)
@@ -95,6 +102,7 @@ class PartialDiceLoss(nn.Module):
     """
 
     uses_probs = True
+    checked_classes = 0
 
     def __init__(
         self,
@@ -121,7 +129,7 @@ class PartialDiceLoss(nn.Module):
             probs = torch.softmax(logits if logits.dtype == torch.float64 else logits.float(), 1)
         elif probs.dtype not in (torch.float32, torch.float64):
             probs = probs.float()
-        index = as_index_map(target, logits.shape, self.ignore_index, self.classes)
+        index = as_index_map(target, logits.shape, self.ignore_index, self.classes, self.checked_classes)
         known = index != self.ignore_index
         truth = F.one_hot(torch.where(known, index, 0), logits.shape[1]).movedim(-1, 1).to(probs) * known.unsqueeze(1)
         seen = probs * known.unsqueeze(1)
@@ -167,9 +175,16 @@ class PartialDiceCELoss(nn.Module):
 
 
 def as_index_map(
-    target: Tensor, shape: Sequence[int], ignore_index: int = UNLABELLED, classes: Sequence[int] | None = None
+    target: Tensor,
+    shape: Sequence[int],
+    ignore_index: int = UNLABELLED,
+    classes: Sequence[int] | None = None,
+    checked_classes: int = 0,
 ) -> Tensor:
     """Index map (B, *spatial), int64, of a target that fits logits of that shape (B, K, *spatial).
+
+    ``checked_classes``: 0..n-1 are known to be the only classes in the target, so that a GPU need not be waited for
+    where the logits have so many.
 
     Raises:
         ValueError: shapes that do not fit, or a class index that the logits do not have.
@@ -177,6 +192,8 @@ def as_index_map(
     batch, count, *spatial = shape
     if target.shape == (batch, 1, *spatial):
         index = target[:, 0].long()
+        if not 0 < checked_classes <= count:
+            check_classes(index, count, unlabelled=ignore_index)
     elif target.shape == (batch, count, *spatial):
         index = torch.where(target.sum(1) > 0, target.float().argmax(1), ignore_index)
     else:
@@ -184,13 +201,6 @@ def as_index_map(
             f"target must be an index map (B, 1, *spatial) or a one-hot mask (B, K, *spatial) for logits "
             f"{tuple(shape)}, got {tuple(target.shape)}."
         )
-    if index.device.type == "cpu":  # on a GPU the check would wait for the device; torch asserts there
-        wrong = (index != ignore_index) & ((index >= count) | (index < 0))
-        if bool(wrong.any()):
-            raise ValueError(
-                f"the index map holds class {int(index[wrong][0])}, but the logits have {count} classes "
-                f"(0..{count - 1}; unlabelled = {ignore_index})."
-            )
     if classes is not None:
         wanted = torch.zeros_like(index, dtype=torch.bool)
         for chosen in classes:  # several times as fast as torch.isin for a few classes

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from wss_monai.functional import UNLABELLED
+from wss_monai.functional.class_values import check_tags
 from wss_monai.functional.cue_maps import block_mean, cues_on_grid, grid_steps, image_on_grid
 from wss_monai.functional.rank_pooling import PUBLISHED_VOXELS, decays_of, rank_pooling, rescale_decay
 from wss_monai.losses.crf import DenseCRF
@@ -38,6 +39,7 @@ class SeedingLoss(nn.Module):
     """
 
     uses_probs = True
+    checked_classes = 0
 
     def __init__(self, balanced: bool = False, floor: float = 1e-4, target_key: str = "weak_label") -> None:
         super().__init__()
@@ -65,8 +67,9 @@ class SeedingLoss(nn.Module):
                 f"cues must be an index map (B, 1, *spatial) or one-hot (B, K, *spatial) for logits "
                 f"{tuple(logits.shape)}, got {tuple(cues.shape)}."
             )
-        index = as_index_map(cues, (len(logits), classes, *cues.shape[2:])).unsqueeze(1)
-        index = cues_on_grid(index, logits.shape[2:], classes)
+        fine = (len(logits), classes, *cues.shape[2:])
+        index = as_index_map(cues, fine, checked_classes=self.checked_classes).unsqueeze(1)
+        index = cues_on_grid(index, logits.shape[2:], classes, check_values=False)
         f = _floored(logits, probs, self.floor)
         cue = index != UNLABELLED
         log_f = f.gather(1, torch.where(cue, index, 0)).log().flatten(1)
@@ -107,6 +110,7 @@ class ExpansionLoss(nn.Module):
     """
 
     uses_probs = True
+    checked_classes = 0
 
     def __init__(
         self,
@@ -136,8 +140,7 @@ class ExpansionLoss(nn.Module):
             probs: softmax of the logits, where it is at hand.
 
         Raises:
-            ValueError: tags of another shape or with other values (values are not checked on a GPU), decays that are
-                not one a foreground class.
+            ValueError: tags of another shape or with other values, decays that are not one a foreground class.
         """
         batch, classes = logits.shape[:2]
         if tags.shape != (batch, classes):
@@ -145,10 +148,8 @@ class ExpansionLoss(nn.Module):
                 f"tags must be (B, K) = {(batch, classes)}, background included, got {tuple(tags.shape)}; slices take "
                 "the key slice_tags, volumes the key tags."
             )
-        if tags.device.type == "cpu":  # on a GPU the check would wait for the device
-            wrong = (tags != 1) & (tags != 0) & (tags != -1)
-            if bool(wrong.any()):
-                raise ValueError(f"tags must be 1, 0 or -1 (unknown), got {tags[wrong][0].item()}.")
+        if not self.checked_classes:
+            check_tags(tags)
         fg = tags[:, 1:]
         present = decays_of(self.present, classes - 1, "present (foreground classes)")
         absent = decays_of(self.absent, classes - 1, "absent (foreground classes)")
