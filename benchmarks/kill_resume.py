@@ -263,7 +263,7 @@ def compare(whole: Path, broken: Path, epochs: int) -> dict[str, list[str]]:
 
     out = {}
     for name in ("checkpoint.pt", "model.pt", "model_best.pt"):
-        pair = [torch.load(folder / name, weights_only=True) for folder in (whole, broken)]
+        pair = [torch.load(folder / name, weights_only=True, map_location="cpu") for folder in (whole, broken)]
         out[name] = list(differences(*pair))
     rows = [list(csv.DictReader((folder / "metrics.csv").open(newline=""))) for folder in (whole, broken)]
     out["metrics.csv (without seconds)"] = list(

@@ -59,6 +59,6 @@ def tags_of_part(
 def longest_absence(rows: Tensor) -> Tensor:
     """Greatest number (K,) of slices in a row that are known to be without a class; ``rows`` (S, K) as above."""
     absent = rows == ABSENT
-    places = torch.arange(1, len(rows) + 1)[:, None]
+    places = torch.arange(1, len(rows) + 1, device=rows.device)[:, None]
     before = torch.where(absent, 0, places).cummax(0).values  # the last slice that is not known to be without it
     return (places - before).amax(0)

@@ -13,8 +13,8 @@ from wss_monai.functional import UNLABELLED
 def about_centre(linear: Tensor, shift: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Matrices (B, D+1, D+1) of ``linear`` (B, D, D) about the centre of ``shape``, then ``shift`` (B, D)."""
     dimensions = len(shape)
-    centre = torch.tensor([(n - 1) / 2 for n in shape], dtype=linear.dtype)
-    matrix = torch.eye(dimensions + 1, dtype=linear.dtype).repeat(len(linear), 1, 1)
+    centre = torch.tensor([(n - 1) / 2 for n in shape], dtype=linear.dtype, device=linear.device)
+    matrix = torch.eye(dimensions + 1, dtype=linear.dtype, device=linear.device).repeat(len(linear), 1, 1)
     matrix[:, :-1, :-1] = linear
     matrix[:, :-1, -1] = centre - linear @ centre + shift
     return matrix
