@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from monai.bundle import ConfigWorkflow
-from tiny import CONFIGS, TINY, make_dataset
+from tiny import CONFIGS, ROOT, TINY, make_dataset, run_workflow
 
 NAMES = ["background", "RV", "Myo", "LV"]
 
@@ -123,3 +124,14 @@ def predict(folder: Path, pattern: str, model: Path, out: Path) -> None:
     flow.initialize()
     flow.run()
     flow.finalize()
+
+
+def test_nifti_files_need_no_itk(dataset, tmp_path, monkeypatch):
+    """A training and an evaluation on a machine that has MONAI and nibabel alone."""
+    monkeypatch.chdir(ROOT)
+    for name in [name for name in sys.modules if name.split(".")[0] == "SimpleITK"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "SimpleITK", None)
+    for files in (["train.yaml"], ["train.yaml", "evaluate.yaml"]):
+        run_workflow(*files, folder=dataset, out=tmp_path)
+    assert (tmp_path / "metrics_summary.json").is_file()

@@ -113,10 +113,10 @@ def _indices(path: object, array: np.ndarray, values: Mapping[int, int] | None, 
 
 def segments_of(path: str | PathLike[str]) -> list[Segment]:
     """List the segments that the header of a .nrrd names; none where it is another file, or a plain label map."""
-    import SimpleITK as sitk
-
     if not fspath(path).lower().endswith((".nrrd", ".nhdr")):
         return []
+    import SimpleITK as sitk
+
     reader = sitk.ImageFileReader()
     reader.SetFileName(fspath(path))
     try:
