@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from wss_monai.report import cam_sheet
-from wss_monai.report.cam_sheet import OUTLINE
+from wss_monai.report.cam_sheets import OUTLINE
 
 SHAPE = (20, 30, 6)
 RAS = np.diag([1.0, 1.0, 3.0, 1.0])

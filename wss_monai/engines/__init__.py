@@ -2,9 +2,9 @@
 """What the bundles' MONAI trainers and evaluators need besides MONAI's own parts."""
 
 from wss_monai.engines.allocator import keep_freed_memory
-from wss_monai.engines.choose import choose, resolve
-from wss_monai.engines.layer_groups import layer_groups, published_groups
+from wss_monai.engines.choice import choose, resolve
 from wss_monai.engines.overrides import check_overrides
+from wss_monai.engines.parameter_groups import layer_groups, published_groups
 from wss_monai.engines.prepare_batch import PrepareTargets
 from wss_monai.engines.pseudo_labels import PreparePseudoLabels, refused_by_bounds
 from wss_monai.engines.semi_supervised import PrepareSemiSupervised, SemiSupervisedInferer

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reports of runs: one HTML file, and the panels and figures in it."""
 
-from .cam_sheet import cam_sheet
+from .cam_sheets import cam_sheet
 from .cases import case_panel
 from .page import write_report
 
