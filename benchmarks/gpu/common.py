@@ -122,6 +122,7 @@ def peak_mb(device: str, reset: bool = False) -> float | None:
     if not device.startswith("cuda"):
         return None
     if reset:
+        torch.cuda.init()
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
         return None

@@ -34,7 +34,7 @@ def _call(*words: object) -> None:
 
 
 def _heart(out: Path) -> None:
-    _call("synthesize", "cardiac", "--out", out, "--patients", 5)
+    _call("synthesize", "cardiac", "--out", out, "--patients", 4)
 
 
 def _prostate_points(out: Path) -> None:

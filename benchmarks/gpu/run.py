@@ -80,13 +80,16 @@ def unpack(kit: Path, work: Path) -> Path | None:
     return work / "data" if (work / "data").is_dir() else None
 
 
-def commit(kit: Path) -> str:
-    """The commit that is measured."""
+def commit(options: Any) -> str:
+    """The commit that is measured: as said, of the working tree, or of the kit."""
+    if options.commit:
+        return options.commit
     words = ["git", "describe", "--always", "--dirty", "--abbrev=10", "--exclude=*"]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, encoding="utf-8")
     if done.returncode == 0:
         return done.stdout.strip()
-    return (kit / "commit.txt").read_text().strip() if (kit / "commit.txt").is_file() else "unknown"
+    file = options.kit / "commit.txt"
+    return file.read_text().strip() if file.is_file() else "unknown"
 
 
 def run_checks(common: Sequence[object], options: Any, work: Path, rows: Path, until: float) -> None:
@@ -135,7 +138,7 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def head(options: Any, kit: Path) -> dict[str, str]:
+def head(options: Any) -> dict[str, str]:
     """What was measured on what."""
     import monai
     import torch
@@ -144,7 +147,7 @@ def head(options: Any, kit: Path) -> dict[str, str]:
         "device": device_name(options.device),
         "CPU": f"{os.cpu_count()} cores, {platform.machine()}",
         "versions": f"Python {platform.python_version()}, torch {torch.__version__}, MONAI {monai.__version__}",
-        "commit": commit(kit),
+        "commit": commit(options),
         "date": time.strftime("%Y-%m-%d"),
     }
     if options.device.startswith("cuda"):
@@ -163,6 +166,7 @@ def main() -> int:
     parser.add_argument("--arms", nargs="+", help="of the Dice part")
     parser.add_argument("--seeds", type=int, nargs="+", help="of the Dice part")
     parser.add_argument("--epochs", type=int, help="of the Dice part, instead of as many as fit")
+    parser.add_argument("--commit", help="of the code, where the working tree does not know it")
     options = parser.parse_args()
     begun = time.time()
     end = begun + 60 * options.minutes - SPARE
@@ -197,7 +201,7 @@ def main() -> int:
         elif "dice" in options.parts:
             wrong["dice"] = "the kit has no data: benchmarks/gpu.sh --pack --data data/ACDC"
         found = {part: read_rows(file) for part, file in rows.items()}
-        about = head(options, options.kit)
+        about = head(options)
         failed = [row for row in found["checks"] if row["result"] != "ok"]
         text = [f"# {about['device']}", "", *(f"- {key}: {value}" for key, value in about.items())]
         text += [f"- seconds: {time.time() - begun:.0f}", ""]
