@@ -16,9 +16,10 @@ import torch.distributed as dist
 from ignite.engine import Engine, Events
 from torch import nn
 
+from wss_monai import __version__
 from wss_monai.data.whole_file import replacing
 
-PACKAGES = ("wss_monai", "monai", "torch", "pytorch-ignite", "numpy")
+PACKAGES = ("monai", "torch", "pytorch-ignite", "numpy")
 
 
 class RunRecord:
@@ -66,7 +67,7 @@ class RunRecord:
             "parameters": sum(p.numel() for p in self.network.parameters()),
             "device": torch.cuda.get_device_name(device) if cuda else f"CPU, {torch.get_num_threads()} thread(s)",
             "machine": platform.machine(),
-            "versions": {name: version(name) for name in PACKAGES},
+            "versions": {"wss_monai": __version__, **{name: version(name) for name in PACKAGES}},
             "patients": self.patients,
         }
         with replacing(self.folder / "run.json") as temporary:
