@@ -10,9 +10,12 @@ resume. speed: alone on the device. dice: as many epochs as fit into the time th
 from __future__ import annotations
 
 import argparse
+import importlib
 import importlib.util
+import multiprocessing
 import os
 import platform
+import runpy
 import subprocess
 import sys
 import tarfile
@@ -38,28 +41,44 @@ SPARE = 8
 
 
 class Part:
-    """A script of the kit in a process of its own, with a log."""
+    """A script of the kit in a process of its own, with a log; forked, so that all import once."""
 
     def __init__(self, name: str, words: Sequence[object], out: Path) -> None:
-        self.name, self.log = name, out / f"{name}.log"
-        self.started = time.time()
-        self.file = self.log.open("w")
-        command = [sys.executable, *map(str, words)]
-        self.process = subprocess.Popen(command, cwd=ROOT, stdout=self.file, stderr=self.file, stdin=subprocess.DEVNULL)
+        self.name, self.log, self.started = name, out / f"{name}.log", time.time()
+        forked = multiprocessing.get_context("fork")
+        self.process = forked.Process(target=_act, args=([str(word) for word in words], self.log))
+        self.process.start()
 
     def wait(self, until: float) -> str:
         """Wait at most until that time; what went wrong, or nothing."""
-        try:
-            code = self.process.wait(max(0.1, until - time.time()))
-        except subprocess.TimeoutExpired:
+        self.process.join(max(0.1, until - time.time()))
+        if late := self.process.is_alive():
             self.process.kill()
-            self.process.wait()
-            code = None
-        self.file.close()
+            self.process.join()
         self.seconds = time.time() - self.started
-        if code is None:
+        if late:
             return f"broken off after {self.seconds:.0f} s"
-        return f"ended with {code}, see its log" if code else ""
+        return f"ended with {self.process.exitcode}, see its log" if self.process.exitcode else ""
+
+
+def _act(words: list[str], log: Path) -> None:
+    """Run a script, or a module after -m, as Python does, with all that it prints in the log."""
+    os.chdir(ROOT)
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    for stream in (1, 2):
+        os.dup2(file, stream)
+    module = words[0] == "-m"
+    sys.argv = words[1:] if module else words
+    if module:
+        runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+    else:
+        runpy.run_path(words[0], run_name="__main__")
+
+
+def import_once() -> None:
+    """All that the parts import; nothing of it touches the device."""
+    for name in ("bundles", "dice", "kill", "pytest", "speed", "step"):
+        importlib.import_module(name)
 
 
 def need_modules() -> None:
@@ -184,7 +203,10 @@ def main() -> int:
         common += ["--smoke"] if options.smoke else []
         rows = {part: work / f"{part}.rows" for part in PARTS}
         kinds = ["heart"] if options.smoke else []  # several parts need them at once
-        subprocess.run([sys.executable, HERE / "phantoms.py", work / "phantoms", *kinds], cwd=ROOT, check=True)
+        import_once()
+        making = Part("phantoms", [HERE / "phantoms.py", work / "phantoms", *kinds], work)
+        if wrong_making := making.wait(end):
+            raise SystemExit(f"the generated data sets: {wrong_making}\n{making.log.read_text()[-2000:]}")
         wrong: dict[str, str] = {}
         if "checks" in options.parts:
             run_checks(common, options, work, rows["checks"], min(end, time.time() + CHECKS_MOST))

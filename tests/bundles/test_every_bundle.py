@@ -24,7 +24,7 @@ SAME = {
         "imports", "home", "network", "memory_format", "initialize", "run", "training", "data", "optimizer",
         "train#dataset", "train#trainer#_target_", "train#trainer#train_data_loader", "train#trainer#loss_function",
         "train#trainer#amp", "train#trainer#amp_kwargs", "validate#dataset", "validate#dataloader",
-        "validate#evaluator", "scored_network", "resume", "seed", "device",
+        "validate#evaluator", "scored_network", "resume", "seed", "device", "amp_dtype",
     ),
     "evaluate.yaml": (
         "ckpt_path", "validate#dataset", "validate#evaluator#network", "validate#evaluator#decollate",
@@ -32,7 +32,7 @@ SAME = {
     ),
     "inference.yaml": (
         "imports", "files", "dataset", "dataloader", "handlers", "evaluator", "excepthook", "initialize", "run",
-        "inferring", "finalize",
+        "inferring", "finalize", "device", "amp_dtype",
     ),
 }  # fmt: skip
 """Ids that mean the same everywhere; a bundle may lack one, or say in OTHERWISE that it differs."""
@@ -56,7 +56,6 @@ OTHERWISE = {
         for path, why in (
             ("data", "who is labelled and who is not"),
             ("network", "trained with heads on its features"),
-            ("memory_format", "the same question, asked of that network"),
             ("optimizer", "Adam with weight decay, as published"),
             ("scored_network", "the teacher's weights in mode meanteacher"),
             ("train#dataset", "labelled cases alone where the mode needs no others"),

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a bundle asks of a GPU: read without one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from monai.bundle import ConfigParser
+from tiny import ROOT
+
+BUNDLES = sorted(path for path in (ROOT / "bundles").iterdir() if path.is_dir())
+NETWORKS: dict[str, dict[str, Any]] = {
+    "BasicUNet": {"features": [4, 4, 4, 4, 4, 4]},
+    "SegResNet": {"init_filters": 8},
+    "AttentionUnet": {"channels": [4, 8], "strides": [2]},
+}
+"""MONAI's networks, some of which do not say how many dimensions they have."""
+each_bundle = pytest.mark.parametrize("bundle", BUNDLES, ids=lambda path: path.name)
+
+
+def parser_of(bundle: Path, *files: str, device: str = "cuda:0") -> ConfigParser:
+    parser = ConfigParser()
+    parser.read_config([str(bundle / "configs" / file) for file in files])
+    parser["device"] = f"$torch.device('{device}')"
+    return parser
+
+
+@each_bundle
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_any_network_of_monai_says_its_memory_format(bundle, network, dimensions):
+    parser = parser_of(bundle, "train.yaml")
+    parser["network_def"] = {
+        "_target_": network,
+        "spatial_dims": dimensions,
+        "in_channels": 1,
+        "out_channels": 2,
+        **NETWORKS[network],
+    }
+    wanted = torch.channels_last if dimensions == 2 else torch.contiguous_format
+    if bundle.name == "hippocampus_logbarrier":  # volumes alone
+        wanted = torch.contiguous_format
+    assert parser.get_parsed_content("memory_format") == wanted
+    cpu = parser_of(bundle, "train.yaml", device="cpu")
+    cpu["network_def"] = parser["network_def"]
+    assert cpu.get_parsed_content("memory_format") == torch.contiguous_format
+
+
+@each_bundle
+@pytest.mark.parametrize("known", [True, False])
+def test_the_card_is_asked_for_its_type(bundle, known, monkeypatch):
+    """Without bfloat16 in hardware it is emulated, slowly: float16 there."""
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or known)
+    for file in ("train.yaml", "inference.yaml"):
+        wanted = torch.bfloat16 if known else torch.float16
+        assert parser_of(bundle, file).get_parsed_content("amp_dtype") == wanted
+
+
+def blocks(value: Any) -> list[dict]:
+    """All dictionaries within."""
+    if isinstance(value, dict):
+        return [value, *(block for item in value.values() for block in blocks(item))]
+    return [block for item in value for block in blocks(item)] if isinstance(value, list) else []
+
+
+@each_bundle
+def test_training_evaluation_and_inference_compute_in_one_type(bundle):
+    seen = 0
+    for file in sorted((bundle / "configs").glob("*.yaml")):
+        for block in blocks(yaml.safe_load(file.read_text())):
+            if "amp" in block and "_target_" in block:
+                given = block.get("amp_dtype") or block.get("amp_kwargs", {}).get("dtype")
+                assert given == "@amp_dtype", f"{file.name}: {block['_target_']}"
+                seen += 1
+    assert seen >= 3  # trainer, validation and evaluation, inference
+
+
+@each_bundle
+def test_the_scaler_is_settled_before_a_checkpoint_is_read(bundle):
+    handlers = yaml.safe_load((bundle / "configs" / "train.yaml").read_text())["train"]["handlers"]
+    names = [handler["_target_"].rpartition(".")[2] for handler in handlers]
+    assert names.index("LossScaling") < names.index("TrainingCheckpoint")
