@@ -21,6 +21,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._pytree import tree_leaves
 
+from wss_monai.functional.descriptors import Size
+from wss_monai.losses import (
+    ConstraintLoss,
+    ExpansionLoss,
+    LogBarrierExtension,
+    PartialCrossEntropyLoss,
+    PartialDiceCELoss,
+    PartialDiceLoss,
+    SeedingLoss,
+)
+
 CPU = torch.device("cpu")
 ALL = [pytest.param(case, id=case.name) for case in CASES]
 LOSSES = [pytest.param(case, id=case.name) for case in CASES if case.kind == "loss" and case.bf16 is not None]
@@ -358,3 +369,38 @@ def test_outside_there_is_no_such_device():
             pass
     assert x.device == DEVICE and (x + 1).device == DEVICE
     assert type(torch.zeros(2)) is Tensor and type(torch.Generator()).__name__ == "Generator"
+
+
+@pytest.mark.parametrize(
+    ("loss", "key", "wrong"),
+    [
+        (PartialCrossEntropyLoss(), "class 3, but there are 3 classes", torch.full((2, 1, 4, 4), 3, dtype=torch.uint8)),
+        (PartialDiceLoss(), "class 9, but there are 3 classes", torch.full((2, 1, 4, 4), 9, dtype=torch.uint8)),
+        (SeedingLoss(), "class 3, but there are 3 classes", torch.full((2, 1, 4, 4), 3, dtype=torch.uint8)),
+        (ExpansionLoss(), "tags must be 1, 0 or -1", torch.full((2, 3), 5)),
+        (ConstraintLoss(Size(), LogBarrierExtension()), "leave no room", torch.ones(2, 3, 1, 2)),
+    ],
+)
+def test_wrong_targets_on_a_gpu_are_a_message(gpu, loss, key, wrong):
+    """Not the end of the process, with an assertion of the device."""
+    with pytest.raises(ValueError, match=key):
+        loss(torch.zeros(2, 3, 4, 4).cuda(), wrong.cuda())
+
+
+@pytest.mark.parametrize(
+    ("loss", "right"),
+    [
+        (PartialDiceCELoss(per_sample=True), torch.tensor([[0, 1], [2, 255]], dtype=torch.uint8).repeat(2, 1, 2, 2)),
+        (SeedingLoss(), torch.tensor([[0, 1], [2, 255]], dtype=torch.uint8).repeat(2, 1, 2, 2)),
+        (ConstraintLoss(Size(), LogBarrierExtension()), torch.tensor([1.0, 9.0]).repeat(2, 3, 1, 1)),
+    ],
+)
+def test_targets_that_were_checked_are_not_waited_for(gpu, loss, right):
+    logits, right = torch.randn(2, 3, 4, 4).cuda().requires_grad_(), right.cuda()
+    loss(logits, right)
+    assert gpu.syncs > 0
+    for module in loss.modules():
+        module.checked_classes = 3
+    gpu.reset()
+    loss(logits, right).backward()
+    assert gpu.syncs == 0, gpu.places

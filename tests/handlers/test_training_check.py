@@ -18,6 +18,7 @@ from wss_monai.losses import (
     ExpansionLoss,
     LogBarrierExtension,
     PartialCrossEntropyLoss,
+    PartialDiceCELoss,
     QuadraticPenalty,
     SeedingLoss,
     WeightedSumLoss,
@@ -171,3 +172,44 @@ def test_tags_that_the_samples_lack_are_named():
     volume = {"case": "a", "image": torch.zeros(1, 4, 4, 2), "slice_tags": torch.tensor([[1, 1], [1, 0]])}
     with pytest.raises(ValueError, match="the loss reads 'tags', which the training samples lack: slices have"):
         check([volume], tag_loss("tags"), names=["background", "organ"])
+
+
+@pytest.mark.parametrize("store", [SliceStore, lambda cases: PatchStore(cases, (4, 4, 2))])
+@pytest.mark.parametrize("wrong", [3, 254])
+def test_values_that_are_no_class_are_named(store, wrong):
+    with pytest.raises(ValueError, match=rf"case 'b': 'weak_label' holds \[{wrong}\], but there are 3 classes"):
+        check([case("a", (0, 1, 2)), case("b", (wrong,))], loss(), store)
+
+
+def test_tags_that_are_none_are_named():
+    rows = torch.tensor([[1, 1, 0], [1, 0, 7]])
+    made = WeightedSumLoss({"seed": (SeedingLoss(), 1.0), "expand": (ExpansionLoss(), 1.0)})
+    made.terms["expand"].target_keys = {"tags": "slice_tags"}
+    with pytest.raises(ValueError, match="case 'b', 'slice_tags': tags must be 1, 0 or -1"):
+        check([{**case("b", (0, 1, 2)), "slice_tags": rows}], made)
+
+
+def test_what_was_checked_once_is_not_looked_for_in_each_batch():
+    """Only terms all of whose maps, tags and bounds were looked at, and only for as many classes."""
+    bounds = [FREE, [1.0, 9.0], [1.0, 9.0]]
+    made = WeightedSumLoss(
+        {
+            "partial": (PartialDiceCELoss(), 1.0),
+            "size": (ConstraintLoss(Size(), LogBarrierExtension()), 1.0),
+            "pseudo": (PartialCrossEntropyLoss(target_key="pseudo_label"), 1.0),
+        }
+    )
+    assert made.terms["partial"].dice.checked_classes == 0
+    check([case("a", (0, 1, 2), bounds)], made)
+    assert made.terms["partial"].dice.checked_classes == made.terms["partial"].cross_entropy.checked_classes == 3
+    assert made.terms["size"].checked_classes == 3
+    assert made.terms["pseudo"].checked_classes == 0
+    wrong = torch.full((1, 1, 2, 2), 2, dtype=torch.uint8)
+    with pytest.raises(ValueError, match="holds class 2, but there are 2 classes"):  # a network with fewer classes
+        made.terms["partial"](torch.zeros(1, 2, 2, 2), wrong)
+
+
+def test_other_terms_of_the_class_still_look():
+    check([case("a", (0, 1, 2))], loss())
+    with pytest.raises(ValueError, match="holds class 3"):
+        PartialCrossEntropyLoss()(torch.zeros(1, 3, 2, 2), torch.full((1, 1, 2, 2), 3))
