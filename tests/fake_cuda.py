@@ -12,8 +12,7 @@ makes by itself come back here too (``__torch_dispatch__``); for Python they lie
 Limits:
 
 - Values are those of the CPU kernels, in their order of summation. That the GPU computes the same is for a GPU to show.
-- Time, streams, memory and kernels that a GPU lacks (float64 on some, complex types) are not seen. ``non_blocking``
-  and pinned memory change nothing.
+- Time, streams, memory and kernels that a GPU lacks (float64 on some, complex types) are not seen.
 - Draws with a generator of the device are those of a CPU generator with the same seed.
 - ``torch.autocast("cuda")`` does nothing, as PyTorch has it where there is no CUDA.
 - Subclasses such as ``monai.data.MetaTensor`` cannot hold such tensors; MONAI's plain tensors can.
@@ -22,8 +21,8 @@ Limits:
 - Not refused although a GPU refuses it: a tensor of no dimensions of the CPU in an operator that takes none (a matrix
   product, ``scatter``).
 - Counted as one each, though some wait more often: ``unique``, ``linalg.svdvals``, ``inv``, ``bincount``. What an
-  optimiser or cuDNN waits for by itself is not counted. A copy to the GPU from memory that is not pinned waits too; it
-  is counted as a copy.
+  optimiser or cuDNN waits for by itself is not counted. A copy to the GPU waits too unless it is ``non_blocking``; it
+  is counted as a copy, and among ``blocking``.
 - Outside of the ``with`` statement the tensors stay what they are, but nothing puts new ones on the device.
 """
 
@@ -134,6 +133,7 @@ class FakeCuda:
     Attributes:
         syncs: how often the host had to wait for the device.
         uploads: copies from the host to the device.
+        blocking: those of them that the host waits for.
         places: (kind, operator, "file:line" outside of PyTorch) -> how often.
     """
 
@@ -142,7 +142,7 @@ class FakeCuda:
 
     def reset(self) -> None:
         """Count anew."""
-        self.syncs = self.uploads = 0
+        self.syncs = self.uploads = self.blocking = 0
         self.places: Counter[tuple[str, str, str]] = Counter()
 
     def __enter__(self) -> FakeCuda:
@@ -191,10 +191,13 @@ class _Generator(torch.Generator, metaclass=_AnyGenerator):
 _CPUGenerator = torch.Generator
 
 
-def _count(kind: str, what: str) -> None:
+def _count(kind: str, what: str, blocking: bool = True) -> None:
     if _current is None:
         return
     setattr(_current, kind, getattr(_current, kind) + 1)
+    if kind == "uploads" and blocking:
+        _current.blocking += 1
+        what = f"{what}, waiting"
     place, frame = "", sys._getframe(1)
     while frame is not None and "/wss_monai/" not in place:
         path = frame.f_code.co_filename.replace("\\", "/")
@@ -248,14 +251,14 @@ def _computed(function: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
         if here and not to_device:
             _count("syncs", "to cpu")
         elif to_device and there:
-            _count("uploads", "to cuda")
+            _count("uploads", "to cuda", not kwargs.get("non_blocking"))
     elif packet is aten.copy_:
         if not isinstance(args[0], FakeTensor):
             _count("syncs", "copy_ to cpu")
             args[0].copy_(args[1].held)
             return args[0]
         if there:
-            _count("uploads", "copy_ to cuda")
+            _count("uploads", "copy_ to cuda", not (len(args) > 2 and args[2]))
     elif here:
         _check_devices(function, args, kwargs, there)
         if packet in WAITING or (packet is aten.repeat_interleave and kwargs.get("output_size") is None):
@@ -354,6 +357,8 @@ class _Functions(TorchFunctionMode):
         self, function: Callable, types: Any, args: tuple = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = dict(kwargs or {})
+        if function is torch.device:
+            return function(*args, **kwargs)
         name = getattr(function, "__name__", "")
         if function in (Tensor.backward, torch.autograd.backward):
             with self:  # so that it sees what a backward pass in Python calls

@@ -17,11 +17,17 @@ import pytest
 import torch
 from device_cases import CASES, SYNCS, Case
 from fake_cuda import DEVICE, FakeCuda, FakeTensor
+from ignite.engine import Engine, Events
+from monai.engines import SupervisedTrainer
+from monai.networks.nets import UNet
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._pytree import tree_leaves
 
+from wss_monai.data import BatchLoader, SliceStore
+from wss_monai.engines import PrepareTargets
 from wss_monai.functional.descriptors import Size
+from wss_monai.handlers import BarrierSchedule, EpochLog, LossScaling, SetEpoch, TrainingCheck
 from wss_monai.losses import (
     ConstraintLoss,
     ExpansionLoss,
@@ -29,8 +35,11 @@ from wss_monai.losses import (
     PartialCrossEntropyLoss,
     PartialDiceCELoss,
     PartialDiceLoss,
+    QuadraticPenalty,
     SeedingLoss,
+    WeightedSumLoss,
 )
+from wss_monai.transforms import BatchAugment
 
 CPU = torch.device("cpu")
 ALL = [pytest.param(case, id=case.name) for case in CASES]
@@ -404,3 +413,72 @@ def test_targets_that_were_checked_are_not_waited_for(gpu, loss, right):
     gpu.reset()
     loss(logits, right).backward()
     assert gpu.syncs == 0, gpu.places
+
+
+def batches(plane: int = 12) -> BatchLoader:
+    """Slices of three volumes with scribbles, dense labels and bounds."""
+    generator = torch.Generator().manual_seed(0)
+    cases = []
+    for number in range(3):
+        label = torch.randint(0, 3, (1, plane, plane, 4), generator=generator, dtype=torch.uint8)
+        drawn = torch.rand(label.shape, generator=generator) < 0.2
+        cases.append(
+            {
+                "case": str(number),
+                "image": torch.rand(label.shape, generator=generator),
+                "label": label,
+                "weak_label": torch.where(drawn, label, 255),
+                "bounds_size": torch.tensor([5.0, 90.0]).repeat(4, 3, 1, 1),
+            }
+        )
+    return BatchLoader(SliceStore(cases), 4)
+
+
+def mode_loss(mode: str) -> WeightedSumLoss:
+    """The losses of the bundles on partial labels."""
+    terms: dict[str, Any] = {"partial": (PartialCrossEntropyLoss(per_sample=True), 1.0)}
+    if mode == "full":
+        terms = {"dense": (PartialDiceCELoss(target_key="label"), 1.0)}
+    if mode in ("quadratic", "logbarrier"):
+        penalty = QuadraticPenalty() if mode == "quadratic" else LogBarrierExtension()
+        terms["size"] = (ConstraintLoss(Size(), penalty), 0.1)
+    return WeightedSumLoss(terms)
+
+
+@pytest.mark.parametrize("mode", ["full", "partial", "quadratic", "logbarrier"])
+def test_an_iteration_waits_for_nothing(gpu, mode, tmp_path):
+    """Neither MONAI's trainer nor our handlers, from the batch of the loader on; the first iteration left out."""
+    loader, loss = batches(), mode_loss(mode)
+    network = UNet(2, 1, 3, (4, 8), (2,), num_res_units=1).to(DEVICE)
+    optimizer = torch.optim.Adam(network.parameters())
+    waits = []
+    trainer = SupervisedTrainer(
+        device=DEVICE,
+        max_epochs=1,
+        train_data_loader=loader,
+        network=network,
+        optimizer=optimizer,
+        loss_function=loss,
+        prepare_batch=PrepareTargets(loss, BatchAugment(3), channels_last=True),
+        train_handlers=[
+            TrainingCheck(loader, loss, ["background", "a", "b"]),
+            LossScaling(),
+            SetEpoch(loader),
+            BarrierSchedule(loss, 1),
+            EpochLog(tmp_path, loss, optimizer, tensorboard=False),
+        ],
+        decollate=False,
+        amp=True,
+        amp_kwargs={"dtype": torch.bfloat16},
+    )
+
+    def note(engine: Engine) -> None:
+        waits.append((gpu.syncs, gpu.blocking, dict(gpu.places)))
+        gpu.reset()
+
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, note)
+    trainer.run()
+    assert len(waits) == 3
+    for syncs, blocking, places in waits[1:]:
+        assert (syncs, blocking) == (0, 0), places
+        assert sum(places.values()) > 0  # copies that nobody waits for

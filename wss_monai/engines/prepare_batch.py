@@ -10,8 +10,9 @@ import torch
 from monai.engines.utils import PrepareBatch
 from torch import Tensor
 
+from wss_monai.functional.transfer import send
 from wss_monai.losses import WeightedSumLoss
-from wss_monai.transforms.batch_augment import BatchAugment
+from wss_monai.transforms.batch_augment import TAGS, BatchAugment
 
 
 class PrepareTargets(PrepareBatch):
@@ -43,18 +44,32 @@ class PrepareTargets(PrepareBatch):
         non_blocking: bool = False,
         **kwargs: Any,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Image (B, C, *spatial) and the dictionary of targets."""
+        """Image (B, C, *spatial) and the dictionary of targets.
+
+        What is small (geometry, bounds) is settled on the host before the copies, of which none is waited for.
+        """
         wanted = {"image", "spacing", "weak_label", "group", *self.keys}
-        batch = {
-            key: value.to(device=device, non_blocking=non_blocking, **(kwargs if key == "image" else {}))
-            for key, value in batchdata.items()
-            if key in wanted
-        }
+        batch = {key: value for key, value in batchdata.items() if key in wanted}
+        plan = None
         if self.augment is not None:
-            batch = self.augment(batch, int(batchdata["draw"]))
+            plan = self.augment.plan(batch, int(batchdata["draw"]))
+            before = batch["spacing"]
+            batch |= {"spacing": send(plan.spacing, before.device), "spacing_before": before}
+            batch |= {"matrix": plan.matrix, "cut": plan.cut}
             for key, descriptor in self.descriptors.items():
-                spacing = (batch["spacing_before"], batch["spacing"])
-                batch[key] = descriptor.move(batch[key], batch["matrix"], batch["cut"], spacing)
+                where = batch[key].device
+                matrix, cut, after = (send(t, where) for t in (plan.matrix, plan.cut, plan.spacing))
+                batch[key] = descriptor.move(batch[key], matrix, cut, (send(before, where), after))
+        needed = {"image", *self.keys}
+        if self.augment is not None and needed & set(TAGS):
+            needed.add("weak_label")  # says what is left in the frame
+        batch = {
+            key: send(value, device, **(kwargs if key == "image" else {}))
+            for key, value in batch.items()
+            if key in needed
+        }
+        if self.augment is not None and plan is not None:
+            batch = self.augment.apply(batch, plan)
         image = batch["image"]  # may be a target too: the image that a boundary follows
         if self.channels_last:
             image = image.contiguous(memory_format=torch.channels_last)

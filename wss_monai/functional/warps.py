@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from wss_monai.functional import UNLABELLED
+from wss_monai.functional.transfer import send
 
 
 def about_centre(linear: Tensor, shift: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -28,8 +29,10 @@ def resampling_grid(matrix: Tensor, shape: tuple[int, ...], device: torch.device
     extent = torch.tensor(shape, dtype=matrix.dtype, device=matrix.device)
     centre, half = (extent - 1) / 2, (extent - 1).clamp(min=1) / 2
     inverse = torch.linalg.inv(matrix)[:, :-1]  # from output voxels to input voxels
-    slope = (inverse[:, :, :-1] / half[:, None]).flip(1).to(device)  # grid_sample wants the last axis first
-    terms = ((inverse[:, :, -1] - centre) / half).flip(1).to(device).view(-1, *[1] * len(shape), len(shape))
+    slope = inverse[:, :, :-1] / half[:, None]
+    offset = (inverse[:, :, -1] - centre) / half
+    both = send(torch.cat((slope, offset[..., None]), -1).flip(1), device)  # grid_sample wants the last axis first
+    slope, terms = both[..., :-1], both[..., -1].view(-1, *[1] * len(shape), len(shape))
     for axis, count in enumerate(shape):
         steps = slope[:, None, :, axis] * torch.arange(count, dtype=slope.dtype, device=slope.device)[:, None]
         view = [len(matrix), *[count if other == axis else 1 for other in range(len(shape))], len(shape)]

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from wss_monai.functional import UNLABELLED
+from wss_monai.functional.transfer import send
 from wss_monai.functional.warps import (
     about_centre,
     fraction_outside,
@@ -30,6 +32,27 @@ MAPS = ("weak_label", "label", "far_background", "boxes")
 """Index maps of a batch, which are moved with the image; boxes have one channel a class."""
 TAGS = ("slice_tags", "tags")
 """Tags (B, K) of a batch in {1 present, 0 absent, -1 unknown}."""
+
+
+@dataclass(frozen=True)
+class AugmentPlan:
+    """What will be done to a batch of B samples, on the host.
+
+    Attributes:
+        matrix: (B, D+1, D+1, float64) from input to output voxels.
+        spacing: (B, D) in mm, after.
+        cut: (B, K) the class may have been cut.
+        chosen: (n,) samples whose intensities change.
+        intensities: (3, n) exponent, factor and standard deviation of the noise of each.
+        seed: of the noise.
+    """
+
+    matrix: Tensor
+    spacing: Tensor
+    cut: Tensor
+    chosen: Tensor
+    intensities: Tensor
+    seed: int
 
 
 class BatchAugment:
@@ -120,26 +143,40 @@ class BatchAugment:
         Raises:
             ValueError: also tags that are not (B, K).
         """
-        image = batch["image"]
-        shape = tuple(image.shape[2:])
+        plan = self.plan(batch, seed)
+        out = self.apply(batch, plan)
+        device = batch["image"].device
+        out["spacing_before"], out["spacing"] = batch["spacing"], send(plan.spacing, batch["spacing"].device)
+        return {**out, "matrix": send(plan.matrix, device), "cut": send(plan.cut, device)}
+
+    def plan(self, batch: Mapping[str, Any], seed: int) -> AugmentPlan:
+        """Draw what will be done to a batch; nothing of it waits for a device where the batch lies on the host.
+
+        Args:
+            batch, seed: as of a call; of the image only the shape is looked at.
+        """
+        shape = tuple(batch["image"].shape[2:])
         generator = torch.Generator().manual_seed(seed)
-        spacing = batch["spacing"].detach().cpu().double()
+        spacing = batch["spacing"].detach().cpu()
         group = batch["group"].cpu() if "group" in batch else None
-        matrix, after = self.draw(len(image), shape, spacing, generator, group)
+        matrix, after = self.draw(len(batch["image"]), shape, spacing.double(), generator, group)
+        intensities = self._draw_intensities(len(batch["image"]), generator)
+        cut = self.cut(matrix, batch.get("weak_label"), shape, batch.get("boxes"))
+        return AugmentPlan(matrix, after.to(spacing), cut, *intensities)
+
+    def apply(self, batch: Mapping[str, Any], plan: AugmentPlan) -> dict[str, Any]:
+        """A copy of the batch with image, maps and tags changed as planned, where they lie."""
+        image = batch["image"]
         out = dict(batch)
-        grid = resampling_grid(matrix, shape, image.device)
+        grid = resampling_grid(plan.matrix, tuple(image.shape[2:]), image.device)
         maps = [key for key in MAPS if key in batch]
         if maps:
             warped = warp_index(torch.cat([batch[key] for key in maps], 1), grid)
             out.update(zip(maps, warped.split([batch[key].shape[1] for key in maps], 1), strict=True))
-        out["image"] = self._intensities(warp_image(image, grid), generator)
-        out["matrix"] = matrix.to(image.device)
-        out["spacing_before"], out["spacing"] = batch["spacing"], after.to(batch["spacing"])
-        cut = self.cut(matrix, batch.get("weak_label"), shape, batch.get("boxes"))
-        out["cut"] = cut.to(image.device)
+        out["image"] = self._change_intensities(warp_image(image, grid), plan)
         for key in TAGS:
             if key in batch and not self.keep_tags:
-                out[key] = self._tags_after(key, batch[key], cut, out.get("weak_label"))
+                out[key] = self._tags_after(key, batch[key], plan.cut, out.get("weak_label"))
         return out
 
     def draw(
@@ -226,7 +263,8 @@ class BatchAugment:
             cut[lossy] |= ~drawn & (fraction_outside(matrix, shape) > LOST)[:, None]
         if boxes is not None:
             inside = (boxes > 0) & (boxes != UNLABELLED)
-            lower, upper = self._box_of(matrix, inside[lossy.to(boxes.device)].nonzero())
+            inside = inside[lossy.to(boxes.device)]
+            lower, upper = self._box_of(matrix, (inside & ~_within_a_run(inside)).nonzero())
             left = ((lower < -0.501) | (upper > last + 0.501)).any(-1)
             cut[lossy] = torch.where(lower[..., 0].isfinite(), left, cut[lossy])
         return cut
@@ -237,10 +275,10 @@ class BatchAugment:
             raise ValueError(f"{key} must be (B, K) = {tuple(cut.shape)} in a batch, got {tuple(tags.shape)}.")
         if not bool(cut.any()):
             return tags
-        gone = cut.to(tags.device)
+        gone = send(cut, tags.device)
         if weak_label is not None:
             drawn = [(weak_label == k).flatten(1).any(1) for k in range(self.num_classes)]
-            gone = gone & ~torch.stack(drawn, 1).to(tags.device)
+            gone = gone & ~send(torch.stack(drawn, 1), tags.device)
         return tags.masked_fill(gone & (tags == 1), -1)
 
     def _drawn_box(self, matrix: Tensor, weak_label: Tensor | None, samples: Tensor) -> tuple[Tensor, Tensor]:
@@ -248,7 +286,7 @@ class BatchAugment:
         if weak_label is None:
             return self._box_of(matrix, torch.zeros(0, matrix.shape[-1] + 1, dtype=torch.long))
         maps = weak_label[samples.to(weak_label.device), 0]
-        places = (maps < self.num_classes).nonzero()
+        places = ((maps < self.num_classes) & ~_within_a_run(maps)).nonzero()
         classes = maps[tuple(places.T)].long()
         return self._box_of(matrix, torch.cat((places[:, :1], classes[:, None], places[:, 1:]), 1))
 
@@ -268,21 +306,36 @@ class BatchAugment:
         view = (len(matrix), self.num_classes, dimensions)
         return lower.view(view), upper.view(view)
 
-    def _intensities(self, image: Tensor, generator: torch.Generator) -> Tensor:
-        count = len(image)
+    def _draw_intensities(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, int]:
+        """The samples (n,) that change, exponent, factor and noise of each (3, n), and the seed of the noise."""
         drawn = _coin(count, self.intensity_probability, generator)
         exponent = 2 ** (self.gamma * _uniform(count, generator) * drawn)
         factor = 1 + self.gain * _uniform(count, generator) * drawn
         sigma = self.noise * torch.rand(count, generator=generator, dtype=torch.float64) * drawn
         seed = int(torch.randint(0, 2**31 - 1, (1,), generator=generator))
-        if not bool(drawn.any()):
+        chosen = drawn.nonzero()[:, 0]
+        return chosen, torch.stack((exponent, factor, sigma))[:, chosen], seed
+
+    def _change_intensities(self, image: Tensor, plan: AugmentPlan) -> Tensor:
+        if not len(plan.chosen):
             return image
-        chosen = drawn.nonzero()[:, 0].to(image.device)
-        view = [-1, *[1] * (image.dim() - 1)]
-        exponent, factor, sigma = (v.to(image)[chosen].view(view) for v in (exponent, factor, sigma))
-        part = image[chosen].clamp(min=0).pow(exponent).mul_(factor)
-        noise = torch.empty_like(part).normal_(generator=torch.Generator(image.device).manual_seed(seed))
+        chosen = send(plan.chosen, image.device)
+        view = [3, -1, *[1] * (image.dim() - 1)]
+        exponent, factor, sigma = send(plan.intensities.to(image.dtype), image.device).view(view)
+        part = image.index_select(0, chosen).clamp_(min=0).pow_(exponent).mul_(factor)
+        noise = torch.empty_like(part).normal_(generator=torch.Generator(image.device).manual_seed(plan.seed))
         return image.index_copy(0, chosen, part.addcmul_(noise, sigma))
+
+
+def _within_a_run(maps: Tensor) -> Tensor:
+    """Voxels (N, ..., W) with their own value on both sides along the last axis.
+
+    Of the places that an affine map gives to the voxels of a run, those of its ends are the outermost along each axis.
+    """
+    same = maps[..., 1:] == maps[..., :-1]
+    within = torch.zeros_like(maps, dtype=torch.bool)
+    torch.logical_and(same[..., 1:], same[..., :-1], out=within[..., 1:-1])
+    return within
 
 
 def _coin(count: int, probability: float, generator: torch.Generator) -> Tensor:
