@@ -236,6 +236,8 @@ def training_speed(options: Any, rows: Rows) -> None:
     device, iterations, warm = options.device, 12 if options.smoke else 110, 4 if options.smoke else 30
     known: dict[str, str] = {}
     for name, network in NETWORKS.items():
+        if name not in options.networks:
+            continue
         for batch_size in (4,) if options.smoke else (8, 32):
             training = Training(options, network, batch_size, iterations)
             size = training.prepared()[0].shape[-1]
@@ -340,11 +342,17 @@ def information_speed(options: Any, rows: Rows) -> None:
                 rows.add(SPEED, "pieces", f"{what}, peak memory", round(peak), "MB")
 
 
+PIECES = {"training": training_speed, "crf": crf_speed, "information": information_speed}
+
+
 def main() -> None:
-    options = part_parser(__doc__).parse_args()
+    parser = part_parser(__doc__)
+    parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
+    parser.add_argument("--pieces", nargs="*", choices=list(PIECES), default=list(PIECES))
+    options = parser.parse_args()
     rows = Rows(options.rows)
     failed = []
-    for part in (training_speed, crf_speed, information_speed):
+    for part in (PIECES[name] for name in options.pieces):
         try:
             part(options, rows)
         except Exception as error:  # the other pieces are measured all the same
