@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # OpenMP threads that spin on shared cores make small operations many times slower.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help demo test lint bench bench-phantom bench-tutorials tutorial-pictures clean data/ACDC data/PROMISE12 data/PROSTATE data/BRATS docs/images/demo.png
+.PHONY: help demo test lint bench bench-gpu bench-phantom bench-tutorials tutorial-pictures clean data/ACDC data/PROMISE12 data/PROSTATE data/BRATS docs/images/demo.png
 
 CONFIGS := bundles/acdc_logbarrier/configs
 DEMO := --dataset_dir data/PHANTOM --train\#trainer\#max_epochs 20
@@ -15,6 +15,7 @@ help:
 	@echo "make demo           train, evaluate and report on generated cardiac volumes (about 10 minutes on 2 cores)"
 	@echo "make test           the test suite;  make lint: ruff and mypy"
 	@echo "make bench          speed, side by side;  make bench-phantom: four modes x three seeds"
+	@echo "make bench-gpu      on a machine with a GPU: is all of it right there, how fast, what Dice (benchmarks/gpu.sh)"
 	@echo "make bench-tutorials  the toys of the tutorials;  make tutorial-pictures: the figures of docs/tutorials"
 	@echo "make data/PHANTOM   generated cardiac volumes;  make data/ACDC SOURCE=acdc.zip: the official release"
 	@echo "make data/TOY       toy pictures of the tutorials: a disc;  data/TOY2: two circles;  data/TOY2019: the 2019 disc"
@@ -75,6 +76,10 @@ tutorial-pictures: $(STAMP)
 
 bench: $(STAMP)
 	$(PY) benchmarks/speed.py
+
+# On a bare machine, without installing anything: benchmarks/gpu.sh (see there how it is packed).
+bench-gpu: $(STAMP)
+	benchmarks/gpu.sh $(GPU)
 
 bench-tutorials: $(STAMP)
 	$(PY) benchmarks/toy_size.py
