@@ -6,14 +6,14 @@ STAMP := $(VENV)/.installed
 # OpenMP threads that spin on shared cores make small operations many times slower.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help demo test lint bench bench-gpu bench-phantom bench-tutorials tutorial-pictures clean data/ACDC data/PROMISE12 data/PROSTATE data/BRATS docs/images/demo.png
+.PHONY: help demo test quick lint bench bench-gpu bench-phantom bench-tutorials tutorial-pictures clean data/ACDC data/PROMISE12 data/PROSTATE data/BRATS docs/images/demo.png
 
 CONFIGS := bundles/acdc_logbarrier/configs
 DEMO := --dataset_dir data/PHANTOM --train\#trainer\#max_epochs 20
 
 help:
 	@echo "make demo           train, evaluate and report on generated cardiac volumes (about 10 minutes on 2 cores)"
-	@echo "make test           the test suite;  make lint: ruff and mypy"
+	@echo "make test           the test suite;  make quick: all but its slow tests;  make lint: ruff and mypy"
 	@echo "make bench          speed, side by side;  make bench-phantom: four modes x three seeds"
 	@echo "make bench-gpu      on a machine with a GPU: is all of it right there, how fast, what Dice (benchmarks/gpu.sh)"
 	@echo "make bench-tutorials  the toys of the tutorials;  make tutorial-pictures: the figures of docs/tutorials"
@@ -30,8 +30,14 @@ $(STAMP): setup.cfg constraints.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check -e ".[dev,export]" -c constraints.txt
 	touch $@
 
+# Files run side by side, the long ones first; one thread each.
+PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 test: $(STAMP)
-	$(PY) -m pytest
+	$(PYTEST)
+
+# What runs between two commits: all but the tests that train, start processes, or differentiate large inputs.
+quick: $(STAMP)
+	$(PYTEST) -m "not slow"
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .

@@ -24,3 +24,25 @@ def real_data():
         return base / name
 
     return find
+
+
+LONG = (
+    "test_gpu_kit.py",
+    "test_tutorials.py",
+    "bundles/test_cross_modality_bundles.py",
+    "bundles/test_toy_bundles.py",
+    "bundles/test_acdc_logbarrier.py",
+    "bundles/test_acdc_sec.py",
+    "commands/test_score.py",
+    "bundles/test_faults.py",
+    "bundles/test_promise12_logbarrier.py",
+    "bundles/test_export.py",
+    "test_device.py",
+)
+"""Files that take longest, in that order: begun first, so that no process ends with one of them alone."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first; within a file the order stays."""
+    rank = {ROOT / "tests" / name: number for number, name in enumerate(LONG)}
+    items.sort(key=lambda item: rank.get(item.path, len(LONG)))

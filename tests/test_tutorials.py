@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands of the tutorial pages run as they stand, with one epoch of training."""
+"""The commands of the tutorial pages run as they stand, with fewer images and one epoch of training."""
 
 from __future__ import annotations
 
@@ -16,6 +16,11 @@ from tiny import ROOT
 from wss_monai.__main__ import main
 
 PAGES = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
+FEWER = {
+    "synthesize cardiac": "--patients 4",
+    "synthesize toy": "--images 4 3",
+    "synthesize two-circles": "--images 12 6",
+}
 BUNDLE, OURS = "python -m monai.bundle ", "python -m wss_monai "
 
 
@@ -28,7 +33,9 @@ def commands(page: Path) -> list[str]:
 def start(command: str) -> None:
     """Run a command of a page in this process."""
     if command.startswith(OURS):
-        assert main(shlex.split(command.removeprefix(OURS))) == 0, command
+        words = command.removeprefix(OURS)
+        fewer = next((flags for start, flags in FEWER.items() if words.startswith(start)), "")
+        assert main(shlex.split(f"{words} {fewer}")) == 0, command
         return
     assert command.startswith(BUNDLE), f"neither ours nor MONAI's: {command}"
     words = shlex.split(command.removeprefix(BUNDLE))

@@ -273,6 +273,26 @@ class TestCuts:
         assert 3 < cuts < 20
 
 
+@pytest.mark.parametrize("shape", [(12, 9), (7, 6, 5), (8, 1), (6, 2)])
+@pytest.mark.parametrize("share", [0.05, 0.9])
+def test_what_is_drawn_reaches_as_far_as_its_outermost_voxel(shape, share):
+    """Least and greatest coordinates of the moved voxels of each class, against all voxels one by one."""
+    generator = torch.Generator().manual_seed(len(shape))
+    augment = BatchAugment(3, turns=None, rotation=80.0, scaling=0.4, translation=0.3, affine_probability=1.0)
+    weak = torch.randint(0, 3, (4, 1, *shape), generator=generator).to(torch.uint8)
+    weak[torch.rand(weak.shape, generator=generator) > share] = 255
+    matrix, _ = augment.draw(4, shape, torch.ones(4, len(shape), dtype=torch.float64), generator)
+    lower, upper = augment._drawn_box(matrix, weak, torch.arange(4))
+    for sample, index in ((s, k) for s in range(4) for k in range(3)):
+        places = (weak[sample, 0] == index).nonzero().double()
+        if not len(places):
+            assert bool((lower[sample, index] == INF).all()) and bool((upper[sample, index] == -INF).all())
+            continue
+        moved = places @ matrix[sample, :-1, :-1].T + matrix[sample, :-1, -1]
+        torch.testing.assert_close(lower[sample, index], moved.amin(0), rtol=0, atol=1e-12)
+        torch.testing.assert_close(upper[sample, index], moved.amax(0), rtol=0, atol=1e-12)
+
+
 class TestTags:
     """A class that may have been cut, and of which nothing drawn is left, may be there or not."""
 
