@@ -264,7 +264,7 @@ def new_constraint(tmp_path, monkeypatch):
 def test_the_new_constraint_passes_the_tests_of_its_page(new_constraint):
     module = importlib.import_module("test_share")
     tests = [value for name, value in vars(module).items() if name.startswith("test_")]
-    assert len(tests) == 5
+    assert len(tests) == 6
     for test in tests:
         marks = [mark for mark in getattr(test, "pytestmark", []) if mark.name == "parametrize"]
         for argument in marks[0].args[1] if marks else [None]:
