@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ MAY_IMPORT = {
     "__init__": set(),
 }
 MAX_LINES = 350
+PAGE = PACKAGE.parent / "docs" / "development" / "architecture.md"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -82,3 +84,11 @@ def test_files_are_short_and_check_input_by_exceptions(file):
     asserts = [node.lineno for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Assert)]
     assert not asserts, f"assert in line {asserts}: python -O strips it; raise ValueError with a message"
     assert source.count("\n") <= MAX_LINES, "one concept a file: split it"
+
+
+def test_the_page_on_architecture_puts_every_room_on_its_floor():
+    rows = re.findall(r"^\| `(\w+)` \| (\d+) \|", PAGE.read_text(encoding="utf-8"), re.M)
+    floors = {room: int(floor) for room, floor in rows}
+    assert set(floors) == set(MAY_IMPORT) - {"__init__", "__main__"}, "a room is missing in the table, or one too many"
+    for room, floor in floors.items():
+        assert MAY_IMPORT[room] <= {other for other in floors if floors[other] < floor}, room
