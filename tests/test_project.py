@@ -10,6 +10,7 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 from tiny import ROOT
 
 from wss_monai import __version__
@@ -57,3 +58,57 @@ def test_metadata_of_the_package(setup):
     least = tuple(map(int, re.findall(r"\d+", setup["options"]["python_requires"])))
     named = [tuple(map(int, found.groups())) for c in classifiers if (found := re.search(r":: (\d+)\.(\d+)$", c))]
     assert named and all(version >= least for version in named)
+
+
+def test_the_citation_is_valid_and_agrees_with_the_package(setup):
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert {"cff-version", "message", "title", "authors"} <= set(cited)
+    assert cited["cff-version"] == "1.2.0"
+    assert cited["authors"] == [{"name": setup["metadata"]["author"]}]
+    assert cited["license"] == setup["metadata"]["license"] == "Apache-2.0"
+    assert cited.get("version", __version__) == __version__
+
+
+def test_the_changelog_begins_with_what_is_not_released():
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    headings = re.findall(r"^## (.*)$", text, re.M)
+    assert headings[0] == "Unreleased"
+    assert all(re.fullmatch(r"\d+\.\d+\.\d+ - \d{4}-\d{2}-\d{2}", heading) for heading in headings[1:])
+    assert set(re.findall(r"^### (.*)$", text, re.M)) <= {
+        "Added",
+        "Changed",
+        "Deprecated",
+        "Removed",
+        "Fixed",
+        "Security",
+    }
+
+
+def test_the_workflow_runs_our_script_with_every_version_that_we_claim(setup):
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8"))
+    events = workflow[True]  # YAML 1.1 reads the key `on` as true
+    assert set(events) == {"push", "pull_request"}
+    (job,) = workflow["jobs"].values()
+    claimed = re.findall(r":: (3\.\d+)$", setup["metadata"]["classifiers"], re.M)
+    assert job["strategy"]["matrix"]["python-version"] == claimed
+    script = next(step["run"] for step in job["steps"] if "run" in step)
+    assert (ROOT / script).is_file() and (ROOT / script).stat().st_mode & 0o100
+    assert not [step for step in job["steps"] if "upload" in step.get("uses", "")]
+
+
+def test_templates_ask_for_what_is_needed():
+    folder = ROOT / ".github" / "ISSUE_TEMPLATE"
+    for file in sorted(folder.glob("*.md")):
+        front = yaml.safe_load(file.read_text(encoding="utf-8").split("---\n")[1])
+        assert front["name"] and front["about"], file.name
+    asked = (folder / "bug_report.md").read_text(encoding="utf-8")
+    assert all(what in asked for what in ("The command", "dataset.json", "last line of the error"))
+    assert (ROOT / ".github" / "PULL_REQUEST_TEMPLATE.md").is_file()
+
+
+def test_pre_commit_hooks_download_nothing():
+    config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
+    assert [repo["repo"] for repo in config["repos"]] == ["local"]
+    for hook in config["repos"][0]["hooks"]:
+        assert hook["language"] == "system"
+        assert hook["entry"].split()[0] in (".venv/bin/ruff", ".venv/bin/mypy")
