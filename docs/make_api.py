@@ -18,18 +18,21 @@ Public classes and functions, room by room: name, arguments, and the first parag
 errors and sources are in the docstrings: `help(wss_monai.losses.ConstraintLoss)`. `python docs/make_api.py` makes this
 page; do not edit it.
 
-`functional` imports nothing of ours; `data`, `transforms`, `losses` and `metrics` stand on it alone; `engines`,
-`handlers` and `report` on all of these. K counts the classes with background, class 0; 255 marks unlabelled voxels of
-index maps. Transforms whose name ends in d work on dictionaries.
+`functional` imports nothing of ours; `data`, `transforms`, `losses`, `networks` and `metrics` stand on it alone;
+`engines`, `handlers`, `estimation` and `report` on all of these ([architecture](../development/architecture.md)). K
+counts the classes with background, class 0; 255 marks unlabelled voxels of index maps. Transforms whose name ends in d
+work on dictionaries.
 """
 ROOMS: dict[str, list[str]] = {
     "functional": ["descriptors", "weak_labels", "scribbles", "warps"],
     "data": ["", "acdc", "cardiac_phantom"],
     "transforms": [""],
     "losses": [""],
+    "networks": [""],
     "metrics": ["", "measure"],
     "engines": [""],
     "handlers": [""],
+    "estimation": [""],
     "report": [""],
 }
 """Room -> modules whose public names are listed; "" is the room itself."""

@@ -25,7 +25,8 @@ from wss_monai.data.schema import parse_dataset
 from wss_monai.data.splits import read_split_file
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted(ROOT.glob("bundles/*/docs/*.md"))]
-PAGES += [ROOT / "data" / "README.md"]
+PAGES += [ROOT / "data" / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
+PAGES += sorted((ROOT / ".github").rglob("*.md"))
 API = ROOT / "docs" / "reference" / "api.md"
 NOT_IDS = {
     "config_file",
@@ -38,6 +39,8 @@ NOT_IDS = {
     "converter_kwargs",
 }
 """Flags of monai.bundle and torchrun that are no ids of a configuration."""
+WRITTEN = {"data", "runs", ".venv", ".git"}
+"""Folders of the repository that it does not hold."""
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 
@@ -77,6 +80,16 @@ def test_relative_links_resolve(page):
         target = (page.parent / path) if path else page
         assert target.exists(), f"{page.name}: {link} leads nowhere"
         assert not anchor or anchor in anchors(target), f"{page.name}: {link} names no heading of {target.name}"
+
+
+@each_page
+def test_files_of_the_repository_exist(page):
+    """Paths in backticks from the root; NAME in one is the reader's, data/ and runs/ are written by commands."""
+    folders = "|".join(re.escape(path.name) for path in ROOT.iterdir() if path.is_dir() and path.name not in WRITTEN)
+    names = re.findall(rf"`((?:{folders})/[\w./-]*)`", text_of(page))
+    names += re.findall(r"`(data/README\.md|Makefile|[\w-]+\.(?:cfg|toml|cff|txt))`", text_of(page))
+    for name in names:
+        assert "NAME" in name or (ROOT / name).exists(), f"{page.name}: there is no {name}"
 
 
 @each_page
@@ -264,7 +277,7 @@ def new_constraint(tmp_path, monkeypatch):
 def test_the_new_constraint_passes_the_tests_of_its_page(new_constraint):
     module = importlib.import_module("test_share")
     tests = [value for name, value in vars(module).items() if name.startswith("test_")]
-    assert len(tests) == 5
+    assert len(tests) == 6
     for test in tests:
         marks = [mark for mark in getattr(test, "pytestmark", []) if mark.name == "parametrize"]
         for argument in marks[0].args[1] if marks else [None]:

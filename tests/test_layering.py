@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ MAY_IMPORT = {
     "__init__": set(),
 }
 MAX_LINES = 350
+PAGE = PACKAGE.parent / "docs" / "development" / "architecture.md"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -88,3 +90,11 @@ def test_files_are_short_and_check_input_by_exceptions():
         lines = source.count("\n")
         offenders += [f"{name} has {lines} lines: split it"] if lines > MAX_LINES else []
     assert offenders == []
+
+
+def test_the_page_on_architecture_puts_every_room_on_its_floor():
+    rows = re.findall(r"^\| `(\w+)` \| (\d+) \|", PAGE.read_text(encoding="utf-8"), re.M)
+    floors = {room: int(floor) for room, floor in rows}
+    assert set(floors) == set(MAY_IMPORT) - {"__init__", "__main__"}, "a room is missing in the table, or one too many"
+    for room, floor in floors.items():
+        assert MAY_IMPORT[room] <= {other for other in floors if floors[other] < floor}, room

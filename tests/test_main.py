@@ -2,11 +2,15 @@
 from __future__ import annotations
 
 import argparse
+import configparser
 import subprocess
 import sys
 import types
+from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import pytest
+from tiny import ROOT
 
 from wss_monai import __main__ as command_line
 from wss_monai import __version__
@@ -114,6 +118,42 @@ except SystemExit as leave:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert "prepare" in done.stdout
+
+
+def entry_point() -> EntryPoint:
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    (line,) = setup["options.entry_points"]["console_scripts"].split("\n")[1:]
+    name, value = line.split(" = ")
+    return EntryPoint(name, value, "console_scripts")
+
+
+def test_the_installed_command_is_main():
+    assert entry_point().name == command_line.COMMAND
+    assert entry_point().load() is command_line.main
+
+
+def as_installed(folder: Path, *words: str) -> subprocess.CompletedProcess:
+    """Run what pip writes for the entry point."""
+    module, function = entry_point().value.split(":")
+    script = folder / entry_point().name
+    script.write_text(f"import sys\nfrom {module} import {function}\nsys.exit({function}())\n")
+    return subprocess.run(
+        [sys.executable, str(script), *words],
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
+        check=False,
+    )
+
+
+def test_the_installed_command_names_itself_and_exits_with_the_status_of_main(tmp_path):
+    done = as_installed(tmp_path, "--help")
+    assert (done.returncode, done.stdout.split("\n")[0][:17]) == (0, "usage: wss-monai ")
+    done = as_installed(tmp_path, "prepare", "acdc", "--source", "nowhere.zip", "--out", str(tmp_path / "never-made"))
+    assert done.returncode == 2
+    assert done.stderr.startswith("wss-monai prepare: error: source 'nowhere.zip' does not exist")
 
 
 def test_prepare_without_a_source_is_an_error_of_the_user():

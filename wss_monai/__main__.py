@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m wss_monai VERB ...`: generate or prepare data, make weak labels, write reports.
+"""`python -m wss_monai VERB ...` or `wss-monai VERB ...`: generate or prepare data, make weak labels, write reports.
 
 Training, evaluation and inference are MONAI's: `python -m monai.bundle run --config_file bundles/...`.
 """
@@ -10,6 +10,7 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from wss_monai import __version__
 
@@ -18,12 +19,18 @@ __all__ = ["VERBS", "main"]
 VERBS = ("synthesize", "prepare", "check", "weaken", "bounds", "score", "report")
 """Modules of wss_monai.commands, one a verb; each has `add_parser(subparsers)`, which sets `run`."""
 
+COMMAND = "wss-monai"
+"""The command that an installation adds (setup.cfg, entry points); it exits with what `main` returns."""
+
+
+def program() -> str:
+    """Name under which this process was started: that of the installed command, or of the package."""
+    return COMMAND if Path(sys.argv[0]).stem == COMMAND else "wss_monai"
+
 
 def make_parser() -> argparse.ArgumentParser:
     """Make the command line of all verbs; their modules import heavy packages only when they run."""
-    parser = argparse.ArgumentParser(
-        prog="wss_monai", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = argparse.ArgumentParser(prog=program(), description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--version", action="version", version=f"wss_monai {__version__}")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     subparsers = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
@@ -50,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         if debug:
             raise
-        print(f"wss_monai {args.verb}: error: {error}", file=sys.stderr)
+        print(f"{program()} {args.verb}: error: {error}", file=sys.stderr)
         return 2
 
 

@@ -119,7 +119,7 @@ class CAMTagScore(TagScore):
         out.pop(f"auc_{self.class_names[1]}", None)  # the same as auc
         each = torch.cat([*self.each, torch.zeros(0, len(self.modalities))])
         tags = torch.cat([*self.tags, torch.zeros(0, CLASSES)])[:, 1]
-        each, tags = (cast(Tensor, evenly_divisible_all_gather(part, concat=True)) for part in (each, tags))
+        each, tags = (evenly_divisible_all_gather(part, concat=True) for part in (each, tags))
         known = tags >= 0
         if "auc" in out:
             for m, name in enumerate(self.modalities):

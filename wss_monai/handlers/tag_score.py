@@ -64,7 +64,7 @@ class TagScore(Metric):
         width = len(self.class_names)
         logits = torch.cat([*self.logits, torch.zeros(0, width - 1)])
         tags = torch.cat([*self.tags, torch.zeros(0, width)])[:, 1:]
-        logits, tags = (cast(Tensor, evenly_divisible_all_gather(part, concat=True)) for part in (logits, tags))
+        logits, tags = (evenly_divisible_all_gather(part, concat=True) for part in (logits, tags))
         known = tags >= 0
         if not bool(known.any()):
             return {}
