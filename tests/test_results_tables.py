@@ -22,6 +22,7 @@ def load(name):
 
 
 grid = load("grid")
+experiments = load("experiments").EXPERIMENTS
 make_results = runpy.run_path(str(ROOT / "docs" / "make_results.py"))
 
 
@@ -105,3 +106,12 @@ def test_rows_and_columns_that_a_page_asks_for(tmp_path):
     (tmp_path / "c.csv").write_text("a,b\n1\n")
     with pytest.raises(ValueError, match="line 2"):
         render(str(tmp_path / "c.csv"))
+
+
+@pytest.mark.parametrize("name", experiments)
+def test_experiments_name_files_that_exist(name):
+    experiment = experiments[name]
+    for overlays, _ in (*experiment.arms.values(), *experiment.tried.values()):
+        for file in ("train.yaml", *overlays):
+            assert (ROOT / "bundles" / experiment.bundle / "configs" / file).is_file()
+    assert experiment.split is None or (ROOT / "benchmarks" / "splits" / experiment.split).is_file()
