@@ -92,7 +92,7 @@ bench-tutorials: $(STAMP)
 	$(PY) benchmarks/toy_logbarrier.py
 
 bench-phantom: $(STAMP) data/PHANTOM
-	$(PY) benchmarks/phantom.py
+	$(PY) benchmarks/run.py phantom
 
 data/PHANTOM: | $(STAMP)
 	$(PY) -m wss_monai synthesize cardiac --out $@ --patients 24 --seed 0

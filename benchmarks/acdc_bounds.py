@@ -16,7 +16,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from grid import ROOT, fold_settings, grid_parser, out_folder, run_grid, table
+from grid import ROOT, fold_settings, grid_parser, out_folder, run_grid, show
 
 CPU = ("cpu.yaml",)
 FAR = ("cpu.yaml", "far_background.yaml")
@@ -99,7 +99,7 @@ def main() -> None:
             for seed in options.seeds:
                 file = out / "bounds" / f"{labels}_k{options.dense}_s{seed}.json"
                 fit_bounds(data[labels], split, options.dense, seed, file, validation)
-    print(table(run_grid(chosen, options.seeds, common, out, options.jobs)))
+    show(run_grid(chosen, options.seeds, common, out, options.jobs), options.csv or out / "results.csv")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from grid import ROOT, fold_settings, grid_parser, out_folder, run_grid, table
+from grid import ROOT, fold_settings, grid_parser, out_folder, run_grid, show
 
 BUNDLE = "acdc_mutual_information"
 CPU = ("cpu.yaml",)
@@ -86,7 +86,7 @@ def main() -> None:
         runs |= run_grid(FULL, options.split_seeds, settings, out, options.jobs, bundle=BUNDLE)
         names["full"] = ["full"]
     results = {name: [summary for run in each for summary in runs[run]] for name, each in names.items()}
-    print(table(results))
+    show(results, options.csv or out / "results.csv")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from grid import fold_settings, grid_parser, out_folder, run_bundle, run_grid, table
+from grid import fold_settings, grid_parser, out_folder, run_bundle, run_grid, scored_fold, show
 
 CPU = ("cpu.yaml",)
 Arms = Mapping[str, tuple[tuple[str, ...], dict[str, object]]]
@@ -48,7 +48,7 @@ def with_crf(
         if not (folder / "metrics_summary.json").is_file():
             chosen = {**common, **overrides, "seed": seed, "output_dir": folder, "ckpt_path": run / "model.pt"}
             run_bundle(name, "evaluating", overlays, {**chosen, "crf": True, **settings}, 1, "acdc_sec")
-        return json.loads((folder / "metrics_summary.json").read_text())
+        return json.loads((folder / "metrics_summary.json").read_text()) | {"run": {"fold": scored_fold(common)}}
 
     with ThreadPoolExecutor(jobs) as pool:
         tasks = {name: [pool.submit(score, name, *arm, seed) for seed in seeds] for name, arm in arms.items()}
@@ -68,7 +68,7 @@ def main() -> None:
         results |= run_grid(chosen, options.seeds, common, out, options.jobs, bundle=bundle)
         if bundle == "acdc_sec" and not options.no_crf:
             results |= with_crf(chosen, options.seeds, common, out, options.jobs, json.loads(options.crf))
-    print(table(results))
+    show(results, options.csv or out / "results.csv")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from grid import run_bundle, run_one, table
+from grid import run_bundle, run_one, show
 
 from wss_monai.data.derived import leads_outside, moved_case
 from wss_monai.data.schema import read_dataset, write_dataset
@@ -84,6 +84,9 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--epochs", type=int, default=None, help="instead of cpu.yaml's")
     parser.add_argument("--out", type=Path, default=None)
+    parser.add_argument(
+        "--csv", type=Path, default=None, help="a row a seed; default: results.csv in the folder of runs"
+    )
     options = parser.parse_args()
     out = (options.out or Path("runs") / NAME / options.data.name).resolve()
     patients = one_class(options.data.resolve(), out / "data", options.name)
@@ -116,7 +119,7 @@ def main() -> None:
         for mode in options.modes
         for reading in READINGS
     }
-    print(table(results, ("slice_dice_positive", "asd_mm", "tag_auc")))
+    show(results, options.csv or out / "results.csv", ("slice_dice_positive", "asd_mm", "tag_auc"))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Train and evaluate a bundle once for each arm and seed, several at a time, and print one table."""
+"""Train and evaluate a bundle once for each arm and seed, several at a time; print one table, write a CSV file.
+
+The CSV file has a row a run; docs/make_results.py renders it.
+"""
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import os
 import statistics
@@ -16,6 +20,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 Overrides = Mapping[str, object]
+FACTS = "benchmark.json"
+"""What a grid notes in a run's folder: commit and seconds of training and evaluation."""
+SCORES = ("dice", "hd95_mm", "volume_error_ml_abs")
+"""Scores whose values by class are written."""
 
 
 def command(run_id: str, overlays: Sequence[str], overrides: Overrides, bundle: str = "acdc_logbarrier") -> list[str]:
@@ -31,14 +39,25 @@ def command(run_id: str, overlays: Sequence[str], overrides: Overrides, bundle: 
 def grid_parser(description: str, data: str = "data/ACDC", split: str = "acdc40.json") -> argparse.ArgumentParser:
     """The options that grids on a split file share."""
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
+    add_grid_options(parser, data, split)
+    return parser
+
+
+def add_grid_options(parser: argparse.ArgumentParser, data: str, split: str | None) -> None:
+    """The options of :func:`grid_parser`; without a split file none for it, and nothing to tune on."""
     parser.add_argument("--data", type=Path, default=Path(data))
-    parser.add_argument("--split", type=Path, default=Path("benchmarks/splits") / split)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--arms", nargs="+", default=None)
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each")
-    parser.add_argument("--tune", action="store_true", help="train on folds 3 to 5, score fold 2: what was tried there")
     parser.add_argument("--out", type=Path, default=None)
-    return parser
+    parser.add_argument(
+        "--csv", type=Path, default=None, help="a row a run; default: results.csv in the folder of runs"
+    )
+    parser.set_defaults(split=None, tune=False)
+    if split:
+        parser.add_argument("--split", type=Path, default=Path("benchmarks/splits") / split)
+        tune = "train on folds 3 to 5, score fold 2: what was tried there"
+        parser.add_argument("--tune", action="store_true", help=tune)
 
 
 def out_folder(options: argparse.Namespace, name: str) -> Path:
@@ -47,10 +66,14 @@ def out_folder(options: argparse.Namespace, name: str) -> Path:
 
 
 def fold_settings(options: argparse.Namespace) -> dict[str, object]:
-    """Train on folds 2 to 5 and score fold 1; to tune, train on folds 3 to 5 and score fold 2."""
-    settings: dict[str, object] = {"dataset_dir": options.data.resolve(), "split": options.split.resolve()}
-    settings |= {"fold": "fold1", "validation": "fold2" if options.tune else 0}
-    settings |= {"evaluate_on": "validation" if options.tune else "test"}
+    """Train on folds 2 to 5 and score fold 1; to tune, train on folds 3 to 5 and score fold 2.
+
+    Without a split file: the data set's own test cases, none for validation.
+    """
+    settings: dict[str, object] = {"dataset_dir": options.data.resolve(), "validation": 0}
+    if options.split is not None:
+        settings |= {"split": options.split.resolve(), "fold": "fold1", "validation": "fold2" if options.tune else 0}
+        settings |= {"evaluate_on": "validation" if options.tune else "test"}
     if getattr(options, "epochs", None):
         settings["train#trainer#max_epochs"] = options.epochs
     return settings
@@ -73,16 +96,45 @@ def run_bundle(
 def run_one(
     name: str, overlays: Sequence[str], overrides: Overrides, threads: int, bundle: str = "acdc_logbarrier"
 ) -> dict:
-    """Train and evaluate in the run's folder, unless its summary is there already; returns the summary."""
+    """Train and evaluate in the run's folder, unless its summary is there already; returns the summary.
+
+    Its key ``run`` holds what :func:`run_facts` knows of the run.
+    """
     folder = Path(str(overrides["output_dir"]))
     summary = folder / "metrics_summary.json"
     if not summary.is_file():
         (folder / "checkpoint.pt").unlink(missing_ok=True)
-        started = time.perf_counter()
+        commit, started = git_commit(), time.perf_counter()
         for run_id in ("training", "evaluating"):
             run_bundle(name, run_id, overlays, overrides, threads, bundle)
-        print(f"{name}: {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
-    return json.loads(summary.read_text())
+        seconds = time.perf_counter() - started
+        (folder / FACTS).write_text(json.dumps({"commit": commit, "seconds": round(seconds, 1)}) + "\n")
+        print(f"{name}: {seconds:.0f} s", file=sys.stderr, flush=True)
+    return json.loads(summary.read_text()) | {"run": run_facts(folder) | {"fold": scored_fold(overrides)}}
+
+
+def git_commit() -> str:
+    """The commit of the tree, with ``-dirty`` if files were changed; empty outside a repository."""
+    line = ["git", "describe", "--always", "--dirty"]
+    try:
+        done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
+    except FileNotFoundError:
+        return ""
+    return done.stdout.strip()
+
+
+def run_facts(folder: Path) -> dict[str, str]:
+    """Commit, device and seconds of a run; what its files do not say is left empty."""
+    record, facts = (
+        {} if not file.is_file() else json.loads(file.read_text()) for file in (folder / "run.json", folder / FACTS)
+    )
+    known = {"commit": facts.get("commit"), "device": record.get("device"), "seconds": facts.get("seconds")}
+    return {name: "" if value is None else str(value) for name, value in known.items()}
+
+
+def scored_fold(settings: Overrides) -> str:
+    """The fold of a split file that a run is scored on."""
+    return str(settings.get("validation" if settings.get("evaluate_on") == "validation" else "fold", ""))
 
 
 def run_grid(
@@ -144,3 +196,50 @@ def table(results: Mapping[str, Sequence[Mapping]], also: Sequence[str] = ()) ->
         cells += [f"{statistics.fmean(run[score]['mean'] for run in runs):.3f}" for score in also]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def csv_rows(results: Mapping[str, Sequence[Mapping]], also: Sequence[str] = ()) -> list[dict[str, object]]:
+    """One row a run: arm, seed, fold, origin of the bounds, scores by class and in the mean, and facts of the run.
+
+    Args:
+        results: arm name -> summaries of its runs.
+        also: further scores of the summaries, whose means over classes make columns.
+    """
+    rows = []
+    for arm, runs in results.items():
+        for summary in runs:
+            facts = summary.get("run", {})
+            row = {"arm": arm, "seed": summary.get("seed", ""), "fold": facts.get("fold", "")}
+            row["bounds_origin"] = summary["bounds_origin"]
+            for score in SCORES:
+                row[score] = number(summary[score]["mean"])
+                row |= {f"{score}_{name}": number(value) for name, value in summary[score].items() if name != "mean"}
+            held = [value["mean"] for value in summary["constraint_satisfaction"].values()]
+            row["satisfied"] = number(statistics.fmean(held)) if held else ""
+            row["missed"] = sum(summary["n_missed"].values())
+            row |= {score: number(summary[score]["mean"]) for score in also}
+            rows.append(row | {name: facts.get(name, "") for name in ("commit", "device", "seconds")})
+    return rows
+
+
+def number(value: float) -> str:
+    """A score with so many digits that rounding means of it gives the printed table."""
+    return f"{value:.6g}"
+
+
+def write_csv(results: Mapping[str, Sequence[Mapping]], file: Path, also: Sequence[str] = ()) -> None:
+    """Write the rows of :func:`csv_rows`; a column that a row lacks is left empty there."""
+    rows = csv_rows(results, also)
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w", encoding="utf-8", newline="") as lines:
+        writer = csv.DictWriter(lines, names, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def show(results: Mapping[str, Sequence[Mapping]], file: Path, also: Sequence[str] = ()) -> None:
+    """Print the table, and write the CSV file beside it."""
+    print(table(results, also))
+    write_csv(results, file, also)
+    print(f"a row a run: {file}", file=sys.stderr)

@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from grid import ROOT, fold_settings, grid_parser, out_folder, run_bundle, run_grid, table
+from grid import ROOT, fold_settings, grid_parser, out_folder, run_bundle, run_grid, scored_fold, show
 
 CPU = ("cpu.yaml",)
 NAME = "prostate_cross_modality"
@@ -94,7 +94,7 @@ def read_maps(
         summary = json.loads((folder / "metrics_summary.json").read_text())
         tags = json.loads((folder / "evaluation" / "tags.json").read_text())
         key = f"auc_{reading}" if f"auc_{reading}" in tags else "auc"
-        return summary | {"tag_auc": {"mean": tags[key]}}
+        return summary | {"tag_auc": {"mean": tags[key]}, "run": {"fold": scored_fold(chosen)}}
 
     with ThreadPoolExecutor(jobs) as pool:
         tasks = {
@@ -142,7 +142,8 @@ def main() -> None:
     run_grid(arms, options.seeds, common, out, options.jobs, bundle=NAME)
     readings = {name: READINGS[name] for name in options.readings or READINGS}
     results = read_maps(arms, options.seeds, common, out, options.jobs, readings)
-    print(table(results, ("slice_dice_positive", "asd_mm", "tag_auc")))
+    file = options.csv or out / "results.csv"
+    show(results, file, ("slice_dice_positive", "asd_mm", "tag_auc"))
     if options.no_networks:
         return
     common.pop("train#trainer#max_epochs", None)
@@ -159,7 +160,7 @@ def main() -> None:
     results = run_grid(segmentation, options.seeds, weak, out, options.jobs, bundle=bundle)
     results |= run_grid(FULL, options.seeds, common, out, options.jobs, bundle=bundle)
     print()
-    print(table(results, ("slice_dice_positive", "asd_mm")))
+    show(results, file.with_stem(f"{file.stem}_networks"), ("slice_dice_positive", "asd_mm"))
 
 
 if __name__ == "__main__":

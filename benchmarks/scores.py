@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from grid import table
+from grid import run_facts, table, write_csv
 from monai.transforms import KeepLargestConnectedComponent, LoadImage
 from tqdm import tqdm
 
@@ -41,19 +41,23 @@ def score(run: Path) -> dict:
         prediction = read(run / "evaluation" / "predictions" / f"{case['case']}.nii.gz")
         kept = each(together(torch.as_tensor(prediction)))
         rows += volume_metrics(np.asarray(kept)[0], np.asarray(loaded["label"])[0], spacing_of(loaded["image"]), names)
-    return {**summarize_volumes(rows, names), "constraint_satisfaction": {}, "bounds_origin": summary["bounds_origin"]}
+    kept = {name: summary[name] for name in ("bounds_origin", "seed") if name in summary}
+    return {**summarize_volumes(rows, names), "constraint_satisfaction": {}, **kept}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", nargs="+", type=Path, help="run folders that were evaluated")
     parser.add_argument("--keep_largest", action="store_true", help="keep the largest connected component alone")
+    parser.add_argument("--csv", type=Path, default=None, help="a row a run")
     options = parser.parse_args()
     arms = defaultdict(list)
     for run in tqdm(options.runs, desc="runs", unit="run"):
         summary = score(run) if options.keep_largest else json.loads((run / "metrics_summary.json").read_text())
-        arms[run.name.rpartition("_s")[0] or run.name].append(summary)
+        arms[run.name.rpartition("_s")[0] or run.name].append(summary | {"run": run_facts(run)})
     print(table(arms))
+    if options.csv:
+        write_csv(arms, options.csv)
 
 
 if __name__ == "__main__":

@@ -55,8 +55,8 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 def prose(page: Path) -> str:
-    """A page without its fenced blocks."""
-    return re.sub(r"^ *```.*?^ *```$", "", text_of(page), flags=re.M | re.S)
+    """A page without its fenced blocks and comments."""
+    return re.sub(r"^ *```.*?^ *```$|<!--.*?-->", "", text_of(page), flags=re.M | re.S)
 
 
 def commands(page: Path) -> list[str]:
@@ -125,6 +125,19 @@ def test_make_targets_and_scripts_exist(page):
             assert re.search(rf"^{re.escape(target)}:", makefile, re.M), f"{page.name}: make {target}"
         for script in re.findall(r"python ((?:benchmarks|docs)/\S+\.py)", command):
             assert (ROOT / script).is_file(), f"{page.name}: {script}"
+
+
+def test_experiments_and_their_arms_exist():
+    experiments = runpy.run_path(str(ROOT / "benchmarks" / "experiments.py"))["EXPERIMENTS"]
+    named = set()
+    for page in PAGES:
+        for name, rest in re.findall(r"benchmarks/run\.py ([a-z]\w*)([^\n]*)", "\n".join(commands(page))):
+            assert name in experiments, f"{page.name}: benchmarks/run.py {name}"
+            arms = re.search(r"--arms ((?:[\w.+]+ ?)+)", rest)
+            wrong = set(arms[1].split() if arms else ()) - {*experiments[name].arms, *experiments[name].tried}
+            assert not wrong, f"{page.name}: benchmarks/run.py {name} has no arms {wrong}"
+            named.add(name)
+    assert named | {"phantom"} == set(experiments)  # `make bench-phantom` runs the generated hearts
 
 
 def bundles_of(page: Path, command: str) -> set[str]:
@@ -258,6 +271,25 @@ def test_the_api_page_lists_all_names_with_their_arguments():
     made = runpy.run_path(str(ROOT / "docs" / "make_api.py"))["page"]()
     listed, right = (re.findall(r"^(?:##.*|- `.*?`:)", text, re.M) for text in (text_of(API), made))
     assert listed == right, "run `python docs/make_api.py`"
+
+
+def test_the_tables_of_results_are_those_of_their_csv_files():
+    made = runpy.run_path(str(ROOT / "docs" / "make_results.py"))
+    assert made["stale"]() == [], "run `python docs/make_results.py`"
+    assert made["unused"]() == [], "no page shows these files"
+
+
+def test_pages_of_results_are_short_alike_and_listed():
+    folder = ROOT / "docs" / "results"
+    index = text_of(folder / "README.md")
+    for page in folder.glob("*.md"):
+        assert len(text_of(page).splitlines()) <= 80, f"{page.name} is too long: what was tried belongs into log/"
+        sections = re.findall(r"^## (.*?)s?$", text_of(page), re.M)
+        if page.name not in ("README.md", "gpu.md"):
+            assert sections == ["Question", "Command", "Table", "Finding", "Where it break"], page.name
+    for page in [*folder.glob("*.md"), *folder.glob("log/*.md")]:
+        name = page.relative_to(folder).as_posix()
+        assert f"]({name})" in index or name == "README.md", f"docs/results/README.md does not list {name}"
 
 
 @pytest.fixture

@@ -18,9 +18,9 @@ def keep_freed_memory() -> bool:
 
     A training step on the CPU frees and allocates its activations, megabytes each. By default glibc hands the top of
     the heap back after steps of some shapes, and the system maps and clears each page anew in the next: a good part of
-    the time of the toys' network, next to nothing of a batch of ACDC slices (docs/results.md). The process then holds
-    the most memory that it ever needed. Says nothing about GPU memory. Where the user has set one of the variables of
-    ``ENVIRONMENT``, nothing changes; nor with other C libraries.
+    the time of the toys' network, next to nothing of a batch of ACDC slices (docs/results/toy-disc.md). The process
+    then holds the most memory that it ever needed. Says nothing about GPU memory. Where the user has set one of the
+    variables of ``ENVIRONMENT``, nothing changes; nor with other C libraries.
 
     Returns:
         Whether it was asked for.

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The experiments of `benchmarks/run.py`, which differ by nothing but data, bundle and arms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+Arms = Mapping[str, tuple[tuple[str, ...], dict[str, object]]]
+"""Name -> overlays of train.yaml, and settings."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What one experiment runs.
+
+    Attributes:
+        about: one line.
+        arms: what is scored on the test fold.
+        tried: what was tried besides on the validation fold.
+        bundle: whose configurations are used.
+        data: default data set.
+        split: file of benchmarks/splits; None: the data set's own test cases.
+        weaken: words of the verb ``weaken``, if weak labels are drawn from the dense ones first.
+        also: further scores that the table shows.
+        epochs: default number, instead of the overlay's.
+    """
+
+    about: str
+    arms: Arms
+    tried: Arms = field(default_factory=dict)
+    bundle: str = "acdc_logbarrier"
+    data: str = "data/ACDC"
+    split: str | None = "acdc40.json"
+    weaken: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
+    epochs: int | None = None
+
+
+CPU = ("cpu.yaml",)
+BOX = ("box.yaml", "cpu.yaml")
+DICE_CE = {"partial_loss#_target_": "wss_monai.losses.PartialDiceCELoss"}
+MODES = ("full", "partial", "quadratic", "logbarrier")
+ORACLE, CONSTANT = {"bounds_from": "oracle"}, {"bounds_from": "constant"}
+
+
+def size_weights(**tried: tuple[float, ...]) -> Arms:
+    """Arms named ``<mode>_w<weight>``, with that weight of the size."""
+    return {
+        f"{mode}_w{weight}": (CPU, {"mode": mode, f"size_weight#{mode}": weight})
+        for mode, weights in tried.items()
+        for weight in weights
+    }
+
+
+def tried_sizes() -> Arms:
+    """Weights of the tutorials' size loss, with its published divisor and relative to the bounds."""
+    out: dict[str, tuple[tuple[str, ...], dict[str, object]]] = {}
+    for origin in (ORACLE, CONSTANT):
+        name, mode = f"constrained_{origin['bounds_from']}", {"mode": "constrained", **origin}
+        for weight in (0.001, 0.1):
+            out[f"{name}_w{weight}"] = (CPU, {**mode, "size_weight": weight})
+        for weight in (0.1, 1.0):
+            out[f"{name}_relative_w{weight}"] = (CPU, {**mode, "published": False, "size_weight": weight})
+    return out
+
+
+def box_weights(penalty: str, **terms: float) -> dict[str, object]:
+    """Settings for the weights of a penalty on boxes."""
+    return {"box_penalty": penalty, **{f"box_weights#{penalty}#{term}": value for term, value in terms.items()}}
+
+
+def tried_boxes() -> Arms:
+    """Weights of tightness, box size and emptiness, by penalty."""
+    tried = {
+        "logbarrier": ((0.01, 0.01, 0.01), (0.01, 0.1, 0.01), (0.1, 0.1, 0.1), (0.01, 0.3, 0.03), (0.003, 0.03, 0.003)),
+        "quadratic": ((0.3, 3.0, 1.0), (1.0, 10.0, 1.0), (0.3, 0.3, 0.3)),
+    }
+    return {
+        f"{penalty}_{a}_{b}_{c}": (BOX, box_weights(penalty, tightness=a, size=b, outside=c))
+        for penalty, each in tried.items()
+        for a, b, c in each
+    }
+
+
+EXPERIMENTS: dict[str, Experiment] = {
+    "acdc": Experiment(
+        about="real ACDC scribbles: what constraints on size add",
+        arms={
+            "full": (CPU, {"mode": "full"}),
+            "partial": (CPU, {"mode": "partial"}),
+            "partial_dice_ce": (CPU, {"mode": "partial", **DICE_CE}),
+            "quadratic": (CPU, {"mode": "quadratic"}),
+            "logbarrier": (CPU, {"mode": "logbarrier"}),
+            "logbarrier_tags": (CPU, {"mode": "logbarrier", "bounds_from": "tag"}),
+            "logbarrier_volume": ((*CPU, "volume_bounds.yaml"), {"mode": "logbarrier"}),
+            "logbarrier_oracle": (CPU, {"mode": "logbarrier", **ORACLE}),
+        },
+        tried=size_weights(quadratic=(0.1, 0.3, 1.0), logbarrier=(0.001, 0.003, 0.01, 0.03, 0.1)),
+    ),
+    "acdc_size": Experiment(
+        about="the tutorials' size loss on blobs of at most 21 pixels of each class in each slice of ACDC",
+        arms={
+            "full": (CPU, {"mode": "full"}),
+            "unconstrained": (CPU, {"mode": "unconstrained"}),
+            "constrained_oracle": (CPU, {"mode": "constrained", **ORACLE}),
+            "constrained_constant": (CPU, {"mode": "constrained", **CONSTANT}),
+        },
+        tried=tried_sizes(),
+        bundle="acdc_size",
+        weaken=("--strategy", "random_blob", "--option", "width=5"),
+        also=("slice_dice", "slice_dice_shown"),
+    ),
+    "acdc_box": Experiment(
+        about="boxes around each class in each slice of ACDC: with tightness, without, and taken for the organs",
+        arms={
+            "box": (BOX, {}),
+            "box_without_tightness": (BOX, box_weights("logbarrier", tightness=0)),
+            "filled_boxes": (BOX, {"mode": "partial", "box_filled": True}),
+        },
+        tried=tried_boxes(),
+        weaken=("--strategy", "box"),
+    ),
+    "hippocampus": Experiment(
+        about="the hippocampus in 3D from a few spots a volume (weaken them first, see docs/results/hippocampus.md)",
+        arms={mode: (CPU, {"mode": mode}) for mode in MODES},
+        tried=size_weights(quadratic=(1.0, 3.0, 10.0), logbarrier=(0.03,)),
+        bundle="hippocampus_logbarrier",
+        data="data/HIPPOCAMPUS_POINTS",
+        split="hippocampus40.json",
+    ),
+    "phantom": Experiment(
+        about="generated hearts, the data set's own test patients",
+        arms={mode: (CPU, {"mode": mode}) for mode in MODES},
+        data="data/PHANTOM",
+        split=None,
+        epochs=20,
+    ),
+}

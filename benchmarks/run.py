@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run one of the experiments of benchmarks/experiments.py: all its arms and seeds, on the CPU.
+
+    python benchmarks/run.py acdc --data data/ACDC --split benchmarks/splits/acdc40.json
+
+The overlay cpu.yaml's network and budget, last weights. Trains on folds 2 to 5 and scores fold 1; ``--tune`` trains on
+folds 3 to 5 and scores fold 2, with the arms that settings were chosen by besides (``--arms`` names some of them).
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from experiments import EXPERIMENTS
+from grid import ROOT, add_grid_options, fold_settings, out_folder, run_grid, show
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """A command an experiment."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    names = parser.add_subparsers(dest="name", required=True, metavar="NAME")
+    for name, experiment in EXPERIMENTS.items():
+        options = names.add_parser(name, help=experiment.about, description=experiment.about)
+        add_grid_options(options, experiment.data, experiment.split)
+        options.add_argument("--epochs", type=int, default=experiment.epochs, help="instead of cpu.yaml's")
+        if experiment.weaken:
+            where = "where the weak labels go, or are; default: in the folder of runs"
+            options.add_argument("--weak", type=Path, default=None, help=where)
+    return parser
+
+
+def weaken(data: Path, words: Sequence[str], out: Path) -> None:
+    """Draw weak labels once (seed 0)."""
+    if not (out / "dataset.json").exists():
+        line = [sys.executable, "-m", "wss_monai", "weaken", *words, "--data", str(data), "--out", str(out)]
+        subprocess.run(line, check=True, cwd=ROOT)
+
+
+def main() -> None:
+    parser = make_parser()
+    options = parser.parse_args()
+    experiment = EXPERIMENTS[options.name]
+    arms = {**experiment.arms, **(experiment.tried if options.tune else {})}
+    if unknown := set(options.arms or ()) - set(arms):
+        more = ", more with --tune" if experiment.tried and not options.tune else ""
+        parser.error(f"no arms {sorted(unknown)}; there are {list(arms)}{more}")
+    chosen = {name: arms[name] for name in options.arms or arms}
+    common, out = fold_settings(options), out_folder(options, options.name)
+    if experiment.weaken:
+        common["dataset_dir"] = (options.weak or out / "weak").resolve()
+        weaken(options.data.resolve(), experiment.weaken, Path(str(common["dataset_dir"])))
+    started = time.perf_counter()
+    results = run_grid(chosen, options.seeds, common, out, options.jobs, bundle=experiment.bundle)
+    show(results, options.csv or out / "results.csv", experiment.also)
+    minutes = (time.perf_counter() - started) / 60
+    print(f"{minutes:.1f} minutes, {options.jobs} runs at a time, one thread each", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
