@@ -82,9 +82,7 @@ class PreparePseudoLabels(PrepareTargets):
         self.mirror = mirror
         self.amp = amp
         self.amp_dtype = amp_dtype
-        self.terms = [
-            name for name, term in loss.terms.items() if KEY in getattr(term, "target_keys", {}).values()
-        ]  # fmt: skip
+        self.terms = [term.name for term in loss.named_terms() if KEY in [key.name for key in term.keys]]
         self.logged: dict[str, Tensor] = {}
 
     def __call__(

@@ -27,6 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from wss_monai.functional import UNLABELLED
+from wss_monai.functional.wide import wide
 
 EPS = 1e-10
 
@@ -228,7 +229,7 @@ class Compactness(_OneNumber):
 
 def _inside(probs: Tensor, region: Tensor | None) -> Tensor:
     """Probabilities in float32 or wider, set to zero outside the region and where it is unknown."""
-    probs = probs if probs.dtype in (torch.float32, torch.float64) else probs.float()
+    probs = wide(probs)
     return probs if region is None else probs * ((region > 0) & (region != UNLABELLED))
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from wss_monai.functional.descriptors import Descriptor
+from wss_monai.losses.term import probabilities
 
 
 class ConstraintLoss(nn.Module):
@@ -103,10 +104,7 @@ class ConstraintLoss(nn.Module):
             group_weight: (B,) how many slices a slice stands for; 1 where None.
         """
         self._check_shape(logits, bounds)
-        if probs is None:
-            probs = torch.softmax(logits if logits.dtype == torch.float64 else logits.float(), 1)
-        elif probs.dtype not in (torch.float32, torch.float64):
-            probs = probs.float()
+        probs = probabilities(logits, probs)
         bounds = bounds.to(probs)
         if self.classes is not None:
             if region is not None and region.shape[1] == probs.shape[1]:
