@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from wss_monai.engines.prepare_batch import PrepareTargets
 from wss_monai.functional import UNLABELLED
-from wss_monai.functional.descriptors import Descriptor
+from wss_monai.functional.descriptors import Descriptor, in_region
 from wss_monai.losses import WeightedSumLoss
 from wss_monai.transforms.batch_augment import BatchAugment
 
@@ -110,12 +110,12 @@ class PreparePseudoLabels(PrepareTargets):
         if "weak_label" in targets:
             kept &= targets["weak_label"] == UNLABELLED
         refused = torch.zeros_like(kept)
-        for key, descriptor in self.descriptors.items() if self.filter_by_bounds else ():
-            term = key.removeprefix("bounds_")
-            if f"group_{term}" not in targets:
-                about = {"spacing": targets.get("spacing"), "region": targets.get(f"region_{term}")}
+        for term in self.loss.named_terms() if self.filter_by_bounds else ():
+            bounds, group = (term.given(argument, targets) for argument in ("bounds", "group"))
+            if term.descriptor is not None and bounds is not None and group is None:
+                about = {argument: term.given(argument, targets) for argument in ("spacing", "region")}
                 refused |= refused_by_bounds(
-                    probs, targets[key], descriptor, tolerance=self.tolerance, too_small=self.too_small, **about
+                    probs, bounds, term.descriptor, tolerance=self.tolerance, too_small=self.too_small, **about
                 )
         self.logged = {
             "pseudo_share": (kept & ~refused).float().mean(),
@@ -151,16 +151,16 @@ def refused_by_bounds(
       nothing says which. A class known to be absent (upper bound 0) is the extreme of it.
     - A size below its lower bound: voxels that belong to the class are predicted as others. With ``too_small``
       "rivals", n being the lower bound, the n voxels where the class is most probable are refused wherever they are
-      predicted as another class: to satisfy the bound some of these have to change. The class's own voxels stay;
-      teaching them makes the class no smaller. "sample": nothing of the sample is believed. "own": the class's own
-      voxels are refused, its neighbours believed.
+      predicted as another class: to satisfy the bound some of these have to change. Only voxels of the region count.
+      The class's own voxels stay; teaching them makes the class no smaller. "sample": nothing of the sample is
+      believed. "own": the class's own voxels are refused, its neighbours believed.
 
     Args:
         probs: (B, K, *spatial), float32.
         bounds: (B, K, M, 2) in the descriptor's unit, infinite = no bound.
         descriptor: what the bounds are about.
         spacing: (B, D) in mm, as the descriptor asks for it.
-        region: (B, 1, *spatial); the measure is taken where it is > 0.
+        region: (B, 1 or K, *spatial); where the descriptor measures, e.g. boxes. None: everywhere.
         tolerance: relative slack, 0 or more.
         too_small: "rivals", "sample" or "own".
 
@@ -182,7 +182,12 @@ def refused_by_bounds(
         if too_small == "sample":
             refused[sample] = True
             continue
-        needed = min(math.ceil(float(bounds[sample, k, 0, 0])), probs[sample, k].numel())
-        least = probs[sample, k].flatten().topk(needed).values[-1]
-        refused[sample] |= (probs[sample, k] >= least) & (index[sample] != k)
+        rival = index[sample] != k
+        able = probs[sample, k].flatten()
+        if region is not None:  # what lies elsewhere makes the class no larger where it is measured
+            inside = in_region(region[sample, k if region.shape[1] > 1 else 0])
+            rival, able = rival & inside, able[inside.flatten()]
+        needed = min(math.ceil(float(bounds[sample, k, 0, 0])), able.numel())
+        if needed:
+            refused[sample] |= (probs[sample, k] >= able.topk(needed).values[-1]) & rival
     return refused.unsqueeze(1)

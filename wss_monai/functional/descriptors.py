@@ -227,10 +227,15 @@ class Compactness(_OneNumber):
         return _unbounded_where(_between(bounds, least**power / growth, most**power / growth), cut)
 
 
+def in_region(region: Tensor) -> Tensor:
+    """Where a region, of any shape, is neither 0 nor 255 (unknown)."""
+    return (region > 0) & (region != UNLABELLED)
+
+
 def _inside(probs: Tensor, region: Tensor | None) -> Tensor:
     """Probabilities in float32 or wider, set to zero outside the region and where it is unknown."""
     probs = wide(probs)
-    return probs if region is None else probs * ((region > 0) & (region != UNLABELLED))
+    return probs if region is None else probs * in_region(region)
 
 
 def _coordinates(probs: Tensor) -> list[Tensor]:

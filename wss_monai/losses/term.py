@@ -81,6 +81,11 @@ class NamedTerm:
         """The key that an argument is read from; None: the term has no such argument."""
         return next((key.name for key in self.keys if key.argument == argument), None)
 
+    def given(self, argument: str, targets: Mapping[str, Tensor]) -> Tensor | None:
+        """What an argument gets of a batch of targets; None: nothing."""
+        key = self.key_of(argument)
+        return None if key is None else targets.get(key)
+
     @property
     def uses_probs(self) -> bool:
         """Whether it wants the softmax."""
