@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from wss_monai.engines.prepare_batch import PrepareTargets
 from wss_monai.functional import UNLABELLED
-from wss_monai.functional.descriptors import Descriptor, in_region
+from wss_monai.functional.descriptors import Descriptor, completed
+from wss_monai.functional.soft_masks import in_region
 from wss_monai.losses import WeightedSumLoss
 from wss_monai.transforms.batch_augment import BatchAugment
 
@@ -145,7 +146,7 @@ def refused_by_bounds(
     """Voxels whose most probable class must not be believed, since the bounds do not hold for the prediction.
 
     Measured is the hard prediction, since its labels are what would be taught. A side is violated beyond ``tolerance``
-    times the bound itself (a centroid's: times its scale). What is then refused:
+    times the bound itself (a place's: times its scale). What is then refused:
 
     - A class that is too large, or in the wrong place: all voxels predicted as that class. Some of them are wrong and
       nothing says which. A class known to be absent (upper bound 0) is the extreme of it.
@@ -171,11 +172,12 @@ def refused_by_bounds(
     hard = F.one_hot(index, probs.shape[1]).movedim(-1, 1)
     measure = descriptor(hard.to(probs), spacing=spacing, region=region)
     bounds = bounds.to(measure)
-    unit = bounds.abs() if descriptor.nonnegative else descriptor.scale(bounds, tuple(probs.shape[2:]))
+    kind = completed(descriptor)
+    unit = descriptor.scale(bounds, tuple(probs.shape[2:])) if kind.is_place else bounds.abs()
     slack = torch.where(bounds.isfinite(), tolerance * unit, 0.0)
     over = (measure > bounds[..., 1] + slack[..., 1]).any(-1)  # (B, K)
     under = (measure < bounds[..., 0] - slack[..., 0]).any(-1)
-    if descriptor.name != "size" or too_small == "own":
+    if not kind.counts_voxels or too_small == "own":
         over, under = over | under, torch.zeros_like(under)
     refused = over.gather(1, index.flatten(1)).view_as(index)
     for sample, k in under.nonzero().tolist():

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from wss_monai.functional.descriptors import Descriptor
+from wss_monai.functional.descriptors import Descriptor, completed
 from wss_monai.losses.term import probabilities
 
 
@@ -113,7 +113,7 @@ class ConstraintLoss(nn.Module):
         if not self.checked_classes:
             self._check_room(bounds)
         measure = self.descriptor(probs, spacing=spacing, region=region)
-        several = getattr(self.descriptor, "one_bound", False)  # values of one pair of bounds; NaN: no value there
+        several = completed(self.descriptor).one_bound  # values of one pair of bounds; NaN: no value there
         if several and bounds.shape[2] == 1:
             bounds = bounds.expand(-1, -1, measure.shape[2], -1)
         if measure.shape != bounds.shape[:-1]:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from numbers import Real
 from typing import Any
 
@@ -23,12 +22,6 @@ def spacing_of(image: Tensor) -> list[float]:
     if not isinstance(image, MetaTensor):
         return [1.0] * dimensions
     return torch.as_tensor(image.affine).double()[:-1, :dimensions].norm(dim=0).tolist()
-
-
-def voxels_per(unit: str, spacing: Sequence[float]) -> float | None:
-    """Voxels in one unit of size: "voxel", of areas "mm2", of volumes "ml"; None for a unit that does not fit."""
-    physical, mm = ("mm2", 1.0) if len(spacing) == 2 else ("ml", 1000.0)
-    return {"voxel": 1.0, physical: mm / math.prod(spacing)}.get(unit)
 
 
 def as_slices(index: Tensor, slice_axis: int | None) -> tuple[Tensor, Tensor]:
