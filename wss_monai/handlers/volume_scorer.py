@@ -18,6 +18,7 @@ from torch import Tensor
 from wss_monai.data.whole_file import replacing
 from wss_monai.functional import UNLABELLED
 from wss_monai.functional.descriptors import completed
+from wss_monai.functional.plain_tensor import plain_tensor
 from wss_monai.metrics import confusion_matrix, constraint_rows, slice_metrics, volume_metrics
 from wss_monai.metrics.measure import measure_prediction
 from wss_monai.transforms.bounds import Boundsd, spacing_of
@@ -87,8 +88,8 @@ class VolumeScorer:
             scored.slices = [{"case": name, "patient": about["patient"], **row} for row in rows]
             scored.confusion = confusion_matrix(hard, label, len(self.class_names))
         for made in self.bounds:
-            region = _plain(item[made.region_key]) if made.region_key else None
-            limits = _plain(item[f"bounds_{made.term}"])
+            region = plain_tensor(item[made.region_key]) if made.region_key else None
+            limits = plain_tensor(item[f"bounds_{made.term}"])
             measure, bounds, units = measure_prediction(
                 torch.from_numpy(hard), limits, made.descriptor, spacing, self.slice_axis, region
             )
@@ -127,7 +128,3 @@ class VolumeScorer:
             case=about["case"],
             patient=about["patient"],
         )
-
-
-def _plain(tensor: Tensor) -> Tensor:
-    return tensor.as_tensor() if isinstance(tensor, MetaTensor) else tensor

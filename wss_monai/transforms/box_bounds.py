@@ -14,13 +14,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from monai.data import MetaTensor
 from monai.transforms import Transform
 from torch import Tensor
 
 from wss_monai.functional import UNLABELLED
 from wss_monai.functional.box_descriptors import BoxStrips, OutsideSize
 from wss_monai.functional.descriptors import Measure, Size
+from wss_monai.functional.plain_tensor import plain_tensor
 from wss_monai.transforms.bounds import Boundsd
 from wss_monai.transforms.intervals import NO_BOUND, check_interval, tags_of
 
@@ -41,7 +41,7 @@ class _OfBoxes(Transform):
         Raises:
             ValueError: not one channel a class.
         """
-        plain = torch.as_tensor(boxes.as_tensor() if isinstance(boxes, MetaTensor) else boxes)
+        plain = plain_tensor(boxes)
         if len(plain) != len(self.class_names):
             raise ValueError(
                 f"boxes have {len(plain)} channels, but there are {len(self.class_names)} classes "

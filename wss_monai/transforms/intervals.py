@@ -12,6 +12,7 @@ from monai.data import MetaTensor
 from torch import Tensor
 
 from wss_monai.functional.descriptors import Descriptor
+from wss_monai.functional.plain_tensor import plain_tensor
 
 NO_BOUND = (-math.inf, math.inf)
 
@@ -27,7 +28,7 @@ def spacing_of(image: Tensor) -> list[float]:
 def as_slices(index: Tensor, slice_axis: int | None) -> tuple[Tensor, Tensor]:
     """Index map (S, *slice) and spacing (S, D) of the slices of a channel-first map; S = 1 for the whole tensor."""
     spacing = torch.tensor(spacing_of(index))
-    plain = torch.as_tensor(index.as_tensor() if isinstance(index, MetaTensor) else index)[0]
+    plain = plain_tensor(index)[0]
     if slice_axis is None:
         return plain.unsqueeze(0), spacing.unsqueeze(0)
     slices = plain.movedim(slice_axis, 0)
