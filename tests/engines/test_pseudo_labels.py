@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from wss_monai.engines import PreparePseudoLabels, refused_by_bounds
+from wss_monai.functional.box_descriptors import BoxStrips
 from wss_monai.functional.descriptors import Centroid, Size
 from wss_monai.losses import (
     ConstraintLoss,
@@ -186,3 +187,56 @@ def test_mirror_averages_the_prediction_of_the_image_and_of_its_mirror_image():
 def test_wrong_settings_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         setup(**settings)
+
+
+def prepare_for(constraint):
+    """Pseudo-labels under one constraint, by the name "of_boxes"."""
+    terms = {
+        "pseudo": (PartialDiceCELoss(target_key="pseudo_label"), 0.5),
+        "of_boxes": (constraint, 0.1),
+    }
+    return PreparePseudoLabels(WeightedSumLoss(terms), Fixed(), tolerance=0.0)
+
+
+def boxed(probs, boxes, bounds):
+    """A batch without weak labels whose boxes (K, N) lie under "boxes"."""
+    given = torch.tensor(boxes).byte()[None, :, None, :]
+    return {"image": probs, "boxes": given, "bounds_of_boxes": bounds, "spacing": torch.ones(1, 2)}
+
+
+@pytest.mark.parametrize(
+    ("box", "taught"),
+    [([1, 1, 0, 0, 0, 0], [0, 1, 1, 1, 0, 0]), ([0, 0, 1, 1, 0, 0], [0, 255, 255, 255, 0, 0])],
+    ids=["one pixel inside", "two pixels inside"],
+)
+def test_a_size_is_measured_in_the_region_that_the_constraint_reads(box, taught):
+    # class 1 has three pixels in the image, and at most one is allowed in the boxes
+    prepare = prepare_for(ConstraintLoss(Size(), QuadraticPenalty(), region_key="boxes"))
+    given = boxed(row_of(0, 1, 1, 1, 0, 0), [[0] * 6, box, [0] * 6], bounds_of(FREE, (-INF, 1), FREE))
+    assert prepare(given)[1]["pseudo_label"].flatten().tolist() == taught
+
+
+def test_strips_are_measured_in_the_boxes_that_the_constraint_reads():
+    # each column of the box of class 2 needs a pixel of it, and one has none: its pixels are not believed
+    prepare = prepare_for(ConstraintLoss(BoxStrips(1), QuadraticPenalty(), region_key="boxes"))
+    boxes = [[0] * 6, [0, 1, 1, 0, 0, 0], [0, 0, 0, 0, 1, 1]]
+    given = boxed(row_of(0, 1, 1, 0, 2, 0), boxes, bounds_of(FREE, (1, INF), (1, INF)))
+    assert prepare(given)[1]["pseudo_label"].flatten().tolist() == [0, 1, 1, 0, 255, 0]
+
+
+def test_a_region_of_the_terms_own_name_is_read_too():
+    prepare = prepare_for(ConstraintLoss(Size(), QuadraticPenalty()))
+    given = boxed(row_of(0, 1, 1, 0), [[1, 1, 0, 0]], bounds_of(FREE, (-INF, 1), FREE))
+    given["region_of_boxes"] = given.pop("boxes")
+    assert prepare(given)[1]["pseudo_label"].flatten().tolist() == [0, 1, 1, 0]
+
+
+def test_only_pixels_of_the_region_can_make_a_class_large_enough_in_it():
+    # pixel 0 is the likeliest rival, but outside of the region; 3 is the likeliest inside
+    probs = row_of(0, 1, 0, 0, 0, second={0: (1, 0.4), 2: (1, 0.1), 3: (1, 0.3)})
+    region = torch.tensor([[[[0, 1, 1, 1, 255]]]])
+    bounds = bounds_of(FREE, (2, INF), FREE)
+    assert pixels(refused_by_bounds(probs, bounds, Size(), tolerance=0.0)) == [0]
+    assert pixels(refused_by_bounds(probs, bounds, Size(), tolerance=0.0, region=region)) == [3]
+    nowhere = torch.zeros_like(region)
+    assert pixels(refused_by_bounds(probs, bounds, Size(), tolerance=0.0, region=nowhere)) == []

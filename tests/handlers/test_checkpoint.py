@@ -202,7 +202,7 @@ def test_the_scale_of_mixed_precision_goes_on(tmp_path):
 
 def test_processes_that_see_different_checkpoints_stop(tmp_path, monkeypatch):
     trainer(tmp_path, 2, stop_in=2)
-    monkeypatch.setattr(checkpoint, "_gather", lambda value: [value, 0])
+    monkeypatch.setattr(checkpoint, "of_all_processes", lambda value: [value, 0])
     with pytest.raises(ValueError, match=r"the processes do not see the same .*checkpoint\.pt: .* \[1, 0\]"):
         trainer(tmp_path, 2, resume=True)
 

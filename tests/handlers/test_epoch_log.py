@@ -9,7 +9,7 @@ import torch
 from ignite.engine import Engine, Events
 from monai.handlers import LrScheduleHandler
 
-from wss_monai.handlers import EpochLog, epoch_log
+from wss_monai.handlers import EpochLog
 
 
 def run(folder, losses, first=1, epochs=None, t=5.0, parts=True, validated=(), tensorboard=False, stop_in=None):
@@ -119,9 +119,10 @@ def test_several_processes_log_their_mean_and_process_0_writes(tmp_path, monkeyp
     def all_reduce(total):  # the other process had three times the values
         total += 3 * total
 
-    monkeypatch.setattr(epoch_log, "_processes", lambda: 2)
-    monkeypatch.setattr(epoch_log, "_rank", lambda: rank)
-    monkeypatch.setattr(epoch_log.dist, "all_reduce", all_reduce)
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: rank)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    monkeypatch.setattr(torch.distributed, "all_reduce", all_reduce)
     if rank:
         with pytest.raises(FileNotFoundError):
             run(tmp_path, [1.0, 3.0], tensorboard=True)

@@ -8,7 +8,7 @@ import torch
 from ignite.engine import Engine
 from torch import nn
 
-from wss_monai.handlers import RunRecord, SetEpoch, run_record
+from wss_monai.handlers import RunRecord, SetEpoch
 
 
 def start(folder, settings=None):
@@ -31,8 +31,9 @@ def test_says_what_the_run_was(tmp_path):
 
 
 def test_only_process_0_writes(tmp_path, monkeypatch):
-    monkeypatch.setattr(run_record.dist, "is_initialized", lambda: True)
-    monkeypatch.setattr(run_record.dist, "get_rank", lambda: 1)
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 1)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
     start(tmp_path)
     assert list(tmp_path.iterdir()) == []
 

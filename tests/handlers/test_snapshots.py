@@ -8,7 +8,7 @@ from ignite.engine import Engine, Events
 from monai.data import MetaTensor
 from PIL import Image
 
-from wss_monai.handlers import Snapshots, snapshots
+from wss_monai.handlers import Snapshots
 from wss_monai.handlers.snapshots import middle_and_apex
 from wss_monai.report import case_panel
 from wss_monai.report.palette import class_colour
@@ -136,8 +136,9 @@ def test_new_run_removes_the_pictures_of_epochs_to_come(tmp_path):
 
 
 def test_only_process_0_draws(tmp_path, monkeypatch):
-    monkeypatch.setattr(snapshots.dist, "is_initialized", lambda: True)
-    monkeypatch.setattr(snapshots.dist, "get_rank", lambda: 1)
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 1)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
     assert run(tmp_path, [item("a")]) == []
     assert list(tmp_path.iterdir()) == []
 

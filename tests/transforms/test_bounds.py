@@ -92,7 +92,9 @@ class TestUnits:
     )
     def test_units_that_do_not_fit_are_refused(self, descriptor, unit, slice_axis):
         transform = ConstantBounds({"LV": (2, 3)}, NAMES, unit=unit, descriptor=descriptor, slice_axis=slice_axis)
-        with pytest.raises(ValueError, match=f"unit '{unit}' does not fit '{descriptor.name}' in [23]D: size takes"):
+        with pytest.raises(
+            ValueError, match=f"unit '{unit}' does not fit '{descriptor.name}' in [23]D: {descriptor.name} takes"
+        ):
             transform(volume())
 
     def test_spacing_of_oblique_and_plain_tensors(self):

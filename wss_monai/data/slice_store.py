@@ -16,6 +16,7 @@ from torch import Tensor
 
 from wss_monai.functional import UNLABELLED
 from wss_monai.functional.patch_tags import longest_absence, tags_of_part, tags_of_volume
+from wss_monai.functional.plain_tensor import plain_tensor
 
 MAPS = ("label", "weak_label", "far_background")
 """Maps (1, *spatial) that are taken where a case has them."""
@@ -83,11 +84,11 @@ class SliceStore:
     @staticmethod
     def _row(number: int, case: Mapping[str, Any], slice_axis: int, maps: Sequence[str]) -> dict[str, Tensor]:
         """The slices of a case, one tensor a key."""
-        slices = _plain(case["image"]).movedim(slice_axis + 1, 0).contiguous()
+        slices = plain_tensor(case["image"]).movedim(slice_axis + 1, 0).contiguous()
         count = len(slices)
         plane = [step for axis, step in enumerate(_spacing(case["image"])) if axis != slice_axis]
         row = {"image": slices, "spacing": torch.tensor(plane).repeat(count, 1), "volume": torch.full((count,), number)}
-        row |= {key: _plain(case[key]).movedim(slice_axis + 1, 0).to(torch.uint8) for key in maps if key in case}
+        row |= {key: plain_tensor(case[key]).movedim(slice_axis + 1, 0).to(torch.uint8) for key in maps if key in case}
         for key, value in case.items():
             if key == "slice_tags":
                 row[key] = torch.as_tensor(value)
@@ -177,7 +178,7 @@ class PatchStore:
             yield name, volume[key].unsqueeze(0)
 
     def _prepare(self, name: str, case: Mapping[str, Any]) -> dict[str, Tensor]:
-        image = _plain(case["image"])
+        image = plain_tensor(case["image"])
         if min(image.shape[1:]) < 2:
             raise ValueError(
                 f"case '{name}' has shape {tuple(image.shape[1:])}: a single slice cannot train a 3D network; use the "
@@ -186,7 +187,7 @@ class PatchStore:
         if len(self.patch_size) != image.dim() - 1:
             raise ValueError(f"patch_size {self.patch_size} does not fit case '{name}' of {tuple(image.shape[1:])}.")
         out = {"image": self._pad(image, 0), "spacing": torch.tensor(_spacing(case["image"]))}
-        out |= {key: self._pad(_plain(case[key]).to(torch.uint8), UNLABELLED) for key in self.maps if key in case}
+        out |= {key: self._pad(plain_tensor(case[key]).to(torch.uint8), UNLABELLED) for key in self.maps if key in case}
         whole = all(n <= p for n, p in zip(image.shape[1:], self.patch_size, strict=True))
         moved = not whole or out["image"].shape != image.shape
         out |= {key: self._bounds(name, key, case[key], whole, moved) for key in case if key.startswith("bounds_")}
@@ -303,7 +304,3 @@ def _check_same_entries(name: str, entries: Mapping[str, Any], first: Mapping[st
             f"case '{name}': has {sorted(entries)}, but the cases before have {sorted(first)}; every case needs every "
             "entry (LoadCased and the bounds write them all)."
         )
-
-
-def _plain(volume: Tensor) -> Tensor:
-    return volume.as_tensor() if isinstance(volume, MetaTensor) else torch.as_tensor(volume)

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from wss_monai.engines.prepare_batch import PrepareTargets
 from wss_monai.functional import UNLABELLED
-from wss_monai.functional.descriptors import Descriptor
+from wss_monai.functional.descriptors import Descriptor, completed
+from wss_monai.functional.soft_masks import in_region
 from wss_monai.losses import WeightedSumLoss
 from wss_monai.transforms.batch_augment import BatchAugment
 
@@ -82,9 +83,7 @@ class PreparePseudoLabels(PrepareTargets):
         self.mirror = mirror
         self.amp = amp
         self.amp_dtype = amp_dtype
-        self.terms = [
-            name for name, term in loss.terms.items() if KEY in getattr(term, "target_keys", {}).values()
-        ]  # fmt: skip
+        self.terms = [term.name for term in loss.named_terms() if KEY in [key.name for key in term.keys]]
         self.logged: dict[str, Tensor] = {}
 
     def __call__(
@@ -112,12 +111,12 @@ class PreparePseudoLabels(PrepareTargets):
         if "weak_label" in targets:
             kept &= targets["weak_label"] == UNLABELLED
         refused = torch.zeros_like(kept)
-        for key, descriptor in self.descriptors.items() if self.filter_by_bounds else ():
-            term = key.removeprefix("bounds_")
-            if f"group_{term}" not in targets:
-                about = {"spacing": targets.get("spacing"), "region": targets.get(f"region_{term}")}
+        for term in self.loss.named_terms() if self.filter_by_bounds else ():
+            bounds, group = (term.given(argument, targets) for argument in ("bounds", "group"))
+            if term.descriptor is not None and bounds is not None and group is None:
+                about = {argument: term.given(argument, targets) for argument in ("spacing", "region")}
                 refused |= refused_by_bounds(
-                    probs, targets[key], descriptor, tolerance=self.tolerance, too_small=self.too_small, **about
+                    probs, bounds, term.descriptor, tolerance=self.tolerance, too_small=self.too_small, **about
                 )
         self.logged = {
             "pseudo_share": (kept & ~refused).float().mean(),
@@ -147,22 +146,22 @@ def refused_by_bounds(
     """Voxels whose most probable class must not be believed, since the bounds do not hold for the prediction.
 
     Measured is the hard prediction, since its labels are what would be taught. A side is violated beyond ``tolerance``
-    times the bound itself (a centroid's: times its scale). What is then refused:
+    times the bound itself (a place's: times its scale). What is then refused:
 
     - A class that is too large, or in the wrong place: all voxels predicted as that class. Some of them are wrong and
       nothing says which. A class known to be absent (upper bound 0) is the extreme of it.
     - A size below its lower bound: voxels that belong to the class are predicted as others. With ``too_small``
       "rivals", n being the lower bound, the n voxels where the class is most probable are refused wherever they are
-      predicted as another class: to satisfy the bound some of these have to change. The class's own voxels stay;
-      teaching them makes the class no smaller. "sample": nothing of the sample is believed. "own": the class's own
-      voxels are refused, its neighbours believed.
+      predicted as another class: to satisfy the bound some of these have to change. Only voxels of the region count.
+      The class's own voxels stay; teaching them makes the class no smaller. "sample": nothing of the sample is
+      believed. "own": the class's own voxels are refused, its neighbours believed.
 
     Args:
         probs: (B, K, *spatial), float32.
         bounds: (B, K, M, 2) in the descriptor's unit, infinite = no bound.
         descriptor: what the bounds are about.
         spacing: (B, D) in mm, as the descriptor asks for it.
-        region: (B, 1, *spatial); the measure is taken where it is > 0.
+        region: (B, 1 or K, *spatial); where the descriptor measures, e.g. boxes. None: everywhere.
         tolerance: relative slack, 0 or more.
         too_small: "rivals", "sample" or "own".
 
@@ -173,18 +172,24 @@ def refused_by_bounds(
     hard = F.one_hot(index, probs.shape[1]).movedim(-1, 1)
     measure = descriptor(hard.to(probs), spacing=spacing, region=region)
     bounds = bounds.to(measure)
-    unit = bounds.abs() if descriptor.nonnegative else descriptor.scale(bounds, tuple(probs.shape[2:]))
+    kind = completed(descriptor)
+    unit = descriptor.scale(bounds, tuple(probs.shape[2:])) if kind.is_place else bounds.abs()
     slack = torch.where(bounds.isfinite(), tolerance * unit, 0.0)
     over = (measure > bounds[..., 1] + slack[..., 1]).any(-1)  # (B, K)
     under = (measure < bounds[..., 0] - slack[..., 0]).any(-1)
-    if descriptor.name != "size" or too_small == "own":
+    if not kind.counts_voxels or too_small == "own":
         over, under = over | under, torch.zeros_like(under)
     refused = over.gather(1, index.flatten(1)).view_as(index)
     for sample, k in under.nonzero().tolist():
         if too_small == "sample":
             refused[sample] = True
             continue
-        needed = min(math.ceil(float(bounds[sample, k, 0, 0])), probs[sample, k].numel())
-        least = probs[sample, k].flatten().topk(needed).values[-1]
-        refused[sample] |= (probs[sample, k] >= least) & (index[sample] != k)
+        rival = index[sample] != k
+        able = probs[sample, k].flatten()
+        if region is not None:  # what lies elsewhere makes the class no larger where it is measured
+            inside = in_region(region[sample, k if region.shape[1] > 1 else 0])
+            rival, able = rival & inside, able[inside.flatten()]
+        needed = min(math.ceil(float(bounds[sample, k, 0, 0])), able.numel())
+        if needed:
+            refused[sample] |= (probs[sample, k] >= able.topk(needed).values[-1]) & rival
     return refused.unsqueeze(1)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from wss_monai.functional import UNLABELLED
 from wss_monai.functional.cams import per_slice, slice_tag_logits
+from wss_monai.functional.plain_tensor import plain_tensor
 from wss_monai.transforms import CAMLogits, CAMScores
 
 __all__ = ["CAMPseudoLabels"]
@@ -120,7 +121,7 @@ class CAMPseudoLabels:
         Raises:
             ValueError: tags that do not fit the slices, a network that gives other maps than those of M modalities.
         """
-        plain = (image.as_tensor() if isinstance(image, MetaTensor) else image).float().cpu()
+        plain = plain_tensor(image).float().cpu()
         axis = self._axis(plain)
         rows = _rows(tags, 1 if axis is None else plain.shape[axis + 1])
         raw = self._look(plain, axis)
@@ -187,7 +188,7 @@ class CAMPseudoLabels:
             else:
                 slices = image.movedim(axis + 1, 0).split(self.batch_size)
                 raw = torch.cat([self.network(part.to(self.device)).cpu() for part in slices]).movedim(0, axis + 1)
-        return (raw.as_tensor() if isinstance(raw, MetaTensor) else raw).float().cpu()
+        return plain_tensor(raw).float().cpu()
 
     def _states(self, rows: Tensor, raw: Tensor, axis: int | None) -> Tensor:
         """For each slice: whether the foreground is taken to be present, absent, or neither."""

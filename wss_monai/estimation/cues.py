@@ -12,6 +12,7 @@ from monai.data import MetaTensor
 from torch import Tensor
 
 from wss_monai.functional.cam_cues import body_mask, cue_map, gradient_saliency, maps_on_grid
+from wss_monai.functional.plain_tensor import plain_tensor
 from wss_monai.networks import TagClassifier
 
 __all__ = ["TagCues"]
@@ -77,7 +78,7 @@ class TagCues:
         Raises:
             ValueError: tags that do not fit the slices, or settings out of range.
         """
-        plain = (image.as_tensor() if isinstance(image, MetaTensor) else image).float().cpu()
+        plain = plain_tensor(image).float().cpu()
         axis = None if self.slice_axis is None or plain.dim() == 3 else self.slice_axis
         samples = plain[None] if axis is None else plain.movedim(axis + 1, 0)
         rows = np.asarray(tags)

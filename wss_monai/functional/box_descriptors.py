@@ -12,6 +12,7 @@ lines that it has, are ours.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -19,11 +20,13 @@ import torch
 from torch import Tensor
 
 from wss_monai.functional import UNLABELLED
-from wss_monai.functional.descriptors import Size, _inside, _unbounded_where
+from wss_monai.functional.descriptors import Measure, Size
+from wss_monai.functional.moved_bounds import unbounded_where
+from wss_monai.functional.soft_masks import inside
 
 
 @dataclass(frozen=True)
-class BoxStrips:
+class BoxStrips(Measure):
     """Class probability in the strips of each box, in voxels a line.
 
     Each box is cut along each axis into strips of ``width`` lines (in 3D: planes), from its low end; the last strip has
@@ -36,7 +39,6 @@ class BoxStrips:
     nonnegative: ClassVar[bool] = True
     additive: ClassVar[bool] = False
     one_bound: ClassVar[bool] = True
-    """The number of values differs between samples: a class has one pair of bounds for all, and NaN is no value."""
 
     width: int = 5
     """Lines of a strip."""
@@ -56,7 +58,7 @@ class BoxStrips:
             ValueError: no region, or one of another shape.
         """
         region = _boxes(self.name, probs, region)
-        probs = _inside(probs, None)
+        probs = inside(probs, None)
         axes = range(2, probs.dim())
         found = []
         for number in range(1, int(torch.where(region == UNLABELLED, 0, region).max()) + 1):
@@ -101,7 +103,7 @@ class BoxStrips:
         lines = stretch.prod(1, keepdim=True) / stretch
         factors = torch.stack((lines.amin(1).clamp(max=1), lines.amax(1)), -1)
         moved = bounds * factors.to(bounds)[:, None, None]
-        return _unbounded_where(moved, cut | ~aligned[:, None].to(cut.device))
+        return unbounded_where(moved, cut | ~aligned[:, None].to(cut.device))
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,7 @@ class OutsideSize(Size):
     """Soft size of what lies outside of the boxes, where that is known: an upper bound of 0 is the emptiness prior."""
 
     name: ClassVar[str] = "outside_size"
+    counts_voxels: ClassVar[bool] = False  # of what is not of the class
 
     def __call__(self, probs: Tensor, *, spacing: Tensor | None = None, region: Tensor | None = None) -> Tensor:
         """Measure ``probs`` (B, K, *spatial) where ``region`` is 0; returns (B, K, 1) in voxels.
@@ -117,6 +120,10 @@ class OutsideSize(Size):
             ValueError: no region, or one of another shape.
         """
         return super().__call__(probs, region=_boxes(self.name, probs, region) == 0)
+
+    def shown(self, spacing: Sequence[float]) -> tuple[float, str]:
+        """In voxels: how many of them are wrong."""
+        return 1.0, self.unit
 
 
 def _boxes(name: str, probs: Tensor, region: Tensor | None) -> Tensor:

@@ -8,8 +8,9 @@ their place (refined by pixel correlation, Grad-CAM, Grad-CAM++).
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
+
+from wss_monai.functional.wide import wide
 
 CLASSES = 2
 """Background and foreground: the two classes of the tag."""
@@ -77,6 +78,5 @@ def slice_tag_logits(raw: Tensor, modalities: int, slice_axis: int | None = 2) -
     Raises:
         ValueError: channels that are not M times 2 or 3, a volume without that axis.
     """
-    raw = raw if raw.dtype == torch.float64 else raw.float()
-    maps, _ = split_channels(per_slice(raw, slice_axis).transpose(0, 1), modalities)
+    maps, _ = split_channels(per_slice(wide(raw), slice_axis).transpose(0, 1), modalities)
     return tag_logits(maps).transpose(0, 1)

@@ -6,6 +6,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from wss_monai.functional.wide import wide
+
 EPS = 1e-8
 
 
@@ -29,6 +31,6 @@ def max_norm(maps: Tensor, dims: int, eps: float = EPS) -> Tensor:
     if not 1 <= dims <= maps.dim():
         raise ValueError(f"dims must be between 1 and the {maps.dim()} axes of the maps, got {dims}.")
     axes = tuple(range(-dims, 0))
-    p = torch.relu(maps if maps.dtype == torch.float64 else maps.float())
+    p = torch.relu(wide(maps))
     low, high = p.amin(axes, keepdim=True), p.amax(axes, keepdim=True)
     return torch.relu(p - low - eps) / (high - low + eps)

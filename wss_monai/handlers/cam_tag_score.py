@@ -12,14 +12,15 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F
 from ignite.engine import Engine
-from monai.data import MetaTensor
 from monai.metrics import compute_roc_auc
 from monai.utils import evenly_divisible_all_gather
 from torch import Tensor
 
 from wss_monai.functional.cams import CLASSES, slice_tag_logits
+from wss_monai.functional.plain_tensor import plain_tensor
 from wss_monai.handlers.case_outputs import case_name, each_case
-from wss_monai.handlers.evaluation_files import first_process, of_all_processes, write_csv, write_json
+from wss_monai.handlers.evaluation_files import write_csv, write_json
+from wss_monai.handlers.processes import first_process, of_all_processes
 from wss_monai.handlers.tag_score import TagScore
 
 
@@ -100,8 +101,7 @@ class CAMTagScore(TagScore):
         Raises:
             ValueError: numbers of channels or slices that do not fit.
         """
-        plain = raw.as_tensor() if isinstance(raw, MetaTensor) else raw
-        logits = slice_tag_logits(plain.detach(), len(self.modalities), self.slice_axis).double().cpu()
+        logits = slice_tag_logits(plain_tensor(raw).detach(), len(self.modalities), self.slice_axis).double().cpu()
         apart = logits[..., 1] - logits[..., 0]  # (S, M)
         known = torch.as_tensor(tags).reshape(-1, CLASSES)
         if len(known) != len(apart):

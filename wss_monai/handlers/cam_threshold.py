@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 from ignite.engine import Engine, Events
-from monai.data import MetaTensor
 from torch import Tensor
 
 from wss_monai.data.whole_file import check_writable
 from wss_monai.functional import UNLABELLED
+from wss_monai.functional.plain_tensor import plain_tensor
 from wss_monai.handlers.case_outputs import case_name, each_case
-from wss_monai.handlers.evaluation_files import first_process, of_all_processes, write_json
+from wss_monai.handlers.evaluation_files import write_json
+from wss_monai.handlers.processes import first_process, of_all_processes
 from wss_monai.metrics.overlap import overlap
 
 __all__ = ["FILE", "CAMThreshold"]
@@ -84,8 +85,7 @@ class CAMThreshold:
         Raises:
             ValueError: score and label of different shapes, or a score outside 0..1.
         """
-        values, truth = (t.as_tensor() if isinstance(t, MetaTensor) else t for t in (score, label))
-        values, truth = values.detach().float().cpu(), truth.detach().cpu()
+        values, truth = plain_tensor(score).detach().float().cpu(), plain_tensor(label).detach().cpu()
         if values.shape != truth.shape or values.shape[0] != 1:
             raise ValueError(
                 f"case {case!r}: the score is {tuple(values.shape)} and the label {tuple(truth.shape)}; both must be "

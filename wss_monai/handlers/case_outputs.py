@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 from ignite.engine import Engine
-from monai.data import MetaTensor, decollate_batch
+from monai.data import decollate_batch
 from torch import Tensor
 
+from wss_monai.functional.plain_tensor import plain_tensor
 from wss_monai.functional.volume_files import without_suffix
 
 __all__ = ["as_array", "case_name", "each_case"]
@@ -37,6 +38,5 @@ def case_name(item: Mapping[str, Any], image: Tensor | None = None) -> str:
 
 def as_array(tensor: Tensor) -> np.ndarray:
     """The plain values of a tensor, wherever it lies."""
-    plain = tensor.as_tensor() if isinstance(tensor, MetaTensor) else tensor
-    array: np.ndarray = plain.detach().cpu().numpy()
+    array: np.ndarray = plain_tensor(tensor).detach().cpu().numpy()
     return array

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from ignite.engine import Engine, Events
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -21,6 +20,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from wss_monai.data.whole_file import check_writable, replacing
 from wss_monai.handlers.load_weights import contents, misfit, read_file
+from wss_monai.handlers.processes import first_process, of_all_processes, process_number
 from wss_monai.handlers.random_state import random_state, set_random_state
 
 FORMAT = 2
@@ -85,11 +85,11 @@ class TrainingCheckpoint:
     def start(self, engine: Engine) -> None:
         """Continue the run in the folder, or make sure that none is lost."""
         if engine.state.epoch == 0:  # else the engine goes on by itself, as in rounds of federated learning
-            if _rank() == 0:
+            if first_process():
                 check_writable(self.folder)
             done = self._load(engine) if self.resume and self.path.is_file() else 0
             _check_agreement(done, self.path)
-            if not done and _rank() == 0:
+            if not done and first_process():
                 self._begin()
         if not engine.has_event_handler(self.save, Events.EPOCH_COMPLETED):
             engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)  # now: after everybody else's
@@ -112,12 +112,12 @@ class TrainingCheckpoint:
     def save(self, engine: Engine) -> None:
         """Write the files of the epoch that ended; every process has to call it."""
         state: Any = engine.state
-        if _rank() == 0 and self.evaluator is not None and self.evaluator.state.best_metric_epoch == state.epoch:
+        if first_process() and self.evaluator is not None and self.evaluator.state.best_metric_epoch == state.epoch:
             save_atomically(self._weights(), self.folder / "model_best.pt")
         if state.epoch < state.max_epochs and state.epoch % self.interval:
             return
-        states = _gather(random_state(getattr(state, "device", None)))
-        if _rank():
+        states = of_all_processes(random_state(getattr(state, "device", None)))
+        if not first_process():
             return
         scaler = getattr(engine, "scaler", None)
         content: dict[str, Any] = {
@@ -170,7 +170,7 @@ class TrainingCheckpoint:
             scaler.load_state_dict(content["scaler"])
         state.epoch = content["epoch"]
         state.iteration = content["epoch"] * (state.epoch_length or 0)
-        set_random_state(content["random"][_rank() % len(content["random"])], getattr(state, "device", None))
+        set_random_state(content["random"][process_number() % len(content["random"])], getattr(state, "device", None))
         self._tell_length(content, state.max_epochs or 0)
         return int(content["epoch"])
 
@@ -289,21 +289,12 @@ def _other_options(saved: Mapping[str, Any], optimizer: Optimizer) -> str | None
 
 def _check_agreement(epoch: int, path: Path) -> None:
     """All processes continue after the same epoch."""
-    epochs = _gather(epoch)
+    epochs = of_all_processes(epoch)
     if len(set(epochs)) > 1:
         raise ValueError(
             f"the processes do not see the same {path}: they would continue after epochs {epochs}. Put --output_dir on "
             "a file system that all machines share."
         )
-
-
-def _gather(value: Any) -> list[Any]:
-    """The value of each process, by rank."""
-    if not (dist.is_available() and dist.is_initialized()):
-        return [value]
-    values: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(values, value)
-    return values
 
 
 def _short(*values: Any) -> list[str]:
@@ -314,7 +305,3 @@ def _short(*values: Any) -> list[str]:
     same = sum(1 for _ in itertools.takewhile(lambda pair: len(set(pair)) == 1, zip(*texts, strict=False)))
     start = max(0, same - 40)
     return [f"{'...' * (start > 0)}{text[start : start + 94]}{'...' * (len(text) > start + 94)}" for text in texts]
-
-
-def _rank() -> int:
-    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0

@@ -17,7 +17,9 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from wss_monai.data.batch_loader import rank_and_size
 from wss_monai.data.whole_file import naming, replacing
+from wss_monai.handlers.processes import first_process
 from wss_monai.losses import WeightedSumLoss
 
 NOT_SHOWN = ("iteration", "lr")
@@ -68,7 +70,7 @@ class EpochLog:
 
     def attach(self, engine: Engine) -> None:
         """Follow ``engine``; attach after the handlers of validation and checkpoint."""
-        if _rank() == 0:
+        if first_process():
             engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.EPOCH_STARTED, lambda _: self.sums.clear())
         for source in self.also:
@@ -110,15 +112,16 @@ class EpochLog:
         """Means of the epoch, over all processes: every process has to call it."""
         names = sorted(self.sums)
         total = torch.stack([self.sums[name].float() for name in names])
-        if _processes() > 1:
+        _, processes = rank_and_size()
+        if processes > 1:
             dist.all_reduce(total)
-        means = dict(zip(names, (total / (iterations * _processes())).tolist(), strict=True))
+        means = dict(zip(names, (total / (iterations * processes)).tolist(), strict=True))
         return {name: means[name] for name in self.sums}
 
     def _write(self, engine: Engine) -> None:
         state: Any = engine.state
         means = self._means(state.epoch_length)
-        if _rank():
+        if not first_process():
             return
         row: dict[str, Any] = {
             "epoch": state.epoch,
@@ -165,11 +168,3 @@ class EpochLog:
         if self.writer is not None:
             self.writer.close()
             self.writer = None
-
-
-def _processes() -> int:
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
-
-
-def _rank() -> int:
-    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tables that the first of several processes writes with what all of them found."""
+"""The files that an evaluation leaves, each whole or not at all."""
 
 from __future__ import annotations
 
@@ -7,29 +7,11 @@ import csv
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
-
-import torch.distributed as dist
+from typing import Any
 
 from wss_monai.data.whole_file import replacing
 
-__all__ = ["first_process", "of_all_processes", "write_csv", "write_json"]
-
-T = TypeVar("T")
-
-
-def first_process() -> bool:
-    """Whether this process is the one that writes."""
-    return not (dist.is_available() and dist.is_initialized()) or dist.get_rank() == 0
-
-
-def of_all_processes(found: T) -> list[T]:
-    """What each process found, in the order of the processes; every process must call it."""
-    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
-        return [found]
-    parts: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(parts, found)
-    return parts
+__all__ = ["write_csv", "write_json"]
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from ignite.engine import Engine, Events
 from torch import nn
 
 from wss_monai import __version__
 from wss_monai.data.whole_file import replacing
+from wss_monai.handlers.processes import first_process
 
 PACKAGES = ("monai", "torch", "pytorch-ignite", "numpy")
 
@@ -53,7 +53,7 @@ class RunRecord:
 
     def __call__(self, engine: Engine) -> None:
         """Write the file, in process 0 alone."""
-        if dist.is_available() and dist.is_initialized() and dist.get_rank() > 0:
+        if not first_process():
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         state: Any = engine.state

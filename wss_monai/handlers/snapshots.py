@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch.distributed as dist
 from ignite.engine import Engine, Events
 from monai.data import MetaTensor
 from monai.data.utils import affine_to_spacing
@@ -23,6 +22,7 @@ from torch.utils.tensorboard import SummaryWriter
 from wss_monai.data.whole_file import naming, replacing
 from wss_monai.functional import UNLABELLED
 from wss_monai.handlers.case_outputs import as_array
+from wss_monai.handlers.processes import first_process
 
 GAP, LINE = 10, 20
 PREDICTION = "prediction"
@@ -83,7 +83,7 @@ class Snapshots:
 
     def attach(self, engine: Engine) -> None:
         """Follow the evaluator while the trainer ``engine`` runs."""
-        if dist.is_available() and dist.is_initialized() and dist.get_rank() > 0:
+        if not first_process():
             return
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.COMPLETED, self._close)

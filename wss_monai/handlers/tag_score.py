@@ -10,10 +10,11 @@ import torch
 import torch.nn.functional as F
 from ignite.engine import Engine
 from ignite.metrics import Metric
-from monai.data import MetaTensor
 from monai.metrics import compute_roc_auc
 from monai.utils import evenly_divisible_all_gather
 from torch import Tensor
+
+from wss_monai.functional.plain_tensor import plain_tensor
 
 
 class TagScore(Metric):
@@ -49,7 +50,7 @@ class TagScore(Metric):
         Raises:
             ValueError: numbers of samples or classes that do not fit.
         """
-        logits, tags = (_plain(value).detach().cpu() for value in output)
+        logits, tags = (plain_tensor(value).detach().cpu() for value in output)
         tags = tags.reshape(-1, tags.shape[-1])
         if logits.shape != (len(tags), len(self.class_names) - 1) or tags.shape[1] != len(self.class_names):
             raise ValueError(
@@ -86,7 +87,3 @@ class TagScore(Metric):
         """Write the key value under its name and the others beside it."""
         super().completed(engine, name)
         engine.state.metrics.update(self.values())
-
-
-def _plain(tensor: Tensor) -> Tensor:
-    return tensor.as_tensor() if isinstance(tensor, MetaTensor) else tensor

@@ -98,28 +98,24 @@ class TrainingCheck:
         )
 
     def _need_no_more_checks(self, checked: set[str]) -> None:
-        for name, term in self.loss.terms.items():
-            keys = getattr(term, "target_keys", {})
-            read = {key.rstrip("?").format(term=name) for argument, key in keys.items() if argument in CHECKED}
+        for term in self.loss.named_terms():
+            read = {key.name for key in term.keys if key.argument in CHECKED}
             if read and read <= checked:
-                for module in term.modules():
-                    if hasattr(module, "checked_classes"):
-                        module.checked_classes = len(self.class_names)  # type: ignore[assignment]
+                term.trust(len(self.class_names))
 
     def _constraints(self) -> Iterator[tuple[str, Any]]:
-        for name, term in self.loss.terms.items():
-            if hasattr(term, "descriptor"):
-                yield name, term
+        for term in self.loss.named_terms():
+            if term.descriptor is not None:
+                yield term.name, term.loss
 
     def _tag_keys(self) -> set[str]:
-        keys = (getattr(term, "target_keys", {}).get("tags") for term in self.loss.terms.values())
-        return {str(key) for key in keys if key}
+        return {key for term in self.loss.named_terms() if (key := term.key_of("tags"))}
 
     def _tagged(self, store: Any) -> Tensor:
         """(K,) classes that losses on image tags can teach."""
         learnt = torch.zeros(len(self.class_names), dtype=torch.bool)
-        for term in self.loss.terms.values():
-            key = getattr(term, "target_keys", {}).get("tags")
+        for term in self.loss.named_terms():
+            key = term.key_of("tags")
             if key is None:
                 continue
             absent = torch.zeros_like(learnt)
@@ -134,7 +130,7 @@ class TrainingCheck:
             for rows in getattr(store, "slice_tags", ()):  # of patches, whose tags are read off them
                 absent |= torch.zeros_like(learnt) if rows is None else (rows == 0).any(0)
             always = [self.class_names[k] for k in range(1, len(learnt)) if learnt[k] and not absent[k]]
-            if always and getattr(term, "two_sided", False):
+            if always and term.two_sided:
                 raise ValueError(
                     f"the tags ('{key}') of all {len(store.cases)} training cases never say that {' or '.join(always)} "
                     "is absent: from that a network learns to say that it is everywhere. Keep some images without it, "

@@ -18,6 +18,7 @@ from torch import Tensor
 from wss_monai.functional import UNLABELLED
 from wss_monai.functional.class_values import check_classes
 from wss_monai.functional.hard_classes import hard_classes
+from wss_monai.functional.plain_tensor import plain_tensor
 from wss_monai.metrics.measure import measure_prediction
 from wss_monai.transforms.bounds import Boundsd
 
@@ -76,23 +77,23 @@ class ValidationScore(Metric):
     def update(self, output: tuple[Tensor, Mapping[str, Any]]) -> None:
         """Add volumes: logits (B, K, *spatial) and the batch with ``weak_label``, ``label`` and bounds."""
         logits, batch = output
-        logits = _plain(logits).float()
+        logits = plain_tensor(logits).float()
         hard = hard_classes(logits)
         self._partial_entropy(logits * self.temperature, batch)
         if "label" in batch:
-            self._dice(hard, _plain(batch["label"])[:, 0].to(hard.device))
+            self._dice(hard, plain_tensor(batch["label"])[:, 0].to(hard.device))
         for made in self.bounds:
-            regions = _plain(batch[made.region_key]) if made.region_key else [None] * len(hard)
+            regions = plain_tensor(batch[made.region_key]) if made.region_key else [None] * len(hard)
             for prediction, bounds, region in zip(hard, batch[f"bounds_{made.term}"], regions, strict=True):
                 measure, limits, _ = measure_prediction(
-                    prediction, _plain(bounds), made.descriptor, _spacing(batch["image"]), self.slice_axis, region
+                    prediction, plain_tensor(bounds), made.descriptor, _spacing(batch["image"]), self.slice_axis, region
                 )
                 bounded = limits.isfinite().any(-1)
                 held = (measure >= limits[..., 0]) & (measure <= limits[..., 1])
                 self.inside += torch.tensor([(held & bounded).sum(), bounded.sum()], dtype=torch.float64)
 
     def _partial_entropy(self, logits: Tensor, batch: Mapping[str, Any]) -> None:
-        index = _plain(batch["weak_label"])[:, 0].long()
+        index = plain_tensor(batch["weak_label"])[:, 0].long()
         check_classes(index, logits.shape[1], "weak_label")
         index = index.to(logits.device)
         total = F.cross_entropy(logits, index, ignore_index=UNLABELLED, reduction="sum")
@@ -146,10 +147,6 @@ def _summed(values: Tensor) -> Tensor:
         return values
     device = idist.device()
     return torch.as_tensor(idist.all_reduce(values.to(device))).cpu()
-
-
-def _plain(tensor: Tensor) -> Tensor:
-    return tensor.as_tensor() if isinstance(tensor, MetaTensor) else tensor
 
 
 def _spacing(image: Tensor) -> list[float]:

@@ -17,6 +17,8 @@ from torch import Tensor
 
 from wss_monai.data.whole_file import replacing
 from wss_monai.functional import UNLABELLED
+from wss_monai.functional.descriptors import completed
+from wss_monai.functional.plain_tensor import plain_tensor
 from wss_monai.metrics import confusion_matrix, constraint_rows, slice_metrics, volume_metrics
 from wss_monai.metrics.measure import measure_prediction
 from wss_monai.transforms.bounds import Boundsd, spacing_of
@@ -86,8 +88,8 @@ class VolumeScorer:
             scored.slices = [{"case": name, "patient": about["patient"], **row} for row in rows]
             scored.confusion = confusion_matrix(hard, label, len(self.class_names))
         for made in self.bounds:
-            region = _plain(item[made.region_key]) if made.region_key else None
-            limits = _plain(item[f"bounds_{made.term}"])
+            region = plain_tensor(item[made.region_key]) if made.region_key else None
+            limits = plain_tensor(item[f"bounds_{made.term}"])
             measure, bounds, units = measure_prediction(
                 torch.from_numpy(hard), limits, made.descriptor, spacing, self.slice_axis, region
             )
@@ -111,12 +113,10 @@ class VolumeScorer:
         spacing: list[float],
         about: Mapping[str, str],
     ) -> list[dict[str, Any]]:
-        factor, unit = 1.0, made.descriptor.unit
-        if made.descriptor.name == "size":  # in mm2 (slices) or ml (volumes), which a reader can judge
-            whole = units == [""]
-            plane = [s for axis, s in enumerate(spacing) if whole or axis != self.slice_axis]
-            factor = float(np.prod(plane)) / (1000 if len(plane) == 3 else 1)
-            unit = "ml" if len(plane) == 3 else "mm2"
+        whole = units == [""]
+        factor, unit = completed(made.descriptor).shown(
+            [s for axis, s in enumerate(spacing) if whole or axis != self.slice_axis]
+        )
         return constraint_rows(
             measure.numpy() * factor,
             bounds.numpy() * factor,
@@ -128,7 +128,3 @@ class VolumeScorer:
             case=about["case"],
             patient=about["patient"],
         )
-
-
-def _plain(tensor: Tensor) -> Tensor:
-    return tensor.as_tensor() if isinstance(tensor, MetaTensor) else tensor

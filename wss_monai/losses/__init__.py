@@ -17,6 +17,7 @@ from wss_monai.losses.penalties import LogBarrierExtension, QuadraticPenalty, Re
 from wss_monai.losses.seed_expand_constrain import ConstrainToBoundaryLoss, ExpansionLoss, SeedingLoss
 from wss_monai.losses.semi_supervised import FeatureMutualInformationLoss, SemiSupervisedLoss
 from wss_monai.losses.tags import TagLoss
+from wss_monai.losses.term import Term
 from wss_monai.losses.weighted_sum import WeightedSumLoss
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "SeedingLoss",
     "SemiSupervisedLoss",
     "TagLoss",
+    "Term",
     "WeightedSumLoss",
     "WithinModalityEquivarianceLoss",
 ]

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from wss_monai.functional.wide import wide
+
 
 class ConsistencyLoss(nn.Module):
     """Distance of the student's softmax from the teacher's, which is a target: no gradient goes into it.
@@ -44,7 +46,7 @@ class ConsistencyLoss(nn.Module):
                 f"{tuple(student_logits.shape)} and {tuple(teacher_logits.shape)}."
             )
         with torch.autocast(student_logits.device.type, enabled=False):
-            student, teacher = _wide(student_logits), _wide(teacher_logits.detach())
+            student, teacher = wide(student_logits), wide(teacher_logits.detach())
             if self.kind == "mse":
                 return F.mse_loss(student.softmax(1), teacher.softmax(1).to(student))
             known, guess = teacher.log_softmax(1).to(student), student.log_softmax(1)
@@ -76,10 +78,5 @@ class EntropyLoss(nn.Module):
         if logits.dim() < 2:
             raise ValueError(f"logits must be (B, K, *spatial), got {tuple(logits.shape)}.")
         with torch.autocast(logits.device.type, enabled=False):
-            guess = _wide(logits).log_softmax(1)
+            guess = wide(logits).log_softmax(1)
             return -(guess.exp() * guess).sum(1).mean()
-
-
-def _wide(values: Tensor) -> Tensor:
-    """Float64 as it is, anything else as float32."""
-    return values if values.dtype == torch.float64 else values.float()

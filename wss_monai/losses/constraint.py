@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from wss_monai.functional.descriptors import Descriptor
+from wss_monai.functional.descriptors import Descriptor, completed
+from wss_monai.losses.term import probabilities
 
 
 class ConstraintLoss(nn.Module):
@@ -103,10 +104,7 @@ class ConstraintLoss(nn.Module):
             group_weight: (B,) how many slices a slice stands for; 1 where None.
         """
         self._check_shape(logits, bounds)
-        if probs is None:
-            probs = torch.softmax(logits if logits.dtype == torch.float64 else logits.float(), 1)
-        elif probs.dtype not in (torch.float32, torch.float64):
-            probs = probs.float()
+        probs = probabilities(logits, probs)
         bounds = bounds.to(probs)
         if self.classes is not None:
             if region is not None and region.shape[1] == probs.shape[1]:
@@ -115,7 +113,7 @@ class ConstraintLoss(nn.Module):
         if not self.checked_classes:
             self._check_room(bounds)
         measure = self.descriptor(probs, spacing=spacing, region=region)
-        several = getattr(self.descriptor, "one_bound", False)  # values of one pair of bounds; NaN: no value there
+        several = completed(self.descriptor).one_bound  # values of one pair of bounds; NaN: no value there
         if several and bounds.shape[2] == 1:
             bounds = bounds.expand(-1, -1, measure.shape[2], -1)
         if measure.shape != bounds.shape[:-1]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from wss_monai.functional.cams import split_channels, tag_logits
 from wss_monai.functional.max_norm import max_norm
 from wss_monai.functional.spatial_map import SpatialMap
+from wss_monai.functional.wide import wide
 from wss_monai.losses.weighted_sum import WeightedSumLoss
 
 __all__ = ["ClassificationLoss", "EquivariantCAMLoss"]
@@ -98,7 +99,7 @@ class EquivariantCAMLoss(WeightedSumLoss):
         if tags.dim() != 2 or tags.shape[1] != 2:
             raise ValueError(f"{self.tags_key} must be (B, 2): background and one class, got {tuple(tags.shape)}.")
         with torch.autocast(logits.device.type, enabled=False):
-            values = self._values(logits if logits.dtype == torch.float64 else logits.float(), tags[:, 1], view)
+            values = self._values(wide(logits), tags[:, 1], view)
             total = logits.new_zeros((), dtype=values["classification"].dtype)
             for name, value in values.items():
                 self.parts[name] = value.detach()

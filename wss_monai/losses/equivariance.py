@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from wss_monai.functional.wide import wide
+
 __all__ = ["ClassDistributionExchangeLoss", "CrossModalityEquivarianceLoss", "WithinModalityEquivarianceLoss"]
 
 SPATIAL = ("sum", "mean")
@@ -48,8 +50,7 @@ class _MapLoss(nn.Module):
 
     def _inside(self, maps1: Tensor, maps2: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor, Tensor | int]:
         """Both maps as (M, B, N), 0 where not valid, and by what to divide the sum over voxels, (B,) or 1."""
-        wide = [maps if maps.dtype == torch.float64 else maps.float() for maps in (maps1, maps2)]
-        first, second = (maps.flatten(2) for maps in wide)
+        first, second = (wide(maps).flatten(2) for maps in (maps1, maps2))
         voxels = first.shape[2]
         count: Tensor | int = voxels
         if valid is not None:
@@ -192,10 +193,9 @@ class ClassDistributionExchangeLoss(nn.Module):
         if len(logits) == 1:
             return logits.sum() * 0
         with torch.autocast(logits.device.type, enabled=False):
-            wide = logits if logits.dtype == torch.float64 else logits.float()
-            log_p = F.log_softmax(wide / self.temperature, -1)
+            log_p = F.log_softmax(wide(logits) / self.temperature, -1)
             peers = log_p.detach()
-            total = wide.new_zeros(())
+            total = log_p.new_zeros(())
             for i in range(len(log_p)):
                 others = peers[[j for j in range(len(log_p)) if j != i]]
                 total = total + (others.exp() * (others - log_p[i])).sum(-1).mean()

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from wss_monai.functional import UNLABELLED
 from wss_monai.functional.cue_maps import block_mean, grid_steps, image_on_grid
+from wss_monai.functional.wide import wide
+from wss_monai.losses.term import probabilities
 
 KERNELS = ({"weight": 1.0, "xy": 6.0, "image": 0.1},)
 """The published kernel: 6 voxels in space, a tenth of the range of the image."""
@@ -102,7 +104,7 @@ class GatedCRFLoss(nn.Module):
         batch, shape = len(logits), logits.shape[2:]
         stride = _axes("stride", self.stride, len(shape))
         radius = _axes("radius", self.radius, len(shape))
-        p = torch.softmax(_wide(logits), 1) if probs is None else _wide(probs)
+        p = probabilities(logits, probs)
         p = block_mean(p, stride)
         with torch.no_grad():
             for name, given in (("image", image), ("source", source), ("destination", destination)):
@@ -111,7 +113,7 @@ class GatedCRFLoss(nn.Module):
                         f"{name} must be ({batch}, {'C' if name == 'image' else 1}, *spatial) for logits "
                         f"{tuple(logits.shape)}, got {tuple(given.shape)}."
                     )
-            seen = block_mean(image_on_grid(_wide(image).to(p), shape), stride)
+            seen = block_mean(image_on_grid(wide(image).to(p), shape), stride)
             gates = [
                 None if g is None else block_mean(image_on_grid(((g != 0) & (g != UNLABELLED)).to(p), shape), stride)
                 for g in (source, destination)
@@ -254,8 +256,3 @@ def _listed(value: Any) -> list[Any]:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _wide(values: Tensor) -> Tensor:
-    """Float64 as it is, anything else as float32."""
-    return values if values.dtype == torch.float64 else values.float()

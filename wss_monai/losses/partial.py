@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from wss_monai.functional import UNLABELLED
 from wss_monai.functional.class_values import check_classes
+from wss_monai.functional.wide import wide
+from wss_monai.losses.term import probabilities
 
 
 class PartialCrossEntropyLoss(nn.Module):
@@ -67,11 +69,11 @@ class PartialCrossEntropyLoss(nn.Module):
             ValueError: shapes that do not fit, or a class index that the logits do not have.
         """
         index = as_index_map(target, logits.shape, self.ignore_index, self.classes, self.checked_classes)
-        wide = logits if logits.dtype == torch.float64 else logits.float()
+        logits = wide(logits)
         if self.per_sample or self.per_class:
-            cost = F.cross_entropy(wide, index, ignore_index=self.ignore_index, reduction="none").flatten(1)
-            return _mean_of_groups(cost, index.flatten(1), wide.shape[1], self)
-        total = F.cross_entropy(wide, index, ignore_index=self.ignore_index, reduction="sum")
+            cost = F.cross_entropy(logits, index, ignore_index=self.ignore_index, reduction="none").flatten(1)
+            return _mean_of_groups(cost, index.flatten(1), logits.shape[1], self)
+        total = F.cross_entropy(logits, index, ignore_index=self.ignore_index, reduction="sum")
         return total / (index != self.ignore_index).sum().clamp(min=1)
 
 
@@ -125,10 +127,7 @@ class PartialDiceLoss(nn.Module):
         Raises:
             ValueError: shapes that do not fit, or a class index that the logits do not have.
         """
-        if probs is None:
-            probs = torch.softmax(logits if logits.dtype == torch.float64 else logits.float(), 1)
-        elif probs.dtype not in (torch.float32, torch.float64):
-            probs = probs.float()
+        probs = probabilities(logits, probs)
         index = as_index_map(target, logits.shape, self.ignore_index, self.classes, self.checked_classes)
         known = index != self.ignore_index
         truth = F.one_hot(torch.where(known, index, 0), logits.shape[1]).movedim(-1, 1).to(probs) * known.unsqueeze(1)

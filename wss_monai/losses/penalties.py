@@ -11,6 +11,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from wss_monai.functional.wide import wide
+
 
 class QuadraticPenalty(nn.Module):
     """max(z, 0)^2 (Kervadec et al., Medical Image Analysis 54, 2019, eq. 3)."""
@@ -19,7 +21,7 @@ class QuadraticPenalty(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Cost of ``z`` (any shape); z <= 0 costs nothing."""
-        return _wide(z).relu() ** 2
+        return wide(z).relu() ** 2
 
 
 class ReLUPenalty(nn.Module):
@@ -29,7 +31,7 @@ class ReLUPenalty(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Cost of ``z`` (any shape); z <= 0 costs nothing."""
-        return _wide(z).relu()
+        return wide(z).relu()
 
 
 class LogBarrierExtension(nn.Module):
@@ -60,7 +62,7 @@ class LogBarrierExtension(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Cost of ``z`` (any shape)."""
-        z, t = _wide(z), self.t
+        z, t = wide(z), self.t
         edge = -1 / t**2
         barrier = -torch.log(-z.clamp(max=edge)) / t
         line = t * z + (2 * math.log(t) + 1) / t
@@ -77,7 +79,3 @@ class LogBarrierExtension(nn.Module):
     def extra_repr(self) -> str:
         """Show t."""
         return f"t={self.t}"
-
-
-def _wide(z: Tensor) -> Tensor:
-    return z if z.dtype in (torch.float32, torch.float64) else z.float()

@@ -19,8 +19,10 @@ from wss_monai.functional import UNLABELLED
 from wss_monai.functional.class_values import check_tags
 from wss_monai.functional.cue_maps import block_mean, cues_on_grid, grid_steps, image_on_grid
 from wss_monai.functional.rank_pooling import PUBLISHED_VOXELS, decays_of, rank_pooling, rescale_decay
+from wss_monai.functional.wide import wide
 from wss_monai.losses.crf import DenseCRF
 from wss_monai.losses.partial import as_index_map
+from wss_monai.losses.term import probabilities
 
 
 class SeedingLoss(nn.Module):
@@ -154,7 +156,7 @@ class ExpansionLoss(nn.Module):
         present = decays_of(self.present, classes - 1, "present (foreground classes)")
         absent = decays_of(self.absent, classes - 1, "absent (foreground classes)")
         voxels = math.prod(logits.shape[2:])
-        p = _softmax(logits, probs)
+        p = probabilities(logits, probs)
         pooled = rank_pooling(p, [self._on_grid(d, voxels) for d in (self.background, *present)])
         excess = rank_pooling(p[:, 1:], [self._on_grid(d, voxels) for d in absent])
         # pooling is linear, so the floor may come after it; and 1 - f is not lost to rounding near f = 1
@@ -244,16 +246,16 @@ class ConstrainToBoundaryLoss(nn.Module):
         stride = list(self.stride) if isinstance(self.stride, Sequence) else [self.stride] * len(shape)
         if len(stride) != len(shape):
             raise ValueError(f"stride {self.stride!r} must be one number, or one for each of {len(shape)} axes.")
-        wide = _wide(logits)
+        fine = wide(logits)
         if any(step > 1 for step in stride):
-            wide, probs = block_mean(wide, stride), None
+            fine, probs = block_mean(fine, stride), None
         with torch.no_grad():
-            seen = image_on_grid(_wide(image), shape)
+            seen = image_on_grid(wide(image), shape)
             seen = block_mean((seen * self.image_scale).clamp(0, 255), stride)
             widths = self._spacing(spacing, image, shape, stride) if self.mm else None
-            q = self.crf(wide.detach(), seen, spacing=widths).to(wide).clamp(min=self.floor)
+            q = self.crf(fine.detach(), seen, spacing=widths).to(fine).clamp(min=self.floor)
             q = q / q.sum(1, keepdim=True)
-        cost = q * (q.log() - _floored(wide, probs, self.floor).log())
+        cost = q * (q.log() - _floored(fine, probs, self.floor).log())
         return cost.sum(1).mean()
 
     def _spacing(self, spacing: Tensor | None, image: Tensor, shape: Sequence[int], stride: Sequence[int]) -> Tensor:
@@ -264,25 +266,16 @@ class ConstrainToBoundaryLoss(nn.Module):
                 f"got {None if spacing is None else tuple(spacing.shape)}."
             )
         steps = [step * s for step, s in zip(grid_steps(image.shape[2:], shape), stride, strict=True)]
-        return _wide(spacing) * torch.tensor(steps, dtype=_wide(spacing).dtype, device=spacing.device)
+        return wide(spacing) * torch.tensor(steps, dtype=wide(spacing).dtype, device=spacing.device)
 
     def extra_repr(self) -> str:
         """Show the settings; a run is not resumed with others."""
         return f"floor={self.floor}, image_scale={self.image_scale}, stride={self.stride}, mm={self.mm}"
 
 
-def _wide(values: Tensor) -> Tensor:
-    """Float64 as it is, anything else as float32."""
-    return values if values.dtype == torch.float64 else values.float()
-
-
-def _softmax(logits: Tensor, probs: Tensor | None) -> Tensor:
-    return torch.softmax(_wide(logits), 1) if probs is None else _wide(probs)
-
-
 def _floored(logits: Tensor, probs: Tensor | None, floor: float) -> Tensor:
     """The floor added to the softmax, which is then renormalised."""
-    return (_softmax(logits, probs) + floor) / (1 + logits.shape[1] * floor)
+    return (probabilities(logits, probs) + floor) / (1 + logits.shape[1] * floor)
 
 
 def _mean_where(values: Tensor, wanted: Tensor) -> Tensor:

@@ -6,6 +6,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from wss_monai.functional.wide import wide
+
 
 class TagLoss(nn.Module):
     """Binary cross-entropy of the foreground classes, averaged over the known tags of the batch.
@@ -34,7 +36,7 @@ class TagLoss(nn.Module):
                 f"tags (B, K) need one logit (B, K - 1) for each class but the background; got logits "
                 f"{tuple(logits.shape)} and tags {tuple(tags.shape)}."
             )
-        wide = logits if logits.dtype.itemsize >= 4 else logits.float()
+        logits = wide(logits)
         known = tags[:, 1:] >= 0
-        cost = F.binary_cross_entropy_with_logits(wide, (tags[:, 1:] == 1).to(wide), reduction="none")
+        cost = F.binary_cross_entropy_with_logits(logits, (tags[:, 1:] == 1).to(logits), reduction="none")
         return (cost * known).sum() / known.sum().clamp(min=1)

@@ -4,21 +4,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from wss_monai.functional.descriptors import Descriptor
+from wss_monai.functional.wide import wide
+from wss_monai.losses.term import Key, NamedTerm, probabilities
+
 
 class WeightedSumLoss(nn.Module):
     """Weighted sum of named losses on the same logits.
 
-    The softmax is computed once, in float32 outside autocast, and handed to the terms that use it. A term of this
-    package declares the target keys that it wants in ``target_keys``: argument -> key, where ``{term}`` stands for
-    the term's name and a trailing ``?`` means that the key may be missing. Any other module (a MONAI loss) is called
-    with the logits and ``target[label_key]``.
+    The softmax is computed once, in float32 outside autocast, and handed to the terms that use it. A term declares what
+    it reads (see ``losses.Term``); any other module (a MONAI loss) is called with the logits and ``target[label_key]``.
 
     Args:
         terms: name -> (loss, weight).
@@ -54,34 +56,38 @@ class WeightedSumLoss(nn.Module):
 
     def sum_of(self, names: Iterable[str], logits: Tensor, target: Mapping[str, Tensor]) -> Tensor:
         """Weighted sum of some of the terms, all on the same logits."""
-        terms = {name: self.terms[name] for name in names}
+        terms = self.named_terms(names)
         with torch.autocast(logits.device.type, enabled=False):
-            wide = logits if logits.dtype == torch.float64 else logits.float()
+            logits = wide(logits)
             if self.temperature != 1:
-                wide = wide * self.temperature
-            uses_probs = any(getattr(loss, "uses_probs", False) for loss in terms.values())
-            probs = torch.softmax(wide, 1) if uses_probs else None
-            total = wide.new_zeros(())
-            for name, loss in terms.items():
-                value = self._value(name, loss, wide, probs, target)
-                self.parts[name] = value.detach()
-                violation = getattr(loss, "violation", None)
-                if isinstance(violation, Tensor):
-                    self.violations[name] = violation
-                total = total + self.weights[name] * value
+                logits = logits * self.temperature
+            probs = probabilities(logits) if any(term.uses_probs for term in terms) else None
+            total = logits.new_zeros(())
+            for term in terms:
+                value = self._value(term, logits, probs, target)
+                self.parts[term.name] = value.detach()
+                if term.violation is not None:
+                    self.violations[term.name] = term.violation
+                total = total + self.weights[term.name] * value
         return total
 
-    def _value(
-        self, name: str, loss: nn.Module, logits: Tensor, probs: Tensor | None, target: Mapping[str, Tensor]
-    ) -> Tensor:
-        ours = hasattr(loss, "target_keys")
+    def _value(self, term: NamedTerm, logits: Tensor, probs: Tensor | None, target: Mapping[str, Tensor]) -> Tensor:
         arguments = {}
-        for argument, key, optional in _keys(name, loss) if ours else [("target", self.label_key, False)]:
+        for argument, key, optional in self._keys(term):
             if key in target:
                 arguments[argument] = target[key]
             elif not optional:
-                raise KeyError(f"term '{name}' needs target['{key}']; the target holds {sorted(target)}.")
-        return loss(logits, **arguments, probs=probs) if ours else loss(logits, *arguments.values()).mean()
+                raise KeyError(f"term '{term.name}' needs target['{key}']; the target holds {sorted(target)}.")
+        if term.declares_keys:
+            return term.loss(logits, **arguments, probs=probs)
+        return term.loss(logits, *arguments.values()).mean()
+
+    def _keys(self, term: NamedTerm) -> list[Key]:
+        return term.keys if term.declares_keys else [Key("target", self.label_key, False)]
+
+    def named_terms(self, names: Iterable[str] | None = None) -> list[NamedTerm]:
+        """Some of the terms (None: all), with what they declare."""
+        return [NamedTerm(name, self.terms[name]) for name in (self.terms if names is None else names)]
 
     def target_keys(self) -> set[str]:
         """All target keys that the terms want, those that may be missing included."""
@@ -89,15 +95,12 @@ class WeightedSumLoss(nn.Module):
 
     def keys_of(self, names: Iterable[str]) -> set[str]:
         """The target keys of some of the terms."""
-        terms = {name: self.terms[name] for name in names}
-        keys = {key for name, loss in terms.items() for _, key, _ in _keys(name, loss)}
-        if any(not hasattr(loss, "target_keys") for loss in terms.values()):
-            keys.add(self.label_key)
-        return keys
+        return {key.name for term in self.named_terms(names) for key in self._keys(term)}
 
-    def descriptors(self) -> dict[str, Any]:
+    def descriptors(self) -> dict[str, Descriptor]:
         """Key of the bounds -> descriptor, for the constraints among the terms."""
-        return {f"bounds_{name}": loss.descriptor for name, loss in self.terms.items() if hasattr(loss, "descriptor")}
+        found = {term.key_of("bounds"): term.descriptor for term in self.named_terms()}
+        return {key: descriptor for key, descriptor in found.items() if key is not None and descriptor is not None}
 
     def set_t(self, t: float) -> None:
         """Set the sharpness of every log-barrier among the terms."""
@@ -115,9 +118,3 @@ class WeightedSumLoss(nn.Module):
 
 def _is_weight(value: Any) -> bool:
     return isinstance(value, Real) and 0 <= float(value) < math.inf
-
-
-def _keys(name: str, loss: nn.Module) -> Iterator[tuple[str, str, bool]]:
-    """Argument, target key and whether it may be missing, for each declared key of a term."""
-    for argument, key in getattr(loss, "target_keys", {}).items():
-        yield argument, key.rstrip("?").format(term=name), key.endswith("?")

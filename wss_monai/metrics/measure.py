@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from wss_monai.functional.descriptors import Descriptor
+from wss_monai.functional.descriptors import Descriptor, completed
 
 
 def measure_prediction(
@@ -31,8 +31,8 @@ def measure_prediction(
 
     Returns:
         Measures (U, K, M), bounds (U, K, M, 2) and the names of the U units: slice numbers, or "" for the whole map.
-        A centroid of a class that the prediction does not show is not bounded, and neither is a strip that a box does
-        not have.
+        A place of a class that the prediction does not show is not bounded, and neither is a strip that a box does not
+        have.
 
     Raises:
         ValueError: bounds that do not fit the map.
@@ -53,9 +53,9 @@ def measure_prediction(
     region = None if region is None else region.to(one_hot.device)
     measure = descriptor(one_hot, spacing=steps.to(one_hot.device), region=region)
     free = torch.tensor([-torch.inf, torch.inf], device=limits.device)
-    if getattr(descriptor, "one_bound", False):
+    if completed(descriptor).one_bound:
         limits = torch.where(measure.isnan().unsqueeze(-1).to(limits.device), free, limits)
-    if not descriptor.nonnegative:
+    if completed(descriptor).is_place:
         nothing = (one_hot.flatten(2).sum(-1) == 0)[..., None, None]
         limits = torch.where(nothing.to(limits.device), free, limits)
     return measure.cpu(), limits.cpu(), units

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from wss_monai.functional.cams import CLASSES
 from wss_monai.functional.grad_cam import grad_cam, grad_cam_pp
 from wss_monai.functional.rank_pooling import decay_of_share
+from wss_monai.functional.wide import wide
 from wss_monai.networks.pixel_correlation import PixelCorrelation
 from wss_monai.networks.shallow_cnn import check_sizes
 
@@ -97,7 +98,7 @@ class CAMNet(nn.Module):
                 f"which are not (B, {self.features}, *spatial): set features to the channels it gives"
             )
         features = self.dropout(features)
-        raw = self._wide(self.head(features))
+        raw = wide(self.head(features))
         maps = self._on_grid(raw, x)
         if self.share < 0.5:
             maps = self._by_rank(maps)
@@ -108,7 +109,7 @@ class CAMNet(nn.Module):
                 raise ValueError("shown 'refined' needs refine, a PixelCorrelation module; got None")
             third = self.refine(x, features, maps[:, -1:])
         else:
-            seen, weight = self._wide(features.detach()), self._wide(self.head.weight.detach().flatten(1)[1:])
+            seen, weight = wide(features.detach()), wide(self.head.weight.detach().flatten(1)[1:])
             third = grad_cam(seen, weight) if self.shown == "gradcam" else grad_cam_pp(seen, weight)
             third = self._on_grid(third, x)
         return torch.cat([maps[:, :2], third], 1)  # 2: CLASSES
@@ -128,9 +129,6 @@ class CAMNet(nn.Module):
         if maps.shape[2:] == x.shape[2:]:
             return maps
         return F.interpolate(maps, size=x.shape[2:], mode=self.interpolation, align_corners=False)
-
-    def _wide(self, values: Tensor) -> Tensor:
-        return values if values.dtype == torch.float64 else values.float()
 
 
 def channels_of(backbone: nn.Module, features: int | None = None) -> int:

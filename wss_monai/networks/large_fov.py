@@ -12,6 +12,7 @@ from monai.utils import ensure_tuple_rep
 from torch import nn
 from torch.nn import functional as F
 
+from wss_monai.functional.wide import wide
 from wss_monai.networks.shallow_cnn import check_sizes
 
 __all__ = ["LargeFOV"]
@@ -145,8 +146,7 @@ class LargeFOV(nn.Module):
 
     def _on_voxels(self, z: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """Give log-probabilities (B, K, *spatial), float32 or wider, from logits (B, K, *grid)."""
-        if z.dtype != torch.float64:
-            z = z.float()
+        z = wide(z)
         covered: list[int] = []
         behind: list[int] = []  # in pairs, the last axis first, as F.pad wants it
         for axis in range(2, x.dim()):

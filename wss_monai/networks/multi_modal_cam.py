@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from wss_monai.functional.wide import wide
 from wss_monai.networks.cam import CAMNet, channels_of
 from wss_monai.networks.cam_unet import CAMUNet
 from wss_monai.networks.pixel_correlation import PixelCorrelation
@@ -103,6 +104,6 @@ class MultiModalCAM(nn.Module):
         return self.networks[modality].parameters()
 
     def _standardized(self, x: Tensor) -> Tensor:
-        x = x if x.dtype == torch.float64 else x.float()
+        x = wide(x)
         deviation, mean = torch.std_mean(x, self.axes, unbiased=True, keepdim=True)
         return (x - mean) / (deviation + 1e-12)

@@ -8,6 +8,7 @@ from monai.networks.layers import Conv
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wss_monai.functional.wide import wide
 from wss_monai.networks.shallow_cnn import check_sizes
 
 __all__ = ["PixelCorrelation"]
@@ -91,13 +92,13 @@ class PixelCorrelation(nn.Module):
                 f"sample: take stride {enough} or more, or raise the limit if there is memory"
             )
         looks = torch.cat([self._average(image, grid), self._average(features, grid)], 1)
-        theta = self._wide(self.theta(looks)).flatten(2)
+        theta = wide(self.theta(looks)).flatten(2)
         theta = F.normalize(theta, dim=1, eps=self.eps)
-        affinity = self._wide(torch.relu(theta.transpose(1, 2) @ theta))
-        cam = self._average(torch.relu(self._wide(cam)), grid).flatten(2)
+        affinity = wide(torch.relu(theta.transpose(1, 2) @ theta))
+        cam = self._average(torch.relu(wide(cam)), grid).flatten(2)
         cam = cam / cam.amax(2, keepdim=True).clamp(min=1e-8)
         # The affinity is symmetric: dividing the product by the sums of its rows spares a second matrix of that size.
-        refined = self._wide(cam @ affinity) / affinity.sum(1, keepdim=True).clamp(min=self.eps)
+        refined = wide(cam @ affinity) / affinity.sum(1, keepdim=True).clamp(min=self.eps)
         refined = refined.unflatten(2, grid)
         return F.interpolate(refined, size=shape, mode=self.interpolation, align_corners=False)
 
@@ -112,6 +113,3 @@ class PixelCorrelation(nn.Module):
 
     def _average(self, values: Tensor, grid: list[int]) -> Tensor:
         return F.interpolate(values.detach(), size=grid, mode="area")
-
-    def _wide(self, values: Tensor) -> Tensor:
-        return values if values.dtype == torch.float64 else values.float()

@@ -8,7 +8,6 @@ deterministic transforms.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
@@ -17,7 +16,7 @@ from monai.transforms import MapTransform, Transform
 from torch import Tensor
 
 from wss_monai.functional import UNLABELLED
-from wss_monai.functional.descriptors import Descriptor, Size
+from wss_monai.functional.descriptors import Descriptor, Size, completed
 from wss_monai.transforms.intervals import (
     NO_BOUND,
     as_slices,
@@ -25,7 +24,6 @@ from wss_monai.transforms.intervals import (
     pairs_of,
     spacing_of,
     tags_of,
-    voxels_per,
 )
 
 
@@ -87,38 +85,15 @@ class ConstantBounds(Transform):
                     f"class '{self.class_names[index]}': '{self.descriptor.name}' has {components} values in "
                     f"{len(spatial)}D, but {len(pairs)} intervals are given."
                 )
-            bounds[:, index] = self._in_voxels(pairs.expand(components, 2), spatial, spacing)
+            pairs = pairs.expand(components, 2)
+            bounds[:, index] = completed(self.descriptor).to_voxels(pairs, self.unit, spacing, spatial)
         bounds = self._where_tagged(bounds, tags_of(tags, count, len(self.class_names)))
         self._check_reach(bounds, spatial)
         return bounds if self.slice_axis is not None else bounds[0]
 
-    def _in_voxels(self, pairs: Tensor, spatial: list[int], spacing: list[float]) -> Tensor:
-        name, dimensions = self.descriptor.name, len(spatial)
-        if name == "size":
-            factor = voxels_per(self.unit, spacing)
-            if factor is not None:
-                return pairs * factor
-        elif name == "centroid":
-            if self.unit == "voxel":
-                return pairs
-            if self.unit == "mm":
-                centre = torch.tensor([(n - 1) / 2 for n in spatial]).unsqueeze(-1)
-                return centre + pairs / torch.tensor(spacing).unsqueeze(-1)
-        elif self.unit == {("length", 3): "mm2"}.get((name, dimensions), self.descriptor.unit):
-            return pairs
-        raise ValueError(
-            f"unit '{self.unit}' does not fit '{name}' in {dimensions}D: size takes voxel, mm2 (slices) or ml "
-            "(volumes), centroid voxel or mm, spread and length mm (area mm2), compactness 1."
-        )
-
     def _check_reach(self, bounds: Tensor, spatial: list[int]) -> None:
         """Refuse bounds that no prediction on this grid can keep."""
-        if self.descriptor.name == "size":
-            least, most = torch.zeros(1), torch.tensor([float(math.prod(spatial))])
-        elif self.descriptor.name == "centroid":
-            least, most = torch.zeros(len(spatial)), torch.tensor(spatial) - 1.0
-        else:
-            return
+        least, most = completed(self.descriptor).reach(spatial)
         wrong = (bounds[..., 0] > most) | (bounds[..., 1] < least)
         if bool(wrong.any()):
             number, index, component = (int(i) for i in wrong.nonzero()[0])
@@ -129,15 +104,12 @@ class ConstantBounds(Transform):
             )
 
     def _where_tagged(self, bounds: Tensor, tags: Tensor) -> Tensor:
+        """Bounds of a class that is there, what absence means, or what holds in either case."""
+        tags = tags[..., None, None]
         there = (tags == 1) if self.slice_axis is not None else (tags != 0)
-        there, absent = there.unsqueeze(-1), (tags == 0).unsqueeze(-1)
-        lower, upper = bounds.unbind(-1)
-        lower = torch.where(there, lower, -math.inf)
-        if self.descriptor.name == "size":
-            upper = torch.where(absent, 0.0, upper)
-        else:
-            upper = torch.where(there, upper, math.inf)
-        return torch.stack((lower, upper), -1)
+        nothing = torch.tensor(completed(self.descriptor).when_absent)
+        either = torch.stack((bounds[..., 0].minimum(nothing[0]), bounds[..., 1].maximum(nothing[1])), -1)
+        return torch.where(tags == 0, nothing, torch.where(there, bounds, either))
 
 
 class LabelBounds(Transform):
@@ -183,10 +155,8 @@ class LabelBounds(Transform):
         self.descriptor = descriptor or Size()
         self.slice_axis = slice_axis
         self.lower = lower
-        free = (None, 0.0 if self.descriptor.name == "size" else None)
-        self.absent = check_interval(
-            pairs_of("absent", free if absent is None else absent), self.descriptor, "an absent class"
-        )
+        absent = completed(self.descriptor).when_absent if absent is None else absent
+        self.absent = check_interval(pairs_of("absent", absent), self.descriptor, "an absent class")
 
     def __call__(self, label: Tensor) -> Tensor:
         """Bounds for a channel-first index map (1, *spatial)."""

@@ -14,17 +14,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from monai.data import MetaTensor
 from monai.transforms import Transform
 from torch import Tensor
 
 from wss_monai.functional import UNLABELLED
 from wss_monai.functional.box_descriptors import BoxStrips, OutsideSize
-from wss_monai.functional.descriptors import Descriptor, Size
+from wss_monai.functional.descriptors import Measure, Size
+from wss_monai.functional.plain_tensor import plain_tensor
 from wss_monai.transforms.bounds import Boundsd
 from wss_monai.transforms.intervals import NO_BOUND, check_interval, tags_of
-
-ABSENT = (-math.inf, 0.0)
 
 
 class _OfBoxes(Transform):
@@ -32,7 +30,7 @@ class _OfBoxes(Transform):
 
     origin = "box"
 
-    def __init__(self, class_names: Sequence[str], descriptor: Descriptor, slice_axis: int | None) -> None:
+    def __init__(self, class_names: Sequence[str], descriptor: Measure, slice_axis: int | None) -> None:
         self.class_names = list(class_names)
         self.descriptor = descriptor
         self.slice_axis = slice_axis
@@ -43,7 +41,7 @@ class _OfBoxes(Transform):
         Raises:
             ValueError: not one channel a class.
         """
-        plain = torch.as_tensor(boxes.as_tensor() if isinstance(boxes, MetaTensor) else boxes)
+        plain = plain_tensor(boxes)
         if len(plain) != len(self.class_names):
             raise ValueError(
                 f"boxes have {len(plain)} channels, but there are {len(self.class_names)} classes "
@@ -96,7 +94,7 @@ class BoxBounds(_OfBoxes):
         bounds = torch.where(voxels[..., None, None] > 0, bounds, torch.tensor(NO_BOUND))
         if tags is not None:
             absent = (tags_of(tags, *voxels.shape) == 0)[..., None, None]
-            bounds = torch.where(absent, torch.tensor(ABSENT), bounds)
+            bounds = torch.where(absent, torch.tensor(self.descriptor.when_absent), bounds)
         return self._finish(check_interval(bounds, self.descriptor, "the boxes"))
 
 
@@ -148,7 +146,8 @@ class EmptinessBounds(_OfBoxes):
         if tags is not None:
             empty |= tags_of(tags, *empty.shape) == 0
         empty[:, 0] = False
-        return self._finish(torch.where(empty[..., None, None], torch.tensor(ABSENT), torch.tensor(NO_BOUND)))
+        nothing = torch.tensor(self.descriptor.when_absent)
+        return self._finish(torch.where(empty[..., None, None], nothing, torch.tensor(NO_BOUND)))
 
 
 class BoxBoundsd(Boundsd):

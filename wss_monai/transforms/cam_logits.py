@@ -18,6 +18,8 @@ from monai.utils import TransformBackends, convert_to_dst_type, convert_to_tenso
 from skimage.filters import threshold_otsu
 from torch import Tensor
 
+from wss_monai.functional.plain_tensor import plain_tensor
+
 __all__ = ["OTSU", "CAMLogits", "CAMLogitsD", "CAMLogitsDict", "CAMLogitsd"]
 
 OTSU = "otsu"
@@ -78,7 +80,7 @@ class CAMLogits(Transform):
             FileNotFoundError: there is no such file.
         """
         given = convert_to_tensor(score, track_meta=isinstance(score, MetaTensor))
-        values = (given.as_tensor() if isinstance(given, MetaTensor) else given).detach().float()
+        values = plain_tensor(given).detach().float()
         if values.dim() < 2 or values.shape[0] != 1:
             raise ValueError(f"a score has the shape (1, *spatial), got {tuple(values.shape)}: put CAMScoresd before.")
         if not bool(((values >= -ROUNDING) & (values <= 1 + ROUNDING)).all()):

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from wss_monai.functional.cams import CLASSES, per_slice, slice_tag_logits, split_channels
 from wss_monai.functional.max_norm import max_norm
+from wss_monai.functional.plain_tensor import plain_tensor
 from wss_monai.transforms.intervals import tags_of
 
 __all__ = ["CAMScores", "CAMScoresD", "CAMScoresDict", "CAMScoresd"]
@@ -90,7 +91,7 @@ class CAMScores(Transform):
     def all_maps(self, raw: Tensor, tags: Any = None) -> Tensor:
         """The map of each modality, with its own gate, and the score (M + 1, *spatial) as the last; see `__call__`."""
         given = convert_to_tensor(raw, track_meta=isinstance(raw, MetaTensor))
-        values = (given.as_tensor() if isinstance(given, MetaTensor) else given).detach().float()
+        values = plain_tensor(given).detach().float()
         if not bool(values.isfinite().all()):
             raise ValueError("the raw maps hold values that are not finite: the network has diverged.")
         _, shown = split_channels(values[None], len(self.names))

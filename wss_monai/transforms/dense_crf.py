@@ -17,6 +17,7 @@ from torch import Tensor
 
 from wss_monai.functional.crf import METHODS, dense_crf
 from wss_monai.functional.crf.features import Width
+from wss_monai.functional.plain_tensor import plain_tensor
 from wss_monai.transforms.intervals import spacing_of
 
 __all__ = ["RefineByDenseCRF", "DenseCRFD", "DenseCRFDict", "DenseCRFd"]
@@ -101,9 +102,9 @@ class RefineByDenseCRF(Transform):
                 where logits are expected or the other way about, a slice axis that there is not.
         """
         given = convert_to_tensor(prediction, track_meta=isinstance(prediction, MetaTensor))
-        values = _plain(given).detach().float()
+        values = plain_tensor(given).detach().float()
         self._check(given, image)
-        channels = to_bytes_range(_plain(image).detach().float()).to(values.device)
+        channels = to_bytes_range(plain_tensor(image).detach().float()).to(values.device)
         spacing = self._spacing(image)
         unary = self._probabilities(values).clamp_min(self.floor).log()
         refined = self._refine(unary, channels, spacing).clamp_min(self.floor).log()
@@ -184,10 +185,6 @@ def to_bytes_range(image: Tensor) -> Tensor:
         if low < high:
             scaled.copy_(((channel - low) * (255 / (high - low))).clamp_(0, 255))
     return out
-
-
-def _plain(tensor: Tensor) -> Tensor:
-    return tensor.as_tensor() if isinstance(tensor, MetaTensor) else torch.as_tensor(tensor)
 
 
 class DenseCRFd(MapTransform):

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from numbers import Real
 from typing import Any
 
@@ -13,6 +12,7 @@ from monai.data import MetaTensor
 from torch import Tensor
 
 from wss_monai.functional.descriptors import Descriptor
+from wss_monai.functional.plain_tensor import plain_tensor
 
 NO_BOUND = (-math.inf, math.inf)
 
@@ -25,16 +25,10 @@ def spacing_of(image: Tensor) -> list[float]:
     return torch.as_tensor(image.affine).double()[:-1, :dimensions].norm(dim=0).tolist()
 
 
-def voxels_per(unit: str, spacing: Sequence[float]) -> float | None:
-    """Voxels in one unit of size: "voxel", of areas "mm2", of volumes "ml"; None for a unit that does not fit."""
-    physical, mm = ("mm2", 1.0) if len(spacing) == 2 else ("ml", 1000.0)
-    return {"voxel": 1.0, physical: mm / math.prod(spacing)}.get(unit)
-
-
 def as_slices(index: Tensor, slice_axis: int | None) -> tuple[Tensor, Tensor]:
     """Index map (S, *slice) and spacing (S, D) of the slices of a channel-first map; S = 1 for the whole tensor."""
     spacing = torch.tensor(spacing_of(index))
-    plain = torch.as_tensor(index.as_tensor() if isinstance(index, MetaTensor) else index)[0]
+    plain = plain_tensor(index)[0]
     if slice_axis is None:
         return plain.unsqueeze(0), spacing.unsqueeze(0)
     slices = plain.movedim(slice_axis, 0)

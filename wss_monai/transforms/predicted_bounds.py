@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from monai.data import MetaTensor
 from monai.transforms import Transform
 from torch import Tensor, nn
 
 from wss_monai.functional.descriptors import Size
+from wss_monai.functional.plain_tensor import plain_tensor
+from wss_monai.functional.size_units import voxels_per
 from wss_monai.transforms.bounds import Boundsd
-from wss_monai.transforms.intervals import NO_BOUND, check_interval, pairs_of, spacing_of, tags_of, voxels_per
+from wss_monai.transforms.intervals import NO_BOUND, check_interval, pairs_of, spacing_of, tags_of
 
 __all__ = ["PredictedBounds", "PredictedBoundsD", "PredictedBoundsDict", "PredictedBoundsd"]
 
@@ -114,7 +115,7 @@ class PredictedBounds(Transform):
 
     def _sizes(self, image: Tensor) -> Tensor:
         """What the network says, (N, K)."""
-        plain = (image.as_tensor() if isinstance(image, MetaTensor) else image).float()
+        plain = plain_tensor(image).float()
         batch = plain.unsqueeze(0) if self.slice_axis is None else plain.movedim(1 + self.slice_axis, 0)
         self.network.eval()
         with torch.no_grad():
