@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from wss_monai.functional import UNLABELLED
+from wss_monai.functional.runs import ends_of_runs
 from wss_monai.functional.transfer import send
 from wss_monai.functional.warps import (
     about_centre,
@@ -265,7 +266,7 @@ class BatchAugment:
         if boxes is not None:
             inside = boxes.cpu().numpy()[lossy.numpy()]
             inside = (inside > 0) & (inside != UNLABELLED)
-            lower, upper = self._box_of(matrix, _stacked(*np.nonzero(_ends_of_runs(inside, inside))))
+            lower, upper = self._box_of(matrix, _stacked(*np.nonzero(ends_of_runs(inside, inside))))
             left = ((lower < -0.501) | (upper > last + 0.501)).any(-1)
             cut[lossy] = torch.where(lower[..., 0].isfinite(), left, cut[lossy])
         return cut
@@ -287,7 +288,7 @@ class BatchAugment:
         if weak_label is None:
             return self._box_of(matrix, torch.zeros(0, matrix.shape[-1] + 1, dtype=torch.long))
         maps = weak_label[:, 0].cpu().numpy()[samples.numpy()]
-        sample, *place = np.nonzero(_ends_of_runs(maps, maps < self.num_classes))
+        sample, *place = np.nonzero(ends_of_runs(maps, maps < self.num_classes))
         return self._box_of(matrix, _stacked(sample, maps[(sample, *place)], *place))
 
     def _box_of(self, matrix: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
@@ -324,18 +325,6 @@ class BatchAugment:
         part = image.index_select(0, chosen).clamp_(min=0).pow_(exponent).mul_(factor)
         noise = torch.empty_like(part).normal_(generator=torch.Generator(image.device).manual_seed(plan.seed))
         return image.index_copy(0, chosen, part.addcmul_(noise, sigma))
-
-
-def _ends_of_runs(maps: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """The chosen voxels (N, ..., W) without those that have their own value on both sides along the last axis.
-
-    Of the places that an affine map gives to the voxels of a run, those of its ends are the outermost along each axis.
-    (In numpy, whose comparisons of bytes take a tenth of torch's time on the host.)
-    """
-    same = maps[..., 1:] == maps[..., :-1]
-    chosen = chosen.copy()
-    chosen[..., 1:-1] &= ~(same[..., 1:] & same[..., :-1])
-    return chosen
 
 
 def _stacked(*columns: np.ndarray) -> Tensor:
