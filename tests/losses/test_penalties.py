@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from wss_monai.losses import LogBarrierExtension, QuadraticPenalty, ReLUPenalty
+from wss_monai.losses.penalties import needs_interior
 
 SHARPNESS = [1.0, 1.1, 5.0, 17.4, 117.0, 1e3, 1e4, 1e6]
 ALL = [QuadraticPenalty(), ReLUPenalty(), LogBarrierExtension(1.0), LogBarrierExtension(5.0), LogBarrierExtension(1e6)]
@@ -180,3 +181,8 @@ def test_barrier_finds_the_constrained_optimum(target):
         gaps.append((x.detach() - optimum).norm().item())
     assert gaps[-1] < 1e-4
     assert gaps[-1] < gaps[2] < gaps[0]
+
+
+def test_only_a_penalty_that_says_so_needs_lower_below_upper():
+    penalties = [QuadraticPenalty(), ReLUPenalty(), LogBarrierExtension(), torch.nn.Softplus()]
+    assert [needs_interior(penalty) for penalty in penalties] == [False, False, True, False]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from wss_monai.functional.descriptors import Descriptor, completed
+from wss_monai.losses.penalties import needs_interior
 from wss_monai.losses.term import probabilities
 
 
@@ -153,7 +154,7 @@ class ConstraintLoss(nn.Module):
 
     def _no_room(self, bounds: Tensor) -> Tensor:
         room = bounds[..., 1] - bounds[..., 0]
-        return ~(room > 0) if getattr(self.penalty, "strict_interior", False) else ~(room >= 0)
+        return ~(room > 0) if needs_interior(self.penalty) else ~(room >= 0)
 
     def _check_room(self, bounds: Tensor) -> None:
         wrong = self._no_room(bounds)

@@ -14,6 +14,11 @@ from torch import Tensor, nn
 from wss_monai.functional.wide import wide
 
 
+def needs_interior(penalty: nn.Module) -> bool:
+    """Whether a penalty needs lower < upper: its attribute ``strict_interior``; lower <= upper will do without one."""
+    return bool(getattr(penalty, "strict_interior", False))
+
+
 class QuadraticPenalty(nn.Module):
     """max(z, 0)^2 (Kervadec et al., Medical Image Analysis 54, 2019, eq. 3)."""
 

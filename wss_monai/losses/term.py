@@ -23,7 +23,8 @@ class Term(Protocol):
         target_keys: argument of the call -> key of the target, where ``{term}`` stands for the term's name and a
             trailing ``?`` means that the key may be missing. A module without them (a MONAI loss) is called with the
             logits and the label instead.
-        uses_probs: whether it wants the softmax of the logits as ``probs``; it may be None nonetheless. False.
+        uses_probs: whether it wants the softmax of the logits as ``probs``. Every term takes that argument; it is None
+            where no term of the sum wants it. False.
         two_sided: whether it learns from tags alone to tell images with a class from those without it, and so needs
             both. False.
         descriptor: what a constraint measures; its bounds are the argument ``bounds``. None: no constraint.
