@@ -14,6 +14,12 @@ from wss_monai.data.check import CheckResult
 from wss_monai.data.check_problem import Problem
 
 
+@pytest.fixture(autouse=True)
+def wide(monkeypatch):
+    """A terminal in which no cell of a table breaks where a test looks at it."""
+    monkeypatch.setenv("COLUMNS", "160")
+
+
 @pytest.fixture
 def data(tmp_path):
     return make_dataset(tmp_path / "data", patients=3)
