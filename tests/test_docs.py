@@ -117,7 +117,8 @@ def test_make_targets_and_scripts_exist(page):
 def bundles_of(page: Path, command: str) -> set[str]:
     """Bundles whose files a command names; else that of the page, or the first one."""
     named = set(re.findall(r"bundles/(\w+)/configs", command))
-    return named or {page.parts[-3] if page.parts[-4] == "bundles" else "acdc_logbarrier"}
+    folder, name = page.relative_to(ROOT).parts[:2] if page.parent != ROOT else ("", "")
+    return named or {name if folder == "bundles" else "acdc_logbarrier"}
 
 
 def configs(bundle: str, predicts: bool) -> list[Path]:
