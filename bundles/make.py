@@ -7,7 +7,7 @@ name. A bundle ships the frame's files but those ``without``, and those that it 
 layer is the head of the file, with the commands of the base unless it has its own. Besides MONAI's words:
 
 - ``%train.yaml::a#b`` is what the assembled file of the same bundle says there, with ``?X=y&Z=w`` behind it y for X and
-  w for Z. A list in the place of an item of a list is spliced in. ``preprocessing.yaml`` is read like this alone.
+  w for Z. A list in the place of an item of a list is spliced in. ``parts.yaml`` is read like this alone.
 - ``REMOVED: [a, b#0]``, or as a value, takes away what the base has; until then it counts in the numbers of a list.
 - ``NAME`` is the bundle's name, ``CLASSES`` its number of classes.
 
@@ -98,7 +98,7 @@ def files(bundle: str) -> dict[Path, str]:
     """The files that a bundle ships, and what they say."""
     about = yaml.safe_load((ROOT / bundle / "bundle.yaml").read_text())
     stems = {file.stem for file in [*ROOT.glob("frame/*.yaml"), *ROOT.glob(f"{bundle}/source/*.yaml")]} | {*about}
-    stems -= {"base", "without", "preprocessing", *about.get("without", [])}
+    stems -= {"base", "without", "parts", *about.get("without", [])}
     made = {f"configs/{stem}.{'json' if stem == 'metadata' else 'yaml'}": text(bundle, stem) for stem in stems}
     made["configs/logging.conf"] = (ROOT / "frame" / "logging.conf").read_text()
     made["LICENSE"] = (ROOT.parent / "LICENSE").read_text()
