@@ -9,7 +9,8 @@ layer is the head of the file, with the commands of the base unless it has its o
 - ``%train.yaml::a#b`` is what the assembled file of the same bundle says there, with ``?X=y&Z=w`` behind it y for X and
   w for Z. A list in the place of an item of a list is spliced in. ``parts.yaml`` is read like this alone.
 - ``REMOVED: [a, b#0]``, or as a value, takes away what the base has; until then it counts in the numbers of a list.
-- ``NAME`` is the bundle's name, ``CLASSES`` its number of classes.
+- ``NAME`` is the bundle's name, ``CLASSES`` its number of classes, ``MODE`` its mode. ``SETTINGS`` are the settings
+  under the title that says that a resumed run has the same.
 
 A value without comments has those of what it replaces. A new id stands behind the one before it in its layer.
 """
@@ -20,6 +21,7 @@ import functools
 import json
 import re
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,8 +37,9 @@ def filled(bundle: str, written: str, words: dict[str, str] | None = None) -> An
     """A value with its macro, ``CLASSES`` and ``words`` filled in."""
     for word, other in (words or {}).items():
         written = written.replace(word, other)
-    if written == "CLASSES":
-        return str(len(yaml.safe_load(assemble(bundle, "train")["class_names"].value)))
+    if word := re.search(r"\b(CLASSES|MODE)\b", written):
+        said = yaml.safe_load(assemble(bundle, "train")["class_names" if word[0] == "CLASSES" else "mode"].value)
+        return written.replace(word[0], said if word[0] == "MODE" else str(len(said)))
     if not (macro := MACRO.match(str(yaml.safe_load(written)))):
         return written
     found = assemble(bundle, macro[1])
@@ -62,7 +65,7 @@ def layers(bundle: str, stem: str, name: str | None = None) -> Iterator[tuple[st
     folder = ROOT / name / ("" if name == "frame" else "source")
     layer = about.get(stem) or source(folder / f"{stem}.yaml", bundle)
     if "" not in layer.value:
-        items = each(layer.value, functools.partial(filled, bundle))
+        items = each(layer.value, functools.partial(filled, bundle)) if layer.value != "{}" else {}
         removed = yaml.safe_load(items.pop("REMOVED", Item("[]")).value)
         yield name, [line for line in layer.above if line], items | {path: Item("REMOVED") for path in removed}
 
@@ -74,7 +77,19 @@ def assemble(bundle: str, stem: str) -> dict[str, Item]:
     for _, _, items in layers(bundle, stem):
         for path, last in zip(items, ["", *items], strict=False):
             put(config, path, items[path], last)
+    if "same_when_resumed" in config:
+        same = config["same_when_resumed"]
+        same.value = same.value.replace("SETTINGS", settings(config))
     return config
+
+
+def settings(config: dict[str, Item]) -> str:
+    """The settings that a resumed run has to share, as arguments."""
+    title, same = "", []
+    for name, item in pruned(config).items():
+        title = next((line for line in item.above if line.startswith("# --")), title)
+        same += [name] if "a resumed run has the same" in title else []
+    return "\n" + "\n".join(textwrap.wrap(", ".join(f"{name}=@{name}" for name in same), 110))
 
 
 def text(bundle: str, stem: str) -> str:
@@ -88,7 +103,9 @@ def text(bundle: str, stem: str) -> str:
     if stem != "metadata":
         return "\n".join([f"# Made by `make bundles` from {', '.join(names)}: change those, not this.", *head, body])
     about = yaml.safe_load(body)
-    for image in [*about["network_data_format"]["inputs"].values(), *about["network_data_format"]["outputs"].values()]:
+    inputs, outputs = about["network_data_format"].values()
+    for image in (inputs["image"], outputs["pred"]):
+        image["spatial_shape"] = inputs["image"]["spatial_shape"]
         image["num_channels"] = len(image["channel_def"])
         image["channel_def"] = {str(number): name for number, name in enumerate(image["channel_def"])}
     return json.dumps(about, indent=4) + "\n"

@@ -81,7 +81,8 @@ def test_what_is_assembled_is_what_monai_makes_of_the_layers(bundle, tmp_path):
             items = {path: item for path, item in items.items() if path not in gone}
             said = {path: item for path, item in items.items() if item.value != "REMOVED" or path not in whole}
             files.append(tmp_path / f"{shipped.stem}_{name}.yaml")
-            files[-1].write_text("\n".join(write(said if below else items)) or "{}")
+            text = "\n".join(write(said if below else items)) or "{}"
+            files[-1].write_text(text.replace("SETTINGS", make.settings(whole)))
         assert merged(*below, shipped) == merged(*below, *files), shipped.name
 
 
@@ -122,11 +123,21 @@ def test_a_setting_of_the_frame_reaches_the_bundles_that_have_no_other(copied):
     ]
 
 
+@each_bundle
+def test_a_resumed_run_shares_the_settings_under_their_title(bundle):
+    """Where and how is free, and what the optimizer notes itself; each other one is compared."""
+    text = (bundle / "configs" / "train.yaml").read_text()
+    free, same = (part.split("# ----")[0] for part in text.split("# ---- what a user sets: ")[1:])
+    compared = set(re.findall(r"(\w+)=@\1\b", yaml.safe_load(text)["same_when_resumed"]))
+    assert compared == set(re.findall(r"^(\w+):", same, re.M)) > {"mode", "seed", "class_names"}
+    assert not compared & {"output_dir", "resume", "device", "learning_rate", *re.findall(r"^(\w+):", free, re.M)}
+
+
 def test_comments_follow_the_values():
     """A value keeps the comments of what it replaces; one with its own comments does not."""
     text = (ROOT / "bundles" / "promise12_logbarrier" / "configs" / "train.yaml").read_text()
     assert "\npixdim: [0.75, 0.75, -1.0]  # mm; -1 keeps the file's own\n" in text
-    assert "\nsize_weight: {quadratic: 0.3, logbarrier: 0.0003}\n" in text
+    assert "chosen on fold 2" not in text
 
 
 @each_bundle
