@@ -248,6 +248,12 @@ def test_the_api_page_lists_all_names_with_their_arguments():
     assert listed == right, "run `python docs/make_api.py`"
 
 
+def test_the_tables_of_settings_are_the_comments_of_the_files():
+    made = runpy.run_path(str(ROOT / "docs" / "make_settings.py"))["page"]()
+    assert made == text_of(ROOT / "docs" / "reference" / "configuration.md"), "run `python docs/make_settings.py`"
+    assert made.count("<!-- settings: ") == 2
+
+
 @pytest.fixture
 def new_constraint(tmp_path, monkeypatch):
     """The files of the page on new constraints, in a folder that can be imported from."""

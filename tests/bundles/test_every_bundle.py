@@ -117,7 +117,7 @@ def test_stale_files_are_named_and_written_anew(copied):
 
 def test_a_setting_of_the_frame_reaches_the_bundles_that_have_no_other(copied):
     frame = copied / "frame" / "train.yaml"
-    frame.write_text(frame.read_text().replace("\nbatch_size: 8\n", "\nbatch_size: 9\n"))
+    frame.write_text(frame.read_text().replace("\nbatch_size: 8 ", "\nbatch_size: 9 "))
     assert run_make(copied).stdout.split()[1::2] == [
         f"bundles/{name}/configs/train.yaml" for name in ("acdc_logbarrier", "acdc_sec", "promise12_logbarrier")
     ]
