@@ -6,14 +6,16 @@ STAMP := $(VENV)/.installed
 # OpenMP threads that spin on shared cores make small operations many times slower.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help demo test quick lint bench bench-gpu bench-phantom bench-tutorials tutorial-pictures clean data/ACDC data/PROMISE12 data/PROSTATE data/BRATS docs/images/demo.png
+.PHONY: help bundles demo test quick lint bench bench-gpu bench-phantom bench-tutorials tutorial-pictures clean data/ACDC data/PROMISE12 data/PROSTATE data/BRATS docs/images/demo.png
 
 CONFIGS := bundles/acdc_logbarrier/configs
 DEMO := --dataset_dir data/PHANTOM --train\#trainer\#max_epochs 20
 
 help:
 	@echo "make demo           train, evaluate and report on generated cardiac volumes (about 10 minutes on 2 cores)"
-	@echo "make test           the test suite;  make quick: all but its slow tests;  make lint: ruff and mypy"
+	@echo "make test           the test suite;  make quick: all but its slow tests"
+	@echo "make lint           ruff, mypy and no stale file of a bundle"
+	@echo "make bundles        write what the bundles ship from their sources"
 	@echo "make bench          speed, side by side;  make bench-phantom: four modes x three seeds"
 	@echo "make bench-gpu      on a machine with a GPU: is all of it right there, how fast, what Dice (benchmarks/gpu.sh)"
 	@echo "make bench-tutorials  the toys of the tutorials;  make tutorial-pictures: the figures of docs/tutorials"
@@ -43,6 +45,11 @@ lint: $(STAMP)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+	$(PY) bundles/make.py --check
+
+# What the bundles ship, from bundles/frame and the bundle.yaml and source of each; see bundles/make.py.
+bundles: $(STAMP)
+	$(PY) bundles/make.py
 
 # Two modes on generated hearts, side by side.
 demo: $(STAMP) data/PHANTOM

@@ -143,7 +143,8 @@ def test_experiments_and_their_arms_exist():
 def bundles_of(page: Path, command: str) -> set[str]:
     """Bundles whose files a command names; else that of the page, or the first one."""
     named = set(re.findall(r"bundles/(\w+)/configs", command))
-    return named or {page.parts[-3] if page.parts[-4] == "bundles" else "acdc_logbarrier"}
+    folder, name = page.relative_to(ROOT).parts[:2] if page.parent != ROOT else ("", "")
+    return named or {name if folder == "bundles" else "acdc_logbarrier"}
 
 
 def configs(bundle: str, predicts: bool) -> list[Path]:
@@ -290,6 +291,12 @@ def test_pages_of_results_are_short_alike_and_listed():
     for page in [*folder.glob("*.md"), *folder.glob("log/*.md")]:
         name = page.relative_to(folder).as_posix()
         assert f"]({name})" in index or name == "README.md", f"docs/results/README.md does not list {name}"
+
+
+def test_the_tables_of_settings_are_the_comments_of_the_files():
+    made = runpy.run_path(str(ROOT / "docs" / "make_settings.py"))["page"]()
+    assert made == text_of(ROOT / "docs" / "reference" / "configuration.md"), "run `python docs/make_settings.py`"
+    assert made.count("<!-- settings: ") == 2
 
 
 @pytest.fixture

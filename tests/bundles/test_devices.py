@@ -12,7 +12,7 @@ import yaml
 from monai.bundle import ConfigParser
 from tiny import ROOT
 
-BUNDLES = sorted(path for path in (ROOT / "bundles").iterdir() if path.is_dir())
+BUNDLES = sorted(path.parent for path in (ROOT / "bundles").glob("*/bundle.yaml"))
 NETWORKS: dict[str, dict[str, Any]] = {
     "BasicUNet": {"features": [4, 4, 4, 4, 4, 4]},
     "SegResNet": {"init_filters": 8},

@@ -1,75 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all bundles share: their files, the blocks that are the same in each, their properties and refusals."""
+"""What all bundles share: how their files are made, their properties and refusals."""
 
 from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
+import make
 import pytest
 import yaml
+from commented_yaml import write
 from monai.bundle import ConfigParser, ConfigWorkflow, verify_metadata
 from monai.bundle.properties import InferProperties, TrainProperties
 from monai.utils import BundleProperty, BundlePropertyConfig
 from tiny import ROOT, user_error
 
-BUNDLES = sorted(path for path in (ROOT / "bundles").iterdir() if path.is_dir())
+BUNDLES = sorted(path.parent for path in (ROOT / "bundles").glob("*/bundle.yaml"))
 FIRST = ROOT / "bundles" / "acdc_logbarrier"
-FILES = ("LICENSE", "configs/logging.conf")
 CONFIGS = ("metadata.json", "train.yaml", "evaluate.yaml", "inference.yaml", "multi_gpu_train.yaml", "logging.conf")
 SCHEMA = Path(__file__).with_name("schema.json")
-SAME = {
-    "train.yaml": (
-        "imports", "home", "network", "memory_format", "initialize", "run", "training", "data", "optimizer",
-        "train#dataset", "train#trainer#_target_", "train#trainer#train_data_loader", "train#trainer#loss_function",
-        "train#trainer#amp", "train#trainer#amp_kwargs", "validate#dataset", "validate#dataloader",
-        "validate#evaluator", "scored_network", "resume", "seed", "device", "amp_dtype",
-    ),
-    "evaluate.yaml": (
-        "ckpt_path", "validate#dataset", "validate#evaluator#network", "validate#evaluator#decollate",
-        "validate#handlers", "validate#key_metric", "run", "evaluating", "cases",
-    ),
-    "inference.yaml": (
-        "imports", "files", "dataset", "dataloader", "handlers", "evaluator", "excepthook", "initialize", "run",
-        "inferring", "finalize", "device", "amp_dtype",
-    ),
-}  # fmt: skip
-"""Ids that mean the same everywhere; a bundle may lack one, or say in OTHERWISE that it differs."""
-OTHERWISE = {
-    ("toy_logbarrier", "train.yaml", "data"): "no weak labels, so no dense ones in their place",
-    ("hippocampus_logbarrier", "train.yaml", "memory_format"): "3D only",
-    **{
-        (f"{data}_cross_modality", file, path): why
-        for data in ("prostate", "brats")
-        for file, path, why in (
-            ("train.yaml", "data", "the modalities are chosen by name"),
-            ("train.yaml", "optimizer", "AdamW, as published, joint or one a network"),
-            ("evaluate.yaml", "validate#handlers", "classification scores and maps are written too"),
-            ("inference.yaml", "files", "folders in folders, as BraTS has them"),
-            ("inference.yaml", "dataset", "a file a modality"),
-            ("inference.yaml", "handlers", "maps are written too"),
-        )
-    },
-    **{
-        ("acdc_mutual_information", "train.yaml", path): why
-        for path, why in (
-            ("data", "who is labelled and who is not"),
-            ("network", "trained with heads on its features"),
-            ("optimizer", "Adam with weight decay, as published"),
-            ("scored_network", "the teacher's weights in mode meanteacher"),
-            ("train#dataset", "labelled cases alone where the mode needs no others"),
-            ("validate#evaluator", "the teacher is validated in mode meanteacher"),
-        )
-    },
-}
-PROCESSES = {
-    "acdc_mutual_information": {
-        "module: $@training_network.to": "module: $@network_def.to",
-        '"$@network.module if @average is None else @scored_network" ': "$@network.module ",
-    }
-}
-"""What a bundle has in its overlays for many processes -> what the others have in its place."""
 SOURCES = {
     "acdc_mutual_information": "Peng",
     "acdc_sec": "Kolesnikov",
@@ -98,33 +52,92 @@ def value(config: dict, path: str):
 @each_bundle
 def test_the_files_of_the_zoo_are_there(bundle):
     assert {path.name for path in (bundle / "configs").iterdir()} >= set(CONFIGS)
-    for file in FILES:
-        assert (bundle / file).read_text() == (FIRST / file).read_text(), file
+    assert (bundle / "LICENSE").read_text() == (ROOT / "LICENSE").read_text()
     assert not (bundle / "scripts").exists()  # custom code is the installed package
 
 
-@each_bundle
-@pytest.mark.parametrize("file", SAME)
-def test_common_blocks_are_the_same(bundle, file):
-    here, first = content(bundle, file), content(FIRST, file)
-    for path in SAME[file]:
-        assert value(first, path) is not MISSING, f"{path} is not in {file} of {FIRST.name}"
-        if (bundle.name, file, path) in OTHERWISE:
-            assert value(here, path) != value(first, path), f"{path} needs no exception"
-        elif value(here, path) is not MISSING:
-            assert value(here, path) == value(first, path), f"{file}: {path}"
+def kept(config: Any) -> Any:
+    """A configuration without what is said to be removed."""
+    if isinstance(config, dict):
+        return {key: kept(value) for key, value in config.items() if value != "REMOVED"}
+    return [kept(value) for value in config if value != "REMOVED"] if isinstance(config, list) else config
+
+
+def merged(*files: Path) -> Any:
+    """What MONAI makes of configuration files."""
+    return kept(ConfigParser.load_config_files([str(file) for file in files]))
 
 
 @each_bundle
-def test_many_processes_are_set_up_alike(bundle):
-    for file in ("multi_gpu_train.yaml", "multi_gpu_evaluate.yaml"):
-        here, first = bundle / "configs" / file, FIRST / "configs" / file
-        if here.exists() or file in CONFIGS:
-            text = here.read_text().replace(bundle.name, "NAME")
-            for own, others in PROCESSES.get(bundle.name, {}).items():
-                assert (own in text) == (file == "multi_gpu_train.yaml"), own
-                text = text.replace(own, others)
-            assert text == first.read_text().replace(FIRST.name, "NAME")
+def test_what_is_assembled_is_what_monai_makes_of_the_layers(bundle, tmp_path):
+    """With the file that an overlay changes before it. MONAI can take nothing away: that is done here."""
+    for shipped in sorted((bundle / "configs").glob("*.yaml")):
+        base = bundle / "configs" / ("inference.yaml" if shipped.stem.startswith("inference") else "train.yaml")
+        below = [] if shipped == base else [base]
+        whole = make.assemble(bundle.name, shipped.stem)
+        gone = {path for path, item in whole.items() if below and item.value == "REMOVED"}
+        files = []
+        for name, _, items in make.layers(bundle.name, shipped.stem):
+            items = {path: item for path, item in items.items() if path not in gone}
+            said = {path: item for path, item in items.items() if item.value != "REMOVED" or path not in whole}
+            files.append(tmp_path / f"{shipped.stem}_{name}.yaml")
+            text = "\n".join(write(said if below else items)) or "{}"
+            files[-1].write_text(text.replace("SETTINGS", make.settings(whole)))
+        assert merged(*below, shipped) == merged(*below, *files), shipped.name
+
+
+@pytest.fixture
+def copied(tmp_path) -> Path:
+    """The bundles and their sources in a folder of their own."""
+    shutil.copy(ROOT / "LICENSE", tmp_path)
+    return Path(shutil.copytree(ROOT / "bundles", tmp_path / "bundles"))
+
+
+def run_make(folder: Path, *flags: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, folder / "make.py", *flags], capture_output=True, text=True)
+
+
+def test_no_file_of_a_bundle_is_stale():
+    done = run_make(ROOT / "bundles", "--check")
+    assert (done.returncode, done.stdout) == (0, ""), f"run `make bundles`:\n{done.stdout}{done.stderr}"
+
+
+def test_stale_files_are_named_and_written_anew(copied):
+    changed = copied / "acdc_size" / "configs" / "train.yaml"
+    before = changed.read_text()
+    changed.write_text(before.replace("learning_rate: 0.0005", "learning_rate: 0.0006"))
+    (copied / "acdc_size" / "configs" / "left_over.yaml").touch()
+    (copied / "toy_size" / "LICENSE").unlink()
+    names = ("acdc_size/configs/left_over.yaml", "acdc_size/configs/train.yaml", "toy_size/LICENSE")
+    done = run_make(copied, "--check")
+    assert (done.returncode, done.stdout.splitlines()) == (1, [f"stale: bundles/{name}" for name in names])
+    assert run_make(copied).returncode == run_make(copied, "--check").returncode == 0
+    assert changed.read_text() == before and not changed.with_name("left_over.yaml").exists()
+
+
+def test_a_setting_of_the_frame_reaches_the_bundles_that_have_no_other(copied):
+    frame = copied / "frame" / "train.yaml"
+    frame.write_text(frame.read_text().replace("\nbatch_size: 8 ", "\nbatch_size: 9 "))
+    assert run_make(copied).stdout.split()[1::2] == [
+        f"bundles/{name}/configs/train.yaml" for name in ("acdc_logbarrier", "acdc_sec", "promise12_logbarrier")
+    ]
+
+
+@each_bundle
+def test_a_resumed_run_shares_the_settings_under_their_title(bundle):
+    """Where and how is free, and what the optimizer notes itself; each other one is compared."""
+    text = (bundle / "configs" / "train.yaml").read_text()
+    free, same = (part.split("# ----")[0] for part in text.split("# ---- what a user sets: ")[1:])
+    compared = set(re.findall(r"(\w+)=@\1\b", yaml.safe_load(text)["same_when_resumed"]))
+    assert compared == set(re.findall(r"^(\w+):", same, re.M)) > {"mode", "seed", "class_names"}
+    assert not compared & {"output_dir", "resume", "device", "learning_rate", *re.findall(r"^(\w+):", free, re.M)}
+
+
+def test_comments_follow_the_values():
+    """A value keeps the comments of what it replaces; one with its own comments does not."""
+    text = (ROOT / "bundles" / "promise12_logbarrier" / "configs" / "train.yaml").read_text()
+    assert "\npixdim: [0.75, 0.75, -1.0]  # mm; -1 keeps the file's own\n" in text
+    assert "chosen on fold 2" not in text
 
 
 @each_bundle
