@@ -42,7 +42,31 @@ LONG = (
 """Files that take longest, in that order: begun first, so that no process ends with one of them alone."""
 
 
+SLOW = (
+    "test_gpu_kit.py",
+    "test_random_walker.py",
+    "test_tutorials.py",
+    "commands/test_score.py",
+    "commands/test_weaken_cam.py",
+    "data/test_cardiac_phantom.py",
+    "engines/test_allocator.py",
+    "engines/test_user_errors.py",
+    "functional/test_local_joint.py",
+    "report/test_browse_in_chromium.py",
+    "report/test_page.py",
+)
+"""Files whose tests train, start processes or a browser, or differentiate large inputs: `make quick` leaves them out."""
+QUICK = ("bundles/test_every_bundle.py", "bundles/test_devices.py")
+"""The files of bundles/ that do not; all others of that folder are slow."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long files first; within a file the order stays."""
-    rank = {ROOT / "tests" / name: number for number, name in enumerate(LONG)}
+    """Long files first, within a file the order stays; slow ones get their marker."""
+    folder = ROOT / "tests"
+    rank = {folder / name: number for number, name in enumerate(LONG)}
     items.sort(key=lambda item: rank.get(item.path, len(LONG)))
+    slow = {folder / name for name in SLOW} | {*(folder / "bundles").glob("test_*.py")}
+    slow -= {folder / name for name in QUICK}
+    for item in items:
+        if item.path in slow:
+            item.add_marker(pytest.mark.slow)

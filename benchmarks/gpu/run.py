@@ -179,7 +179,7 @@ def main() -> int:
     parser.add_argument("--kit", type=Path, default=ROOT / "runs" / "gpu_kit", help="what --pack wrote")
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "gpu", help="folder of the table and the CSV files")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--minutes", type=float, default=8.0, help="for all of it (default: %(default)s)")
+    parser.add_argument("--minutes", type=float, help="for all of it (default: 8; 20 with --smoke)")
     parser.add_argument("--device", default=None, help="default: cuda:0; cpu with --smoke")
     parser.add_argument("--smoke", action="store_true", help="small, on a CPU")
     parser.add_argument("--arms", nargs="+", help="of the Dice part")
@@ -188,7 +188,7 @@ def main() -> int:
     parser.add_argument("--commit", help="of the code, where the working tree does not know it")
     options = parser.parse_args()
     begun = time.time()
-    end = begun + 60 * options.minutes - SPARE
+    end = begun + 60 * (options.minutes or (20 if options.smoke else 8)) - SPARE
     need_modules()
     options.device = options.device or ("cpu" if options.smoke else "cuda:0")
     options.kit, options.out = options.kit.resolve(), options.out.resolve()
@@ -208,11 +208,12 @@ def main() -> int:
         if wrong_making := making.wait(end):
             raise SystemExit(f"the generated data sets: {wrong_making}\n{making.log.read_text()[-2000:]}")
         wrong: dict[str, str] = {}
+        most = (end, end) if options.smoke else (CHECKS_MOST, SPEED_MOST)
         if "checks" in options.parts:
-            run_checks(common, options, work, rows["checks"], min(end, time.time() + CHECKS_MOST))
+            run_checks(common, options, work, rows["checks"], min(end, time.time() + most[0]))
         if "speed" in options.parts:
             part = Part("speed", [HERE / "speed.py", *common, "--rows", rows["speed"]], work)
-            wrong["speed"] = part.wait(min(end, time.time() + SPEED_MOST))
+            wrong["speed"] = part.wait(min(end, time.time() + most[1]))
         if "dice" in options.parts and (data is not None or options.smoke):
             words = [HERE / "dice.py", *common, "--rows", rows["dice"], "--seconds", end - time.time()]
             words += ["--data", data] if data else []
