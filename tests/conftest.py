@@ -55,7 +55,7 @@ SLOW = (
     "report/test_browse_in_chromium.py",
     "report/test_page.py",
 )
-"""Files whose tests train, start processes or a browser, or differentiate large inputs: `make quick` leaves them out."""
+"""Their tests train, start processes or a browser, or differentiate large inputs: `make quick` leaves them out."""
 QUICK = ("bundles/test_every_bundle.py", "bundles/test_devices.py")
 """The files of bundles/ that do not; all others of that folder are slow."""
 
