@@ -276,9 +276,6 @@ def training_speed(options: Any, rows: Rows) -> None:
 
 def count_waits(training: Training, group: str, rows: Rows) -> None:
     """Waits in an iteration of the trainer itself, by place."""
-    if not training.device.startswith("cuda"):
-        rows.add(SPEED, group, "waits of the host in an iteration of the trainer", "", "counted on a GPU alone")
-        return
     found: Counter[str] = Counter()
     state = {"context": nullcontext()}
 
@@ -297,7 +294,11 @@ def count_waits(training: Training, group: str, rows: Rows) -> None:
     for event, handler in ((Events.ITERATION_COMPLETED, begin), (Events.ITERATION_COMPLETED, end)):
         training.trainer.add_event_handler(event, handler)
     training.flow.run()
-    rows.add(SPEED, group, "waits of the host in an iteration of the trainer", sum(found.values()), "waits")
+    what = "waits of the host in an iteration of the trainer"
+    if not training.device.startswith("cuda"):
+        rows.add(SPEED, group, what, "", "counted on a GPU alone")
+        return
+    rows.add(SPEED, group, what, sum(found.values()), "waits")
     for place, count in found.most_common():
         rows.add(SPEED, group, f"waits at {place}", count, "waits")
 
