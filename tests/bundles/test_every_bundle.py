@@ -211,7 +211,7 @@ def test_misspelt_settings_are_refused(bundle, overrides, message, monkeypatch):
 
 @each_bundle
 def test_the_page_names_modes_commands_and_sources(bundle):
-    page = (bundle / "docs" / "README.md").read_text()
+    page = (bundle / "docs" / "README.md").read_text(encoding="utf-8")
     for mode in value(content(bundle, "train.yaml"), "loss#choices"):
         assert f"`{mode}`" in page, mode
     assert f"bundles/{bundle.name}/configs/train.yaml" in page
