@@ -16,6 +16,15 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 CHECK = ("check", "what", "result", "detail", "seconds")
 SPEED = ("group", "what", "value", "unit")
+BASIC_UNET: dict[str, Any] = {
+    "_target_": "BasicUNet",
+    "spatial_dims": 2,
+    "in_channels": 1,
+    "out_channels": 4,
+    "features": [32, 32, 64, 128, 256, 32],
+    "norm": "batch",
+}
+"""A network whose first level is at full resolution, beside the bundle's own."""
 
 
 def part_parser(description: str) -> argparse.ArgumentParser:

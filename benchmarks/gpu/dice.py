@@ -20,24 +20,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from common import ROOT, Rows, part_parser, torch_device
+from common import BASIC_UNET, ROOT, Rows, part_parser, torch_device
 
 CONSTANT = {name: [10, 6000] for name in ("RV", "Myo", "LV")}  # mm2, as in train.yaml
-BASIC = {
-    "_target_": "BasicUNet",
-    "spatial_dims": 2,
-    "in_channels": 1,
-    "out_channels": 4,
-    "features": [32, 32, 64, 128, 256, 32],
-    "norm": "batch",
-}
 ARMS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "full": ((), {"mode": "full"}),
     "partial": ((), {"mode": "partial"}),
     "logbarrier": ((), {"mode": "logbarrier"}),
     "partial, far background": (("far_background.yaml",), {"mode": "partial", "bounds_from": "estimated"}),
-    "full, BasicUNet": ((), {"mode": "full", "network_def": BASIC}),
-    "partial, BasicUNet": ((), {"mode": "partial", "network_def": BASIC}),
+    "full, BasicUNet": ((), {"mode": "full", "network_def": BASIC_UNET}),
+    "partial, BasicUNet": ((), {"mode": "partial", "network_def": BASIC_UNET}),
 }
 DEFAULT = ("full", "partial", "logbarrier", "partial, far background")
 CALIBRATION = 3

@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from common import ROOT, SPEED, Rows, part_parser, peak_mb, torch_device, wait, workflow
+from common import BASIC_UNET, ROOT, SPEED, Rows, part_parser, peak_mb, torch_device, wait, workflow
 from ignite.engine import Events
 from phantoms import phantom
 from torch import Tensor
@@ -36,17 +36,11 @@ from wss_monai.losses import LocalIICLoss
 SMALL = {"pixdim": [6.0, 6.0, -1.0], "crop": [32, 32, -1]}
 UNET = {"network_def#channels": [16, 32, 64, 128, 256], "network_def#strides": [2, 2, 2, 2]}
 TINY_UNET = {"network_def#channels": [4, 8], "network_def#strides": [2], "network_def#num_res_units": 0}
-BASIC = {
-    "network_def": {
-        "_target_": "BasicUNet",
-        "spatial_dims": 2,
-        "in_channels": 1,
-        "out_channels": 4,
-        "features": [32, 32, 64, 128, 256, 32],
-        "norm": "batch",
-    }
+NETWORKS: dict[str, dict[str, Any]] = {
+    "U-Net 16-256": UNET,
+    "the bundle's own": {},
+    "BasicUNet 32-256": {"network_def": BASIC_UNET},
 }
-NETWORKS: dict[str, dict[str, Any]] = {"U-Net 16-256": UNET, "the bundle's own": {}, "BasicUNet 32-256": BASIC}
 WAIT = "called a synchronizing"
 """How torch's warning of a wait begins."""
 
