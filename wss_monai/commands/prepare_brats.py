@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 
-from wss_monai.commands.prepare import print_notes, read_patients
+from wss_monai.commands.prepare_notes import print_notes, read_patients
 
 __all__ = ["add_brats", "run"]
 

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wss_monai.commands.prepare import print_notes
+from wss_monai.commands.prepare_notes import print_notes
 
 if TYPE_CHECKING:
     from wss_monai.data.folder import FolderCases

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 
-from wss_monai.commands.prepare import print_notes
+from wss_monai.commands.prepare_notes import print_notes
 
 __all__ = ["add_png_slices", "run"]
 

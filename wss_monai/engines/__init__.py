@@ -3,14 +3,16 @@
 
 from wss_monai.engines.allocator import keep_freed_memory
 from wss_monai.engines.choice import choose, resolve
+from wss_monai.engines.inferer_semi_supervised import SemiSupervisedInferer
+from wss_monai.engines.inferer_two_views import TwoViews
 from wss_monai.engines.overrides import check_overrides
 from wss_monai.engines.parameter_groups import layer_groups, published_groups
 from wss_monai.engines.prepare_batch import PrepareTargets
 from wss_monai.engines.pseudo_labels import PreparePseudoLabels, refused_by_bounds
-from wss_monai.engines.semi_supervised import PrepareSemiSupervised, SemiSupervisedInferer
+from wss_monai.engines.semi_supervised import PrepareSemiSupervised
 from wss_monai.engines.several_optimizers import SeveralOptimizers
 from wss_monai.engines.slices_inferer import SlicesInferer
-from wss_monai.engines.two_views import PrepareViews, TwoViews
+from wss_monai.engines.two_views import PrepareViews
 from wss_monai.engines.warmup_cosine import WarmupCosineLR
 
 __all__ = [

@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from monai.inferers import Inferer
 from torch import Tensor
 
 from wss_monai.engines.prepare_batch import PrepareTargets
@@ -16,7 +15,7 @@ from wss_monai.losses import WeightedSumLoss
 from wss_monai.transforms.batch_augment import BatchAugment
 from wss_monai.transforms.equivariant import RandEquivariantTransform
 
-__all__ = ["PrepareViews", "TwoViews"]
+__all__ = ["PrepareViews"]
 
 STREAM = 0x5EED
 """Keeps the draw of the view apart from that of the augmentation, which has the same seed."""
@@ -52,13 +51,3 @@ class PrepareViews(PrepareTargets):
         image, targets = super().__call__(batchdata, device, non_blocking, **kwargs)
         view = self.views(len(image), tuple(image.shape[2:]), int(batchdata["draw"]) ^ STREAM)
         return image, {**targets, "view": view}, (), {"view": view}
-
-
-class TwoViews(Inferer):
-    """The network's outputs on an image and on the moved image, (2, B, ...); each view is a batch of its own."""
-
-    def __call__(
-        self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, view: SpatialMap, **kwargs: Any
-    ) -> Tensor:
-        """Give both outputs for ``inputs`` (B, C, *spatial)."""
-        return torch.stack((network(inputs, *args, **kwargs), network(view(inputs), *args, **kwargs)))

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Metrics of whole volumes in mm and ml, of their slices, of all voxels, and the satisfaction of constraints."""
 
-from .confusion import confusion_matrix, summarize_confusion
-from .constraints import constraint_rows, summarize_constraints
-from .slices import slice_metrics, summarize_slices
-from .volumes import summarize_volumes, volume_metrics
+from wss_monai.metrics.confusion import confusion_matrix, summarize_confusion
+from wss_monai.metrics.constraints import constraint_rows, summarize_constraints
+from wss_monai.metrics.slices import slice_metrics, summarize_slices
+from wss_monai.metrics.volumes import summarize_volumes, volume_metrics
 
 __all__ = [
     "confusion_matrix",

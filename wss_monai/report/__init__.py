@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reports of runs: one HTML file, and the panels and figures in it."""
 
-from .cam_sheets import cam_sheet
-from .cases import case_panel
-from .page import write_report
+from wss_monai.report.cam_sheets import cam_sheet
+from wss_monai.report.cases import case_panel
+from wss_monai.report.page import write_report
 
 __all__ = ["cam_sheet", "case_panel", "write_report"]

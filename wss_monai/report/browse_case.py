@@ -11,11 +11,10 @@ import numpy as np
 from PIL import Image
 
 from wss_monai.functional import UNLABELLED
-
-from .cases import as_volumes, crop_box, display_view, grey_window, outside
-from .pictures import ScoredCase, read_case
-from .reading import Run
-from .template import as_png_address
+from wss_monai.report.cases import as_volumes, crop_box, display_view, grey_window, outside
+from wss_monai.report.pictures import ScoredCase, read_case
+from wss_monai.report.reading import Run
+from wss_monai.report.template import as_png_address
 
 __all__ = ["pack_case", "run_lengths", "slices_to_show"]
 

@@ -12,9 +12,8 @@ from PIL import Image, ImageDraw
 from scipy.ndimage import binary_dilation, binary_erosion
 
 from wss_monai.functional import UNLABELLED
-
-from .lettering import font, shortened
-from .palette import DRAWN_BACKGROUND, class_colour, panel_colours
+from wss_monai.report.lettering import font, shortened
+from wss_monai.report.palette import DRAWN_BACKGROUND, class_colour, panel_colours
 
 __all__ = [
     "View", "as_volumes", "case_panel", "compose", "crop_box", "display_view", "grey_window", "mark", "outside",

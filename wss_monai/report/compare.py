@@ -14,11 +14,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from .case_scores import class_scores, measured_classes, metric_word, scored_runs, unit_of
-from .figure_file import check_figure_name, save_figure, write_table
-from .figures import STYLE
-from .palette import run_colour
-from .reading import Run, read_runs
+from wss_monai.report.case_scores import class_scores, measured_classes, metric_word, scored_runs, unit_of
+from wss_monai.report.figure_file import check_figure_name, save_figure, write_table
+from wss_monai.report.figures import STYLE
+from wss_monai.report.palette import run_colour
+from wss_monai.report.reading import Run, read_runs
 
 __all__ = ["spread", "spread_table", "write_comparison"]
 

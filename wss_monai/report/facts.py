@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .reading import Run, not_finite
-from .tables import duration
+from wss_monai.report.reading import Run, not_finite
+from wss_monai.report.tables import duration
 
 __all__ = ["facts", "notices", "provenance"]
 

@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from .palette import STATE_STYLES, run_colour
-from .reading import Run
+from wss_monai.report.palette import STATE_STYLES, run_colour
+from wss_monai.report.reading import Run
 
 __all__ = ["STYLE", "curves", "legend_below", "log_where_wide", "satisfaction", "scores"]
 

@@ -11,10 +11,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from wss_monai.data.whole_file import replacing
-
-from .lettering import font, wrapped
-from .reading import Run, read_runs
-from .snapshot_sheets import Sheet, read_sheets
+from wss_monai.report.lettering import font, wrapped
+from wss_monai.report.reading import Run, read_runs
+from wss_monai.report.snapshot_sheets import Sheet, read_sheets
 
 __all__ = ["Film", "default_captions", "write_gif"]
 

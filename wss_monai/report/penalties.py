@@ -12,10 +12,9 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from wss_monai.losses.penalties import LogBarrierExtension, QuadraticPenalty, ReLUPenalty
-
-from .figure_file import check_figure_name, save_figure
-from .figures import STYLE, legend_below
-from .palette import run_colour
+from wss_monai.report.figure_file import check_figure_name, save_figure
+from wss_monai.report.figures import STYLE, legend_below
+from wss_monai.report.palette import run_colour
 
 __all__ = ["penalty_curves", "write_penalties"]
 

@@ -18,10 +18,9 @@ from wss_monai.functional import UNLABELLED
 from wss_monai.functional.box_maps import index_of_sets, split_index, visible_index
 from wss_monai.functional.label_files import read_label
 from wss_monai.functional.volume_files import read_volume
+from wss_monai.report.cases import case_panel, shown_slices
+from wss_monai.report.reading import Run, find_file
 from wss_monai.transforms.load_case import MAPS
-
-from .cases import case_panel, shown_slices
-from .reading import Run, find_file
 
 __all__ = ["ScoredCase", "read_case", "run_panel"]
 
