@@ -20,10 +20,10 @@ from pathlib import Path
 import numpy as np
 from grid import run_bundle, run_one, show
 
-from wss_monai.data.derived import leads_outside, moved_case
+from wss_monai.data.derived_dataset import leads_outside, moved_case
 from wss_monai.data.schema import read_dataset, write_dataset
 from wss_monai.data.simulated_tags import TAGGED, merged_labels, slice_tags
-from wss_monai.functional.volume_files import read_volume
+from wss_monai.io.volumes import read_volume
 
 NAME = "brats_cross_modality"
 MODES = ("cam", "equivariant", "cross_modality")

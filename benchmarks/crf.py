@@ -30,7 +30,7 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from wss_monai.functional.crf import exact
-from wss_monai.losses import DenseCRF
+from wss_monai.networks import DenseCRF
 
 # spatial shape, classes, channels, batches, images with a reference at most
 GRIDS = (

@@ -23,8 +23,8 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from wss_monai.engines import TwoViews
-from wss_monai.functional.cams import split_channels, tag_logits
+from wss_monai.functional.cams.channels import split_channels, tag_logits
+from wss_monai.inferers import TwoViews
 from wss_monai.losses import (
     ClassDistributionExchangeLoss,
     ClassificationLoss,

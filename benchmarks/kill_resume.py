@@ -327,7 +327,7 @@ def main() -> int:
         folder = (options.out or Path(temporary)).resolve()
         data = options.dataset_dir
         if data is None:
-            from wss_monai.data.cardiac_phantom import synthesize_cardiac
+            from wss_monai.data.phantoms.cardiac import synthesize_cardiac
 
             data = synthesize_cardiac(folder / "data", 4, 0).parent
         settings = {**SMALL, "dataset_dir": Path(data).resolve(), "mode": options.mode}

@@ -9,9 +9,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from wss_monai.report.pictures import run_panel
 from wss_monai.report.ranking import chosen_cases
-from wss_monai.report.reading import read_runs
+from wss_monai.report.run_folder import read_runs
+from wss_monai.report.run_panels import run_panel
 
 
 def main() -> None:

@@ -23,10 +23,10 @@ from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 from PIL import Image
 
-from wss_monai.report.cases import display_view, shown_slices
 from wss_monai.report.cluster_sheet import cluster_sheet
 from wss_monai.report.curves import curve_points
-from wss_monai.report.reading import read_runs
+from wss_monai.report.panels import display_view, shown_slices
+from wss_monai.report.run_folder import read_runs
 from wss_monai.transforms import RandFlips
 
 BUNDLE = "acdc_mutual_information"

@@ -55,7 +55,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         data = options.dataset_dir
         if data is None:
-            from wss_monai.data.cardiac_phantom import synthesize_cardiac
+            from wss_monai.data.phantoms.cardiac import synthesize_cardiac
 
             data = synthesize_cardiac(Path(folder) / "data", 12, 0).parent
         head = "| processes | batch of each | steps an epoch | s an epoch | against one process | whole command |"

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from wss_monai.metrics import summarize_volumes, volume_metrics
 from wss_monai.transforms import LoadCased
-from wss_monai.transforms.intervals import spacing_of
+from wss_monai.transforms.bounds.intervals import spacing_of
 
 
 def score(run: Path) -> dict:

@@ -18,12 +18,12 @@ from monai.networks.nets import UNet
 
 from wss_monai.losses import (
     ConstrainToBoundaryLoss,
-    DenseCRF,
     ExpansionLoss,
     PartialCrossEntropyLoss,
     SeedingLoss,
     WeightedSumLoss,
 )
+from wss_monai.networks import DenseCRF
 
 
 def losses() -> dict[str, WeightedSumLoss]:

@@ -28,7 +28,7 @@ from monai.data import MetaTensor
 from monai.networks.nets import UNet
 
 from wss_monai.data import SliceStore
-from wss_monai.data.cardiac_phantom import synthesize_cardiac
+from wss_monai.data.phantoms.cardiac import synthesize_cardiac
 from wss_monai.functional.descriptors import Centroid, Size
 from wss_monai.losses import ConstraintLoss, LogBarrierExtension, PartialCrossEntropyLoss, WeightedSumLoss
 from wss_monai.transforms import BatchAugment

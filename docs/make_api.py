@@ -18,21 +18,26 @@ Public classes and functions, room by room: name, arguments, and the first parag
 errors and sources are in the docstrings: `help(wss_monai.losses.ConstraintLoss)`. `python docs/make_api.py` makes this
 page; do not edit it.
 
-`functional` imports nothing of ours; `data`, `transforms`, `losses`, `networks` and `metrics` stand on it alone;
-`engines`, `handlers`, `estimation` and `report` on all of these ([architecture](../development/architecture.md)). K
+[Architecture](../development/architecture.md) says what the rooms are for and which may import which. K
 counts the classes with background, class 0; 255 marks unlabelled voxels of index maps. Transforms whose name ends in d
 work on dictionaries.
 """
 ROOMS: dict[str, list[str]] = {
-    "functional": ["descriptors", "weak_labels", "scribbles", "warps"],
-    "data": ["", "acdc", "cardiac_phantom"],
+    "functional": ["descriptors", "weak.generators", "weak.scribbles", "warps"],
+    "io": ["grids", "labels", "volumes"],
+    "data": ["", "releases.acdc", "phantoms.cardiac"],
     "transforms": [""],
     "losses": [""],
     "networks": [""],
     "metrics": ["", "measure"],
+    "inferers": [""],
+    "optimizers": [""],
     "engines": [""],
+    "bundle": [""],
     "handlers": [""],
+    "evaluation": [""],
     "estimation": [""],
+    "pseudo_labels": [""],
     "report": [""],
 }
 """Room -> modules whose public names are listed; "" is the room itself."""

@@ -30,18 +30,18 @@ from wss_monai.engines import (
     PrepareSemiSupervised,
     PrepareTargets,
     PrepareViews,
-    SemiSupervisedInferer,
-    SeveralOptimizers,
-    SlicesInferer,
-    TwoViews,
     refused_by_bounds,
 )
-from wss_monai.functional import cam_cues, cams, cue_maps, grad_cam, patch_tags, warps
+from wss_monai.evaluation import VolumeScorer
+from wss_monai.functional import cue_maps, patch_tags, warps
 from wss_monai.functional.box_descriptors import BoxStrips, OutsideSize
+from wss_monai.functional.cams.channels import channels as cams
+from wss_monai.functional.cams.channels import cues as cam_cues
+from wss_monai.functional.cams.channels import grad_cam
+from wss_monai.functional.cams.max_norm import max_norm
 from wss_monai.functional.descriptors import Centroid, Compactness, Length, Size, Spread
 from wss_monai.functional.hard_classes import hard_classes
 from wss_monai.functional.local_joint import local_joint
-from wss_monai.functional.max_norm import max_norm
 from wss_monai.functional.rank_pooling import rank_pooling
 from wss_monai.functional.spatial_map import SpatialMap
 from wss_monai.handlers import (
@@ -52,9 +52,9 @@ from wss_monai.handlers import (
     Snapshots,
     TagScore,
     ValidationScore,
-    VolumeScorer,
 )
 from wss_monai.handlers.gradient_norms import gradient_norm
+from wss_monai.inferers import SemiSupervisedInferer, SlicesInferer, TwoViews
 from wss_monai.losses import (
     ClassDistributionExchangeLoss,
     ClassificationLoss,
@@ -62,7 +62,6 @@ from wss_monai.losses import (
     ConstraintLoss,
     ConstrainToBoundaryLoss,
     CrossModalityEquivarianceLoss,
-    DenseCRF,
     EntropyLoss,
     EquivariantCAMLoss,
     ExpansionLoss,
@@ -87,6 +86,7 @@ from wss_monai.networks import (
     CAMUNet,
     ClusterHead,
     ClusterNetwork,
+    DenseCRF,
     FeatureTap,
     LargeFOV,
     MIUNet,
@@ -96,6 +96,7 @@ from wss_monai.networks import (
     ShallowCNN,
     TagClassifier,
 )
+from wss_monai.optimizers import SeveralOptimizers
 from wss_monai.transforms import (
     BatchAugment,
     CAMLogits,

@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny import workflow
 
-from wss_monai.engines.user_errors import find_user_error
+from wss_monai.bundle.user_errors import find_user_error
 
 
 def refuse(message, *files, **settings):

@@ -14,7 +14,7 @@ import torch
 from monai.bundle import ConfigParser
 from tiny import CONFIGS, ROOT, TINY, command_line, make_dataset, workflow
 
-from wss_monai.engines.user_errors import find_user_error
+from wss_monai.bundle.user_errors import find_user_error
 
 MAPS = ("images", "labels", "scribbles")
 TRAIN, TRAIN_3D = ("train.yaml",), ("train.yaml", "train_3d.yaml")

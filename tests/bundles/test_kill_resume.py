@@ -13,8 +13,8 @@ import pytest
 from ignite.engine import Events
 from tiny import ROOT, TINY
 
-from wss_monai.data import whole_file
 from wss_monai.handlers.checkpoint import read_checkpoint
+from wss_monai.io import atomic_files as whole_file
 
 FILE = ROOT / "benchmarks" / "kill_resume.py"
 spec = importlib.util.spec_from_file_location("kill_resume", FILE)

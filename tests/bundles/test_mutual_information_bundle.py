@@ -18,8 +18,8 @@ import torch
 from tiny import ROOT, command_line, interrupt, make_dataset, run_workflow, workflow
 
 from wss_monai.__main__ import main
+from wss_monai.bundle.user_errors import find_user_error
 from wss_monai.data import load_semi_supervised
-from wss_monai.engines.user_errors import find_user_error
 
 BUNDLE = "acdc_mutual_information"
 TRAIN, EVALUATE = ("train.yaml",), ("train.yaml", "evaluate.yaml")

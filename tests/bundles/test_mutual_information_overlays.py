@@ -20,7 +20,7 @@ from test_mutual_information_bundle import BUNDLE, SMALL, TINY_MI, rows_of, weig
 from tiny import ROOT, interrupt, make_dataset, run_workflow, workflow
 
 from wss_monai.__main__ import main
-from wss_monai.engines.user_errors import find_user_error
+from wss_monai.bundle.user_errors import find_user_error
 
 TINY_3D = {
     "pixdim": [2.0, 2.0, 2.0],

@@ -119,7 +119,7 @@ def predict(folder: Path, pattern: str, model: Path, out: Path) -> None:
         device=TINY["device"],
         window=[32, 32],
         **{key: value for key, value in TINY.items() if key.startswith("network_def")},
-        **{"preprocessing#transforms#0#reader": "wss_monai.functional.volume_files.SimpleITKReader"},
+        **{"preprocessing#transforms#0#reader": "wss_monai.io.volumes.SimpleITKReader"},
     )
     flow.initialize()
     flow.run()

@@ -10,8 +10,8 @@ from tiny import make_dataset
 
 from wss_monai.__main__ import main
 from wss_monai.commands.check import make_text
-from wss_monai.data.check import CheckResult
-from wss_monai.data.check_problem import Problem
+from wss_monai.data.checks.dataset import CheckResult
+from wss_monai.data.checks.problem import Problem
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from wss_monai.commands import report
+from wss_monai.commands.report.parser import parser as report
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from wss_monai.__main__ import main
-from wss_monai.commands.report_curves import limits
+from wss_monai.commands.report.curves import limits
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from wss_monai.__main__ import main
 from wss_monai.commands.weaken import NAMES, parse_options
 from wss_monai.data.datalist import load_cases
 from wss_monai.data.schema import read_dataset
-from wss_monai.functional.weak_labels import present_classes
+from wss_monai.functional.weak.generators import present_classes
 from wss_monai.transforms.weak_labels import STRATEGIES, WeakLabeld
 
 ANGLE = np.deg2rad(20)

@@ -11,10 +11,10 @@ import pytest
 from tiny import make_dataset
 
 from wss_monai.__main__ import main
-from wss_monai.data.check import check_dataset
+from wss_monai.data.checks.dataset import check_dataset
 from wss_monai.data.datalist import load_cases
 from wss_monai.data.schema import read_dataset
-from wss_monai.functional.box_maps import box_channels
+from wss_monai.functional.weak.box_maps import box_channels
 from wss_monai.transforms import LoadCased, WeakTagsd
 from wss_monai.transforms.weak_labels import RandWeakLabel
 

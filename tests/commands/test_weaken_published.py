@@ -11,7 +11,7 @@ import pytest
 from scipy import ndimage
 
 from wss_monai.__main__ import main
-from wss_monai.functional.drawing import ellipsoid
+from wss_monai.functional.weak.drawing import ellipsoid
 
 SHAPE = (60, 44, 5)
 

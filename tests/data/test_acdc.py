@@ -16,7 +16,7 @@ import pytest
 
 from wss_monai.__main__ import main
 from wss_monai.data import load_cases, read_dataset
-from wss_monai.data.acdc import prepare_acdc
+from wss_monai.data.releases.acdc import prepare_acdc
 
 AFFINE = np.array([[-1.5, 0, 0, 20], [0, -1.5, 0, 30], [0, 0, 10, -5], [0, 0, 0, 1.0]])
 SHAPE = (6, 7, 3)
@@ -353,7 +353,7 @@ def test_an_interrupted_conversion_leaves_nothing(release, tmp_path, monkeypatch
     def full(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("wss_monai.data.acdc.save_index_map", full)
+    monkeypatch.setattr("wss_monai.data.releases.acdc.save_index_map", full)
     with pytest.raises(OSError, match="No space left"):
         prepare_acdc(release, tmp_path / "out")
     assert [p.name for p in tmp_path.iterdir()] == ["ACDC"]

@@ -8,7 +8,7 @@ import zipfile
 import pytest
 
 from wss_monai.__main__ import main
-from wss_monai.data.archive import unpack
+from wss_monai.io.archives import unpack
 
 
 def zipped(path, **members):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from tiny import make_dataset
 
-from wss_monai.data.check import check_dataset
+from wss_monai.data.checks.dataset import check_dataset
 from wss_monai.data.datalist import load_cases
 from wss_monai.data.schema import read_dataset
 from wss_monai.transforms import LoadCased

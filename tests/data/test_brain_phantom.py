@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from wss_monai.data.brain_phantom import make_brain, synthesize_brats
+from wss_monai.data.phantoms.brain import make_brain, synthesize_brats
 
 
 @pytest.fixture(scope="module")

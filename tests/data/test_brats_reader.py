@@ -13,8 +13,8 @@ import pytest
 
 from wss_monai.__main__ import main
 from wss_monai.data import load_cases, read_dataset
-from wss_monai.data.brats import prepare_brats
-from wss_monai.data.brats_files import find_brats_cases, modality_names, patient_of
+from wss_monai.data.releases.brats import prepare_brats
+from wss_monai.data.releases.brats_files import find_brats_cases, modality_names, patient_of
 from wss_monai.transforms.load_case import LoadCased
 
 SHAPE = (6, 7, 4)

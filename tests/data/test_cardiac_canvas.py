@@ -4,8 +4,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from wss_monai.data.cardiac_canvas import Canvas, smooth_noise
-from wss_monai.data.cardiac_imaging import acquire
+from wss_monai.data.phantoms.canvas import Canvas, smooth_noise
+from wss_monai.data.phantoms.cardiac_imaging import acquire
 
 
 def test_canvas_edges_mix_by_partial_volume_and_opposed_phases_cancel():

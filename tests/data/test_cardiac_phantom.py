@@ -10,9 +10,9 @@ from scipy import ndimage
 
 from wss_monai.__main__ import main
 from wss_monai.data import read_dataset
-from wss_monai.data.cardiac_anatomy import GROUPS, LV, MYO, PHASES, RV, Ventricles, sample_ventricles
-from wss_monai.data.cardiac_phantom import Patient, Phase, make_patient, synthesize_cardiac
-from wss_monai.data.cardiac_scribbles import draw_scribbles
+from wss_monai.data.phantoms.cardiac import Patient, Phase, make_patient, synthesize_cardiac
+from wss_monai.data.phantoms.cardiac_anatomy import GROUPS, LV, MYO, PHASES, RV, Ventricles, sample_ventricles
+from wss_monai.data.phantoms.cardiac_scribbles import draw_scribbles
 
 # Smallest and largest volume (ml) of the 40 development patients of ACDC, rounded outwards by some 10 %.
 ML = {"ED": {RV: (64, 285), MYO: (30, 265), LV: (51, 330)}, "ES": {RV: (23, 215), MYO: (37, 325), LV: (20, 310)}}
@@ -106,7 +106,7 @@ def test_volumes_stay_in_range_over_many_hearts(seed):
 def test_about_a_quarter_of_the_patients_is_for_test_in_every_group(tmp_path, monkeypatch):
     tiny = np.zeros((2, 2, 2), np.uint8)
     monkeypatch.setattr(
-        "wss_monai.data.cardiac_phantom.make_patient",
+        "wss_monai.data.phantoms.cardiac.make_patient",
         lambda R, group: Patient(group, np.eye(4), {name: Phase(tiny, tiny, tiny) for name in PHASES}),
     )
     raw = json.loads(synthesize_cardiac(tmp_path, 32, seed=0).read_text())

@@ -11,7 +11,7 @@ import pytest
 import SimpleITK as sitk
 from tiny import make_dataset
 
-from wss_monai.data.check import check_dataset
+from wss_monai.data.checks.dataset import check_dataset
 
 
 @pytest.fixture(scope="module")

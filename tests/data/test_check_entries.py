@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from wss_monai.data.check_entries import Entries, read_entries
+from wss_monai.data.checks.entries import Entries, read_entries
 
 
 def read(folder: Path, content) -> Entries:

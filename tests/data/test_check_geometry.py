@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from wss_monai.data.check_geometry import Grid, check_grid, check_nifti, check_same_grid, read_grid
-from wss_monai.data.check_problem import Problems
+from wss_monai.data.checks.geometry import Grid, check_grid, check_nifti, check_same_grid, read_grid
+from wss_monai.data.checks.problem import Problems
 
 
 def kinds(problems: Problems) -> list[tuple[str, str]]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tiny import make_dataset
 
-from wss_monai.data.check import check_dataset
+from wss_monai.data.checks.dataset import check_dataset
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import pytest
 
 from wss_monai.__main__ import main
 from wss_monai.data import load_cases, read_dataset
-from wss_monai.data.decathlon import prepare_decathlon
+from wss_monai.data.releases.decathlon import prepare_decathlon
 from wss_monai.transforms.load_case import LoadCased
 
 SHAPE = (6, 7, 4)

@@ -9,7 +9,7 @@ import pytest
 from scipy import ndimage
 
 from wss_monai.data import load_cases, read_dataset
-from wss_monai.data.ellipsoids import SCALES, make_volume, synthesize_ellipsoids
+from wss_monai.data.phantoms.ellipsoids import SCALES, make_volume, synthesize_ellipsoids
 
 SEEDS = range(12)
 ANTERIOR, POSTERIOR = 1, 2

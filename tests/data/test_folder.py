@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from wss_monai.data.folder import find_cases
+from wss_monai.data.releases.folder import find_cases
 
 IMAGE = r"(?P<patient>p\d+)/(?P<phase>ED|ES)\.nii\.gz"
 LABEL = r"(?P<patient>p\d+)/(?P<phase>ED|ES)_gt\.nii\.gz"

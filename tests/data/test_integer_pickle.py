@@ -14,7 +14,7 @@ import struct
 import numpy as np
 import pytest
 
-from wss_monai.data.integer_pickle import read_integer_arrays
+from wss_monai.io.integer_pickle import read_integer_arrays
 
 ARRAYS = {
     "0_cues": np.array([[0, 2], [40, 3], [1, 40]]),
@@ -181,7 +181,7 @@ def test_everything_else_is_refused_and_does_nothing(tmp_path, monkeypatch, kind
 
 def test_names_are_seen_before_anything_is_read(tmp_path, monkeypatch):
     """A name that the file itself writes out stops it before the unpickler starts."""
-    monkeypatch.setattr("wss_monai.data.integer_pickle._Unpickler", None)
+    monkeypatch.setattr("wss_monai.io.integer_pickle._Unpickler", None)
     for protocol in range(4):
         path = write(tmp_path / "cues.pickle", pickle.dumps(ARRAYS | {"z": Reduce(os.getcwd, ())}, protocol))
         with pytest.raises(ValueError, match="getcwd"):

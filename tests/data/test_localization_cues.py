@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from wss_monai.data.localization_cues import prepare_localization_cues, read_listing, read_localization_cues
+from wss_monai.data.releases.localization_cues import prepare_localization_cues, read_listing, read_localization_cues
 
 CUES = {
     "0_labels": np.array([15, 2]),

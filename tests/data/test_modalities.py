@@ -7,7 +7,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from wss_monai.data.modalities import check_label_grid, grid_difference, on_one_grid
+from wss_monai.data.releases.modalities import check_label_grid, grid_difference, on_one_grid
 from wss_monai.data.simulated_tags import checked_class_name, file_word, merged_labels, slice_tags
 
 SHAPE = (8, 10, 6)

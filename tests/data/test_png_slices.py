@@ -15,7 +15,7 @@ from PIL import Image
 
 from wss_monai.__main__ import main
 from wss_monai.data import load_cases, read_dataset
-from wss_monai.data.png_slices import prepare_png_slices
+from wss_monai.data.releases.png_slices import prepare_png_slices
 from wss_monai.transforms.load_case import LoadCased
 
 ROWS, COLUMNS = 5, 7

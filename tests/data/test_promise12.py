@@ -15,7 +15,7 @@ import SimpleITK as sitk
 
 from wss_monai.__main__ import main
 from wss_monai.data import load_cases, read_dataset
-from wss_monai.data.promise12 import prepare_promise12
+from wss_monai.data.releases.promise12 import prepare_promise12
 
 SHAPE = (6, 7, 3)
 DIRECTION = np.array([[1, 0, 0], [0, 0.8, -0.6], [0, 0.6, 0.8]])

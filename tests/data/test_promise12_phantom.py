@@ -9,8 +9,8 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from wss_monai.__main__ import main
-from wss_monai.data.promise12_phantom import make_case, synthesize_promise12
-from wss_monai.data.prostate_anatomy import Gland, sample_gland
+from wss_monai.data.phantoms.promise12 import make_case, synthesize_promise12
+from wss_monai.data.phantoms.prostate_anatomy import Gland, sample_gland
 
 BALL = Gland(
     half=(20.0, 10.0, 20.0), power=2, ends=(2, 2), taper=0, tilt=0.5, lean=0, notch=0, harmonics=(), centre=0.6

@@ -11,10 +11,17 @@ import pytest
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
-from wss_monai.data.prostate_phantom import make_pair, synthesize_prostate
-from wss_monai.data.prostate_zones import Zones, checked_zones, depth, generated_zones, on_grid, with_slices_outside
+from wss_monai.data.phantoms.prostate import make_pair, synthesize_prostate
+from wss_monai.data.phantoms.prostate_zones import (
+    Zones,
+    checked_zones,
+    depth,
+    generated_zones,
+    on_grid,
+    with_slices_outside,
+)
+from wss_monai.data.phantoms.two_contrasts import TwoContrasts, acquire_adc, typical
 from wss_monai.data.schema import read_dataset, write_dataset
-from wss_monai.data.two_contrasts import TwoContrasts, acquire_adc, typical
 
 RAS = np.array([[0.6, 0, 0, -50], [0, 0.6, 0, 20], [0, 0, 3.6, 7], [0, 0, 0, 1.0]])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from wss_monai.data.toy import Circles, Discs, add_noise, ellipse
+from wss_monai.data.phantoms.toy import Circles, Discs, add_noise, ellipse
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from wss_monai.data import load_cases
-from wss_monai.data.check import check_dataset
-from wss_monai.data.toy import Circles, Discs
-from wss_monai.data.toy_files import synthesize_toy
+from wss_monai.data.checks.dataset import check_dataset
+from wss_monai.data.phantoms.toy import Circles, Discs
+from wss_monai.data.phantoms.toy_files import synthesize_toy
 from wss_monai.transforms.load_case import LoadCased
 
 TOY = Discs((40, 30), 8)

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from wss_monai.data.whole_file import check_writable, naming, replacing
 from wss_monai.handlers.checkpoint import save_atomically
+from wss_monai.io.atomic_files import check_writable, naming, replacing
 
 
 def test_takes_the_place_of_the_former_file(tmp_path):

@@ -9,11 +9,11 @@ import sys
 
 import pytest
 
-from wss_monai.engines import keep_freed_memory
+from wss_monai.bundle import keep_freed_memory
 
 FAULTS = """
 import resource, sys, torch
-from wss_monai.engines import keep_freed_memory
+from wss_monai.bundle import keep_freed_memory
 torch.set_num_threads(1)
 asked = keep_freed_memory() if sys.argv[1] == "keep" else None
 def step():

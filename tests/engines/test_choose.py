@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pytest
 
-from wss_monai.engines import choose, resolve
+from wss_monai.bundle import choose, resolve
 
 MODES = {"full": 1, "partial": 2, "quadratic": 3, "logbarrier": 4}
 

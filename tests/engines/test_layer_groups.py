@@ -7,9 +7,9 @@ from ignite.engine import Engine
 from monai.handlers import LrScheduleHandler
 from torch import nn
 
-from wss_monai.engines import layer_groups, published_groups
 from wss_monai.handlers import TrainingCheckpoint
 from wss_monai.networks import LargeFOV
+from wss_monai.optimizers import layer_groups, published_groups
 
 
 class Wrapped(nn.Module):

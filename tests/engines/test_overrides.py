@@ -7,7 +7,7 @@ import pytest
 from monai.bundle import ConfigWorkflow, create_workflow
 from tiny import CONFIGS, ROOT
 
-from wss_monai.engines import check_overrides
+from wss_monai.bundle import check_overrides
 
 TRAIN = ("train.yaml",)
 EVALUATE = ("train.yaml", "evaluate.yaml")

@@ -8,8 +8,9 @@ import torch
 from monai.engines import SupervisedTrainer
 from torch import nn
 
-from wss_monai.engines import PrepareSemiSupervised, SemiSupervisedInferer
+from wss_monai.engines import PrepareSemiSupervised
 from wss_monai.handlers import AveragedNetwork, UpdateAverage
+from wss_monai.inferers import SemiSupervisedInferer
 from wss_monai.losses import (
     ConsistencyLoss,
     EntropyLoss,

@@ -9,9 +9,10 @@ import torch
 from monai.engines import SupervisedTrainer
 from torch import nn
 
-from wss_monai.engines import PrepareViews, SeveralOptimizers, TwoViews
-from wss_monai.functional.cams import split_channels, tag_logits
+from wss_monai.engines import PrepareViews
+from wss_monai.functional.cams.channels import split_channels, tag_logits
 from wss_monai.handlers import GradientNorms
+from wss_monai.inferers import TwoViews
 from wss_monai.losses import (
     ClassDistributionExchangeLoss,
     ClassificationLoss,
@@ -19,6 +20,7 @@ from wss_monai.losses import (
     EquivariantCAMLoss,
     WithinModalityEquivarianceLoss,
 )
+from wss_monai.optimizers import SeveralOptimizers
 from wss_monai.transforms import BatchAugment, RandEquivariantTransform
 
 

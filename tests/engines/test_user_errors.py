@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from wss_monai.engines.user_errors import find_user_error, show_user_errors
+from wss_monai.bundle.user_errors import find_user_error, show_user_errors
 from wss_monai.losses import WeightedSumLoss
 
 
@@ -86,7 +86,7 @@ def test_threads_that_still_work_are_waited_for():
     code = (
         "import time\n"
         "from multiprocessing.pool import ThreadPool\n"
-        "from wss_monai.engines.user_errors import show_user_errors\n"
+        "from wss_monai.bundle.user_errors import show_user_errors\n"
         "show_user_errors()\n"
         "pool = ThreadPool(2)\n"
         "pool.apply_async(lambda: (time.sleep(0.5), print('case done', flush=True)))\n"

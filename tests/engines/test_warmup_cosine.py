@@ -9,7 +9,7 @@ import math
 import pytest
 import torch
 
-from wss_monai.engines import WarmupCosineLR
+from wss_monai.optimizers import WarmupCosineLR
 
 FIRST, PEAK = 1e-7, 4e-5
 

@@ -11,7 +11,7 @@ from monai.data import MetaTensor
 from monai.inferers import SliceInferer
 from torch import nn
 
-from wss_monai.estimation import CAMPseudoLabels
+from wss_monai.pseudo_labels import CAMPseudoLabels
 from wss_monai.transforms import RefineByDenseCRF
 
 PRESENT, ABSENT, UNKNOWN = [1, 1], [1, 0], [1, -1]

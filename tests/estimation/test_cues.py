@@ -8,8 +8,8 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from wss_monai.estimation import TagCues
 from wss_monai.networks import TagClassifier
+from wss_monai.pseudo_labels import TagCues
 
 
 def bright_spot_finder(dims: int, stride: int = 1) -> TagClassifier:

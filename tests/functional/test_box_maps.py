@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from wss_monai.functional.box_maps import (
+from wss_monai.functional.weak.box_maps import (
     box_channels,
     box_index,
     index_of_sets,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from wss_monai.functional.cam_cues import (
+from wss_monai.functional.cams.cues import (
     activation_maps,
     background_cues,
     body_mask,

@@ -6,7 +6,7 @@ import torch
 from monai.visualize import GradCAM, GradCAMpp
 from torch import nn
 
-from wss_monai.functional.grad_cam import grad_cam, grad_cam_pp
+from wss_monai.functional.cams.grad_cam import grad_cam, grad_cam_pp
 
 WEIGHT = torch.tensor([[2.0, -4.0, 6.0]])
 FEATURES = torch.tensor([[[[1.0, 0.0], [2.0, 1.0]], [[0.0, 1.0], [1.0, 0.0]], [[3.0, 0.0], [0.0, 1.0]]]])

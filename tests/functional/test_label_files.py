@@ -11,8 +11,8 @@ import SimpleITK as sitk
 import torch
 from monai.data import MetaTensor
 
-from wss_monai.functional.label_files import read_label
-from wss_monai.functional.volume_files import UnreadableVolume, affine_of
+from wss_monai.io.labels import read_label
+from wss_monai.io.volumes import UnreadableVolume, affine_of
 
 SHAPE = (6, 5, 4)
 CLASSES = {"background": 0, "LV": 1, "RV": 2, "unlabelled": 255}

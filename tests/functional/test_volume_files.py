@@ -14,7 +14,7 @@ import torch
 from monai.transforms import Compose, Invertd, LoadImage, LoadImaged, ResizeWithPadOrCropd, SaveImaged, Spacingd
 
 from wss_monai.data import read_dataset
-from wss_monai.functional.volume_files import SimpleITKReader, UnreadableVolume, read_volume, without_suffix
+from wss_monai.io.volumes import SimpleITKReader, UnreadableVolume, read_volume, without_suffix
 
 OBLIQUE = sitk.VersorTransform((0.3, -0.2, 0.5), 0.4).GetMatrix()
 

@@ -11,7 +11,7 @@ from wss_monai.functional.interval_models import (
     slice_positions,
     volume_features,
 )
-from wss_monai.functional.weak_cues import CUES, slice_cues
+from wss_monai.functional.weak.features import CUES, slice_cues
 
 
 def drawn(*marks, shape=(2, 8, 10)):

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from wss_monai.functional.drawing import ellipsoid
-from wss_monai.functional.scribbles import scribble, scribble_border, scribble_interior
-from wss_monai.functional.weak_labels import (
+from wss_monai.functional.weak.drawing import ellipsoid
+from wss_monai.functional.weak.generators import (
     box,
     centroid_blob,
     erosion,
@@ -19,6 +18,7 @@ from wss_monai.functional.weak_labels import (
     slicewise,
     sparse_slices,
 )
+from wss_monai.functional.weak.scribbles import scribble, scribble_border, scribble_interior
 
 DRAWN = {
     "random_blob": random_blob,

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from wss_monai.handlers.processes import first_process, of_all_processes, process_number
+from wss_monai.io.processes import first_process, of_all_processes, process_number
 
 
 def pretend(monkeypatch, rank: int, count: int) -> None:

@@ -9,8 +9,8 @@ import pytest
 import torch
 from ignite.engine import Engine
 
-from wss_monai.engines import SlicesInferer
 from wss_monai.handlers import TagScore
+from wss_monai.inferers import SlicesInferer
 
 NAMES = ["background", "RV", "LV"]
 

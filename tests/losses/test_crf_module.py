@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from wss_monai.functional.crf import dense_crf
-from wss_monai.losses import DenseCRF
+from wss_monai.networks import DenseCRF
 
 PUBLISHED = {
     "iterations": 10,

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from wss_monai.functional.max_norm import max_norm
+from wss_monai.functional.cams.max_norm import max_norm
 from wss_monai.functional.spatial_map import SpatialMap
 from wss_monai.losses import (
     ClassDistributionExchangeLoss,

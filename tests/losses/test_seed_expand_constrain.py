@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from wss_monai.functional.cue_maps import block_mean, cues_on_grid
-from wss_monai.losses import ConstrainToBoundaryLoss, DenseCRF, ExpansionLoss, SeedingLoss, WeightedSumLoss
+from wss_monai.losses import ConstrainToBoundaryLoss, ExpansionLoss, SeedingLoss, WeightedSumLoss
+from wss_monai.networks import DenseCRF
 
 SHAPES = [(2, 3, 6, 5), (1, 4, 4, 3, 2)]
 

@@ -8,7 +8,7 @@ from monai.networks.nets import BasicUNet, FlexibleUNet, UNet
 from monai.visualize import GradCAM, GradCAMpp
 from torch import nn
 
-from wss_monai.functional.cams import tag_logits
+from wss_monai.functional.cams.channels import tag_logits
 from wss_monai.functional.rank_pooling import decay_of_share, rank_pooling
 from wss_monai.networks import CAMNet, CAMUNet, PixelCorrelation
 

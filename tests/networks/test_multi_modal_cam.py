@@ -11,7 +11,7 @@ from monai.inferers import SliceInferer, SlidingWindowInferer
 from monai.networks.nets import BasicUNet, UNet
 from torch import nn
 
-from wss_monai.functional.cams import split_channels
+from wss_monai.functional.cams.channels import split_channels
 from wss_monai.networks import CAMUNet, MultiModalCAM
 
 TINY = {"channels": (4, 8, 8)}

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from wss_monai.functional.cam_cues import cue_map, gradient_saliency
+from wss_monai.functional.cams.cues import cue_map, gradient_saliency
 from wss_monai.losses import TagLoss
 from wss_monai.networks import TagClassifier
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from wss_monai.report.cases import case_panel, display_view, shown_slices
 from wss_monai.report.palette import class_colour
+from wss_monai.report.panels import case_panel, display_view, shown_slices
 
 NAMES = ["background", "A", "B"]
 TILE, GAP = 200, 10

@@ -9,7 +9,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from wss_monai.report.gif import default_captions, write_gif
-from wss_monai.report.reading import read_runs
+from wss_monai.report.run_folder import read_runs
 from wss_monai.report.snapshot_sheets import read_sheets
 
 COLOURS = {"image": (90, 90, 90), "weak label": (0, 114, 178), "prediction": (230, 159, 0), "reference": (0, 158, 115)}

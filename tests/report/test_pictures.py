@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from wss_monai.report.pictures import run_panel
-from wss_monai.report.reading import read_run
+from wss_monai.report.run_folder import read_run
+from wss_monai.report.run_panels import run_panel
 
 
 def edit(run, **changes):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from wss_monai.report.ranking import chosen_cases, severities, worst_violations
-from wss_monai.report.reading import Run
+from wss_monai.report.run_folder import Run
 
 
 def row(case, violation, lower=None, upper=None, **more):

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pytest
 
-from wss_monai.report.reading import read_run, read_runs
+from wss_monai.report.run_folder import read_run, read_runs
 
 
 def test_a_run_is_read_as_written(make_run):

@@ -8,7 +8,7 @@ import json
 import pytest
 from report.conftest import write_csv
 
-from wss_monai.report.reading import read_runs
+from wss_monai.report.run_folder import read_runs
 from wss_monai.report.score_table import score_table, seed_groups, table_text
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import json
 
-from wss_monai.report.reading import read_runs
+from wss_monai.report.run_folder import read_runs
 from wss_monai.report.tables import results
 
 

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 
 from wss_monai.functional.descriptors import Centroid, Compactness, Length, Size, Spread
-from wss_monai.functional.scribbles import scribble
-from wss_monai.functional.weak_labels import random_blob
+from wss_monai.functional.weak.generators import random_blob
+from wss_monai.functional.weak.scribbles import scribble
 from wss_monai.transforms import BatchAugment
 
 INF = math.inf

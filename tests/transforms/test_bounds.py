@@ -12,7 +12,7 @@ from monai.data import MetaTensor
 
 from wss_monai.functional.descriptors import Centroid, Compactness, Length, Size, Spread
 from wss_monai.transforms import BoxBounds, BoxBoundsd, ConstantBounds, ConstantBoundsd, LabelBounds, LabelBoundsd
-from wss_monai.transforms.bounds import spacing_of
+from wss_monai.transforms.bounds.constant import spacing_of
 
 INF = math.inf
 NAMES = ["background", "RV", "LV"]

@@ -10,7 +10,7 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import AsDiscreted, Compose, EnsureChannelFirstd, Invertd, SpatialPadd
 
-from wss_monai.functional.cams import per_slice, slice_tag_logits
+from wss_monai.functional.cams.channels import per_slice, slice_tag_logits
 from wss_monai.transforms import CAMLogitsd, CAMScores, CAMScoresd
 from wss_monai.transforms.cam_scores import CAMScoresD, CAMScoresDict
 

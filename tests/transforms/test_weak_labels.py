@@ -7,7 +7,7 @@ import torch
 from monai.data import CacheDataset, DataLoader, MetaTensor
 from monai.transforms import Compose
 
-from wss_monai.functional.weak_labels import present_classes, slicewise
+from wss_monai.functional.weak.generators import present_classes, slicewise
 from wss_monai.transforms.weak_labels import (
     STRATEGIES,
     RandWeakLabel,

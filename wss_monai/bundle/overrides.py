@@ -21,7 +21,7 @@ from monai.bundle import ComponentLocator, ConfigComponent, ConfigParser, Config
 from monai.bundle.properties import TrainProperties
 from monai.utils import BundlePropertyConfig, optional_import
 
-from wss_monai.engines.user_errors import show_user_errors
+from wss_monai.bundle.user_errors import show_user_errors
 
 BASE = "train"
 """Stem of the file that overlays change; only its ids may stand unused."""

@@ -59,9 +59,9 @@ def run(args: argparse.Namespace) -> int:
         FileNotFoundError: no such data set or split.
         ValueError: arguments, data or the number of patients do not fit.
     """
-    from wss_monai.data.whole_file import replacing
     from wss_monai.estimation import audit_bounds, audit_profiles, check_profiles, fit_bounds, measure_cases
-    from wss_monai.transforms.bounds_file import FORMAT
+    from wss_monai.io.atomic_files import replacing
+    from wss_monai.transforms.bounds.file import FORMAT
 
     if unknown := sorted(set(args.constant) - set(args.terms)):
         raise ValueError(f"--constant names the terms {unknown}, which --terms {args.terms} does not fit")

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from wss_monai.data.check import CheckResult
-    from wss_monai.data.check_problem import Problem
+    from wss_monai.data.checks.dataset import CheckResult
+    from wss_monai.data.checks.problem import Problem
 
 __all__ = ["add_parser", "run"]
 
@@ -52,8 +52,8 @@ def run(args: argparse.Namespace) -> int:
     """
     from tqdm import tqdm
 
-    from wss_monai.data.check import check_dataset
-    from wss_monai.data.whole_file import replacing
+    from wss_monai.data.checks.dataset import check_dataset
+    from wss_monai.io.atomic_files import replacing
 
     result = check_dataset(
         args.data,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from wss_monai.handlers import ScoredVolume, VolumeScorer
+    from wss_monai.evaluation import ScoredVolume, VolumeScorer
     from wss_monai.transforms import LoadCased
 
 __all__ = ["add_parser", "run"]
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _score(task: tuple[dict[Any, Any], Path], load: LoadCased, scorer: VolumeScorer) -> ScoredVolume:
     """Score the prediction of one case."""
-    from wss_monai.functional.label_files import read_label
+    from wss_monai.io.labels import read_label
 
     case, path = task
     item, image = load(case), case["image"]
@@ -122,7 +122,7 @@ def find_predictions(folder: Path, cases: Sequence[Mapping[str, Any]]) -> dict[s
         FileNotFoundError: there is no such folder.
         ValueError: files that belong to no case or to several, several files of a case, or no file at all.
     """
-    from wss_monai.functional.volume_files import SUFFIXES, without_suffix
+    from wss_monai.io.volumes import SUFFIXES, without_suffix
 
     if not folder.is_dir():
         raise FileNotFoundError(f"--predictions: there is no folder '{folder}'")

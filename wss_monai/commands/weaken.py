@@ -151,7 +151,7 @@ def _weaken_case(
 
     Boxes overlap: the sets of classes that do get values of their own, in the order of ``sets``, which grows.
     """
-    from wss_monai.functional.box_maps import box_index, split_index
+    from wss_monai.functional.weak.box_maps import box_index, split_index
 
     dense, like = _load_dense(dataset, case)
     count = len(dataset.class_names)
@@ -176,8 +176,8 @@ def _load_dense(dataset: Dataset, case: Mapping[str, Any]) -> tuple[np.ndarray, 
     """Load a dense label as class indices, (X, Y[, Z]) uint8, and the image it came in."""
     import nibabel as nib
 
-    from wss_monai.functional.label_files import read_label
-    from wss_monai.functional.volume_files import read_volume
+    from wss_monai.io.labels import read_label
+    from wss_monai.io.volumes import read_volume
 
     file, source = str(dataset.file_of(case, "label")), dataset.file_of(case, "image")
     index = {name: i for i, name in enumerate(dataset.class_names)}
@@ -205,7 +205,7 @@ def _save(weak: np.ndarray, like: Any, target: Path) -> None:
 
 def _description(dataset: Dataset, section: dict[str, Any], out: Path) -> dict[str, Any]:
     """Return the content of the new dataset.json: the old one, its paths seen from the new folder."""
-    from wss_monai.data.derived import leads_outside, moved_case
+    from wss_monai.data.derived_dataset import leads_outside, moved_case
 
     parts: dict[str, list[dict[str, Any]]] = {}
     for part, cases in (("training", dataset.training), ("test", dataset.test)):
@@ -233,9 +233,9 @@ def _preview(
     """Draw a few slices of the first case, one with an image if there is any; of boxes the smallest is on top."""
     import nibabel as nib
 
-    from wss_monai.functional.box_maps import split_index, visible_index
-    from wss_monai.functional.volume_files import read_volume
-    from wss_monai.report.cases import case_panel, shown_slices
+    from wss_monai.functional.weak.box_maps import split_index, visible_index
+    from wss_monai.io.volumes import read_volume
+    from wss_monai.report.panels import case_panel, shown_slices
 
     case = next((case for case in cases if case.get("image") is not None), cases[0])
     dense, like = _load_dense(dataset, case)

@@ -70,8 +70,8 @@ def run(args: argparse.Namespace) -> int:
         FileNotFoundError: there is no such data set or configuration.
         ValueError: options, settings, folder, or a network of other patients do not fit.
     """
+    from wss_monai.bundle.user_errors import find_user_error
     from wss_monai.data.schema import read_dataset
-    from wss_monai.engines.user_errors import find_user_error
 
     if given := [flag for name, flag in OTHERS.items() if getattr(args, name) not in (None, [])]:
         raise ValueError(f"{', '.join(given)} is not for --strategy cam; its settings are those of the bundle: --set")

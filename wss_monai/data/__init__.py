@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-from wss_monai.data.batch_loader import BatchLoader, VolumeBatchSampler
 from wss_monai.data.datalist import CASE_KEYS, DataSplit, draw_dense, load_cases
 from wss_monai.data.leak_guard import check_no_leak, patient_key
-from wss_monai.data.paired_loader import PairedLoader, PairedStore
+from wss_monai.data.loading.batch_loader import BatchLoader, VolumeBatchSampler
+from wss_monai.data.loading.paired_loader import PairedLoader, PairedStore
+from wss_monai.data.loading.stores import PatchStore, SliceStore
 from wss_monai.data.schema import Dataset, read_dataset, write_dataset
 from wss_monai.data.semi_supervised import SemiSupervisedSplit, load_semi_supervised
-from wss_monai.data.slice_store import PatchStore, SliceStore
 
 __all__ = [
     "CASE_KEYS",

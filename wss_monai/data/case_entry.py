@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from wss_monai.data.meaning import WeakMeaning, class_names_of, is_name, label_map, read_meaning
-from wss_monai.functional.volume_files import without_suffix
+from wss_monai.data.label_semantics import WeakMeaning, class_names_of, is_name, label_map, read_meaning
+from wss_monai.io.volumes import without_suffix
 
 __all__ = ["absolute", "check_case_entry", "check_files"]
 

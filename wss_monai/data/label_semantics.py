@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from wss_monai.functional.label_files import UNLABELLED_NAME
+from wss_monai.io.labels import UNLABELLED_NAME
 
 __all__ = [
     "BACKGROUND",

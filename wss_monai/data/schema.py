@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from wss_monai.data.case_entry import absolute, check_case_entry, check_files
-from wss_monai.data.meaning import (
+from wss_monai.data.label_semantics import (
     BACKGROUND,
     UNLABELLED_NAME,
     Meant,
@@ -22,7 +22,7 @@ from wss_monai.data.meaning import (
     read_meaning,
     segment_map,
 )
-from wss_monai.data.whole_file import replacing
+from wss_monai.io.atomic_files import replacing
 
 __all__ = [
     "BACKGROUND",

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from wss_monai.data.meaning import BACKGROUND, UNLABELLED_NAME, class_names_of
-from wss_monai.functional.weak_labels import present_classes
+from wss_monai.data.label_semantics import BACKGROUND, UNLABELLED_NAME, class_names_of
+from wss_monai.functional.weak.generators import present_classes
 
 __all__ = ["TAGGED", "TAGS_TEXT", "checked_class_name", "file_word", "merged_labels", "slice_tags"]
 

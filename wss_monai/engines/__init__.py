@@ -1,35 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the bundles' MONAI trainers and evaluators need besides MONAI's own parts."""
+"""What the bundles' MONAI trainers need besides MONAI's own parts: from a batch to inputs and targets."""
 
-from wss_monai.engines.allocator import keep_freed_memory
-from wss_monai.engines.choice import choose, resolve
-from wss_monai.engines.inferer_semi_supervised import SemiSupervisedInferer
-from wss_monai.engines.inferer_two_views import TwoViews
-from wss_monai.engines.overrides import check_overrides
-from wss_monai.engines.parameter_groups import layer_groups, published_groups
+from __future__ import annotations
+
 from wss_monai.engines.prepare_batch import PrepareTargets
 from wss_monai.engines.pseudo_labels import PreparePseudoLabels, refused_by_bounds
 from wss_monai.engines.semi_supervised import PrepareSemiSupervised
-from wss_monai.engines.several_optimizers import SeveralOptimizers
-from wss_monai.engines.slices_inferer import SlicesInferer
 from wss_monai.engines.two_views import PrepareViews
-from wss_monai.engines.warmup_cosine import WarmupCosineLR
+from wss_monai.moved import names_of
 
-__all__ = [
-    "PreparePseudoLabels",
-    "PrepareSemiSupervised",
-    "PrepareTargets",
-    "PrepareViews",
-    "SemiSupervisedInferer",
-    "SeveralOptimizers",
-    "SlicesInferer",
-    "TwoViews",
-    "WarmupCosineLR",
-    "check_overrides",
-    "choose",
-    "keep_freed_memory",
-    "layer_groups",
-    "published_groups",
-    "refused_by_bounds",
-    "resolve",
-]
+__all__ = ["PreparePseudoLabels", "PrepareSemiSupervised", "PrepareTargets", "PrepareViews", "refused_by_bounds"]
+
+__getattr__ = names_of("engines")

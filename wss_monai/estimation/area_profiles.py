@@ -11,7 +11,7 @@ import numpy as np
 from wss_monai.estimation.conformal import widening
 from wss_monai.estimation.measures import CaseMeasures
 from wss_monai.functional.interval_models import AreaProfile, positions_in_stack
-from wss_monai.transforms.estimated_bounds import unknown_intervals
+from wss_monai.transforms.bounds.estimated import unknown_intervals
 
 __all__ = ["audit_profiles", "check_profiles", "fit_profile"]
 

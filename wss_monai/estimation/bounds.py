@@ -12,8 +12,8 @@ from wss_monai.estimation.area_profiles import fit_profile
 from wss_monai.estimation.conformal import coverage_by_patient, fit_few, fit_interval, fit_reach
 from wss_monai.estimation.measures import CaseMeasures
 from wss_monai.functional.interval_models import IntervalModel, slice_features, volume_features
-from wss_monai.transforms.bounds_file import TERMS
-from wss_monai.transforms.estimated_bounds import within_constant
+from wss_monai.transforms.bounds.estimated import within_constant
+from wss_monai.transforms.bounds.file import TERMS
 
 __all__ = ["audit_bounds", "fit_bounds"]
 
@@ -80,7 +80,7 @@ def fit_bounds(
     Args:
         cases: the measured cases of the k dense patients.
         class_names: names of all K classes, background first.
-        terms: out of `wss_monai.transforms.bounds_file.TERMS`.
+        terms: out of `wss_monai.transforms.bounds.file.TERMS`.
         level: nominal coverage of the intervals.
         constant: term -> class name -> (lower, upper) in the term's unit; replaces what would be wider.
 

@@ -12,8 +12,8 @@ from monai.data import MetaTensor
 from scipy.ndimage import distance_transform_edt
 
 from wss_monai.transforms import LoadCased, WeakTagsd
-from wss_monai.transforms.estimated_bounds import WeakCuesd, middle_of, to_voxels
-from wss_monai.transforms.intervals import spacing_of
+from wss_monai.transforms.bounds.estimated import WeakCuesd, middle_of, to_voxels
+from wss_monai.transforms.bounds.intervals import spacing_of
 
 __all__ = ["CaseMeasures", "measure_cases"]
 
@@ -25,7 +25,7 @@ class CaseMeasures:
     Attributes:
         patient, case: who and which.
         kind: what the weak label shows, "scribble", "box" or "position".
-        cues: (S, K, 3) as `wss_monai.functional.weak_cues` measures them.
+        cues: (S, K, 3) as `wss_monai.functional.weak.features` measures them.
         present: (S, K) whether tags or weak label say that the class is there.
         thickness: distance of the slices in mm.
         area: (S, K) of the dense label, mm2.

@@ -12,7 +12,7 @@ from monai.data import decollate_batch
 from torch import Tensor
 
 from wss_monai.functional.plain_tensor import plain_tensor
-from wss_monai.functional.volume_files import without_suffix
+from wss_monai.io.volumes import without_suffix
 
 __all__ = ["as_array", "case_name", "each_case"]
 

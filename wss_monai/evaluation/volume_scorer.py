@@ -15,13 +15,13 @@ import torch
 from monai.data import MetaTensor
 from torch import Tensor
 
-from wss_monai.data.whole_file import replacing
 from wss_monai.functional import UNLABELLED
 from wss_monai.functional.descriptors import completed
 from wss_monai.functional.plain_tensor import plain_tensor
+from wss_monai.io.atomic_files import replacing
 from wss_monai.metrics import confusion_matrix, constraint_rows, slice_metrics, volume_metrics
 from wss_monai.metrics.measure import measure_prediction
-from wss_monai.transforms.bounds import Boundsd, spacing_of
+from wss_monai.transforms.bounds.constant import Boundsd, spacing_of
 
 PATHS = ("image", "weak_label", "label")
 

@@ -154,7 +154,7 @@ def slice_features(kind: str, cues: np.ndarray, present: np.ndarray) -> np.ndarr
 
     Args:
         kind: "position" (tags alone), "box" (and the drawn box) or "scribble" (and length and hull).
-        cues: (S, 3), see `wss_monai.functional.weak_cues.CUES`.
+        cues: (S, 3), see `wss_monai.functional.weak.features.CUES`.
         present: (S,) of bool.
     """
     z = slice_positions(present)

@@ -19,10 +19,10 @@ from wss_monai.handlers.tag_score import TagScore
 from wss_monai.handlers.training_check import TrainingCheck
 from wss_monai.handlers.training_monitor import TrainingMonitor
 from wss_monai.handlers.validation_score import ValidationScore
-from wss_monai.handlers.volume_scorer import ScoredVolume, VolumeScorer
 from wss_monai.handlers.volume_scores import VolumeScores
 from wss_monai.handlers.weight_ramp import WeightRamp
 from wss_monai.handlers.weight_schedule import AddWeight, StartTerm, StealWeight
+from wss_monai.moved import names_of
 
 __all__ = [
     "AddWeight",
@@ -36,7 +36,6 @@ __all__ = [
     "GradientNorms",
     "LossScaling",
     "RunRecord",
-    "ScoredVolume",
     "SetEpoch",
     "Snapshots",
     "StartTerm",
@@ -48,7 +47,8 @@ __all__ = [
     "TrainingMonitor",
     "UpdateAverage",
     "ValidationScore",
-    "VolumeScorer",
     "VolumeScores",
     "WeightRamp",
 ]
+
+__getattr__ = names_of("handlers")

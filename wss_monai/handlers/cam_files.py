@@ -19,8 +19,9 @@ from monai.transforms import SpatialResample
 from PIL import Image
 from torch import Tensor
 
-from wss_monai.data.whole_file import check_writable, replacing
-from wss_monai.handlers.case_outputs import as_array, case_name, each_case
+from wss_monai.evaluation.case_outputs import as_array, case_name, each_case
+from wss_monai.io.atomic_files import check_writable, replacing
+from wss_monai.io.grids import same_grid
 
 STEPS = 255
 SLOPE = float(np.nextafter(np.float32(1 / STEPS), np.float32(0)))  # so that no value is above 1
@@ -157,7 +158,7 @@ def _on_grid_of(maps: Tensor, image: Tensor) -> Tensor:
     """The image, which the network may have seen on another grid, on the grid of the maps."""
     if not (isinstance(image, MetaTensor) and isinstance(maps, MetaTensor)):
         return image
-    same = image.shape[1:] == maps.shape[1:] and torch.allclose(image.affine.cpu(), maps.affine.cpu(), atol=1e-3)
+    same = image.shape[1:] == maps.shape[1:] and same_grid(image.affine.cpu(), maps.affine.cpu(), maps.shape[1:])
     if same:
         return image
     resample = SpatialResample(mode="bilinear", padding_mode="zeros")

@@ -14,8 +14,8 @@ from monai.data.utils import affine_to_spacing
 from PIL import Image
 from torch import Tensor
 
+from wss_monai.evaluation.case_outputs import as_array
 from wss_monai.functional import UNLABELLED
-from wss_monai.handlers.case_outputs import as_array
 from wss_monai.handlers.snapshots import Snapshots, affine_of_item
 from wss_monai.transforms.cam_scores import CAMScores
 

@@ -16,12 +16,12 @@ from monai.metrics import compute_roc_auc
 from monai.utils import evenly_divisible_all_gather
 from torch import Tensor
 
-from wss_monai.functional.cams import CLASSES, slice_tag_logits
+from wss_monai.evaluation.case_outputs import case_name, each_case
+from wss_monai.functional.cams.channels import CLASSES, slice_tag_logits
 from wss_monai.functional.plain_tensor import plain_tensor
-from wss_monai.handlers.case_outputs import case_name, each_case
-from wss_monai.handlers.evaluation_files import write_csv, write_json
-from wss_monai.handlers.processes import first_process, of_all_processes
 from wss_monai.handlers.tag_score import TagScore
+from wss_monai.io.processes import first_process, of_all_processes
+from wss_monai.io.tables import write_csv, write_json
 
 
 class CAMTagScore(TagScore):

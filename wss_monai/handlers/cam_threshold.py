@@ -12,12 +12,12 @@ import numpy as np
 from ignite.engine import Engine, Events
 from torch import Tensor
 
-from wss_monai.data.whole_file import check_writable
+from wss_monai.evaluation.case_outputs import case_name, each_case
 from wss_monai.functional import UNLABELLED
 from wss_monai.functional.plain_tensor import plain_tensor
-from wss_monai.handlers.case_outputs import case_name, each_case
-from wss_monai.handlers.evaluation_files import write_json
-from wss_monai.handlers.processes import first_process, of_all_processes
+from wss_monai.io.atomic_files import check_writable
+from wss_monai.io.processes import first_process, of_all_processes
+from wss_monai.io.tables import write_json
 from wss_monai.metrics.overlap import overlap
 
 __all__ = ["FILE", "CAMThreshold"]

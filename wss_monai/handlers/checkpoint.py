@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from wss_monai.data.whole_file import check_writable, replacing
 from wss_monai.handlers.load_weights import contents, misfit, read_file
-from wss_monai.handlers.processes import first_process, of_all_processes, process_number
 from wss_monai.handlers.random_state import random_state, set_random_state
+from wss_monai.io.atomic_files import check_writable, replacing
+from wss_monai.io.processes import first_process, of_all_processes, process_number
 
 FORMAT = 2
 KEYS = ("epoch", "iteration", "max_epochs", "settings", "kinds", "objects", "random", "best", "scaler")

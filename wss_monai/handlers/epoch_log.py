@@ -17,9 +17,8 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from wss_monai.data.batch_loader import rank_and_size
-from wss_monai.data.whole_file import naming, replacing
-from wss_monai.handlers.processes import first_process
+from wss_monai.io.atomic_files import naming, replacing
+from wss_monai.io.processes import first_process, rank_and_size
 from wss_monai.losses import WeightedSumLoss
 
 NOT_SHOWN = ("iteration", "lr")

@@ -16,8 +16,8 @@ from ignite.engine import Engine, Events
 from torch import nn
 
 from wss_monai import __version__
-from wss_monai.data.whole_file import replacing
-from wss_monai.handlers.processes import first_process
+from wss_monai.io.atomic_files import replacing
+from wss_monai.io.processes import first_process
 
 PACKAGES = ("monai", "torch", "pytorch-ignite", "numpy")
 

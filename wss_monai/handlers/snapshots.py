@@ -19,10 +19,10 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from wss_monai.data.whole_file import naming, replacing
+from wss_monai.evaluation.case_outputs import as_array
 from wss_monai.functional import UNLABELLED
-from wss_monai.handlers.case_outputs import as_array
-from wss_monai.handlers.processes import first_process
+from wss_monai.io.atomic_files import naming, replacing
+from wss_monai.io.processes import first_process
 
 GAP, LINE = 10, 20
 PREDICTION = "prediction"

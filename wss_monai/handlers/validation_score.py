@@ -20,7 +20,7 @@ from wss_monai.functional.class_values import check_classes
 from wss_monai.functional.hard_classes import hard_classes
 from wss_monai.functional.plain_tensor import plain_tensor
 from wss_monai.metrics.measure import measure_prediction
-from wss_monai.transforms.bounds import Boundsd
+from wss_monai.transforms.bounds.constant import Boundsd
 
 KEYS = ("weak", "dice")
 

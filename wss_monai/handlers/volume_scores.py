@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from ignite.engine import Engine, Events
 
-from wss_monai.data.whole_file import check_writable
-from wss_monai.handlers.evaluation_files import write_csv, write_json
-from wss_monai.handlers.processes import first_process, of_all_processes
-from wss_monai.handlers.volume_scorer import ScoredVolume, VolumeScorer
+from wss_monai.evaluation.volume_scorer import ScoredVolume, VolumeScorer
+from wss_monai.io.atomic_files import check_writable
+from wss_monai.io.processes import first_process, of_all_processes
+from wss_monai.io.tables import write_csv, write_json
 from wss_monai.metrics import summarize_confusion, summarize_constraints, summarize_slices, summarize_volumes
-from wss_monai.transforms.bounds import Boundsd
+from wss_monai.transforms.bounds.constant import Boundsd
 
 
 class VolumeScores:

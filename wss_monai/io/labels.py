@@ -16,7 +16,8 @@ import torch
 from monai.data import MetaTensor
 
 from wss_monai.functional import UNLABELLED
-from wss_monai.functional.volume_files import UnreadableVolume, affine_of, quiet_itk, read_image, read_volume, reason_of
+from wss_monai.io.grids import same_grid
+from wss_monai.io.volumes import UnreadableVolume, affine_of, quiet_itk, read_image, read_volume, reason_of
 
 __all__ = ["check_grid", "read_label", "segments_of"]
 
@@ -83,7 +84,7 @@ def check_grid(path: object, volume: MetaTensor, image_path: object, image: Meta
             f"{path} has shape {tuple(volume.shape[1:])}, but {image_path} has {tuple(image.shape[1:])};"
             " resample one onto the other."
         )
-    if not np.allclose(np.asarray(volume.affine), np.asarray(image.affine), rtol=1e-3, atol=1e-2):
+    if not same_grid(volume.affine, image.affine, volume.shape[1:]):
         raise ValueError(
             f"{path} has another affine than {image_path}:\n{np.asarray(volume.affine)}\n"
             f"{np.asarray(image.affine)}\nThe mask would lie in the wrong place; save it on the image's grid."

@@ -11,11 +11,16 @@ from typing import Any, TypeVar
 
 import torch.distributed as dist
 
-from wss_monai.data.batch_loader import rank_and_size
-
-__all__ = ["first_process", "of_all_processes", "process_number"]
+__all__ = ["first_process", "of_all_processes", "process_number", "rank_and_size"]
 
 T = TypeVar("T")
+
+
+def rank_and_size() -> tuple[int, int]:
+    """Number of this process, and of all."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank(), dist.get_world_size()
+    return 0, 1
 
 
 def process_number() -> int:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from wss_monai.data.whole_file import replacing
+from wss_monai.io.atomic_files import replacing
 
 __all__ = ["write_csv", "write_json"]
 

@@ -92,7 +92,7 @@ class SimpleITKReader(ImageReader):
 
     Arrays have the axes (x, y[, z]) and, where a voxel has several components, these last. The affine is turned from
     ITK's LPS to RAS, as nibabel gives it. Use it by hand, for example, in a configuration:
-    ``LoadImaged`` with ``reader: wss_monai.functional.volume_files.SimpleITKReader``.
+    ``LoadImaged`` with ``reader: wss_monai.io.volumes.SimpleITKReader``.
     """
 
     def verify_suffix(self, filename: Sequence[str | PathLike[str]] | str | PathLike[str]) -> bool:

@@ -3,7 +3,6 @@
 
 from wss_monai.losses.consistency import ConsistencyLoss, EntropyLoss
 from wss_monai.losses.constraint import ConstraintLoss
-from wss_monai.losses.crf import DenseCRF
 from wss_monai.losses.cross_modality import ClassificationLoss, EquivariantCAMLoss
 from wss_monai.losses.equivariance import (
     ClassDistributionExchangeLoss,
@@ -19,6 +18,7 @@ from wss_monai.losses.semi_supervised import FeatureMutualInformationLoss, SemiS
 from wss_monai.losses.tags import TagLoss
 from wss_monai.losses.term import Term
 from wss_monai.losses.weighted_sum import WeightedSumLoss
+from wss_monai.moved import names_of
 
 __all__ = [
     "ClassDistributionExchangeLoss",
@@ -27,7 +27,6 @@ __all__ = [
     "ConstrainToBoundaryLoss",
     "ConstraintLoss",
     "CrossModalityEquivarianceLoss",
-    "DenseCRF",
     "EntropyLoss",
     "EquivariantCAMLoss",
     "ExpansionLoss",
@@ -48,3 +47,5 @@ __all__ = [
     "WeightedSumLoss",
     "WithinModalityEquivarianceLoss",
 ]
+
+__getattr__ = names_of("losses")

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wss_monai.functional.cams import split_channels, tag_logits
-from wss_monai.functional.max_norm import max_norm
+from wss_monai.functional.cams.channels import split_channels, tag_logits
+from wss_monai.functional.cams.max_norm import max_norm
 from wss_monai.functional.spatial_map import SpatialMap
 from wss_monai.functional.wide import wide
 from wss_monai.losses.weighted_sum import WeightedSumLoss

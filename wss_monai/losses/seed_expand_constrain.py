@@ -17,10 +17,10 @@ from torch import Tensor, nn
 
 from wss_monai.functional import UNLABELLED
 from wss_monai.functional.class_values import check_tags
+from wss_monai.functional.crf import dense_crf
 from wss_monai.functional.cue_maps import block_mean, cues_on_grid, grid_steps, image_on_grid
 from wss_monai.functional.rank_pooling import PUBLISHED_VOXELS, decays_of, rank_pooling, rescale_decay
 from wss_monai.functional.wide import wide
-from wss_monai.losses.crf import DenseCRF
 from wss_monai.losses.partial import as_index_map
 from wss_monai.losses.term import probabilities
 
@@ -186,7 +186,7 @@ class ConstrainToBoundaryLoss(nn.Module):
     of the field of view. On another grid that share, or a width in mm, is for the user to state in ``crf``.
 
     Args:
-        crf: called as ``crf(logits, image, spacing=...)`` image in 0 to 255; None: ``DenseCRF()``, as published.
+        crf: called as ``crf(logits, image, spacing=...)`` image in 0 to 255; None: ``dense_crf``, as published.
         floor: smallest probability of Q, and what is added to the softmax before it is renormalised.
         image_scale: the image times this, cut to 0 to 255, is what the CRF sees; 255 for images in 0 to 1.
         stride: 1, or how many voxels (one number or one an axis) of the logits' grid make one of the CRF's: logits
@@ -216,7 +216,7 @@ class ConstrainToBoundaryLoss(nn.Module):
             raise ValueError(f"mm must be true or false (True or False on the command line), got {mm!r}.")
         if mm and crf is None:
             raise ValueError("mm needs a crf: the default widths are in voxels; give DenseCRF with widths in mm.")
-        self.crf = DenseCRF() if crf is None else crf
+        self.crf = dense_crf if crf is None else crf
         self.floor = _positive("floor", floor)
         self.image_scale = _positive("image_scale", image_scale)
         steps = list(stride) if isinstance(stride, Sequence) else [stride]

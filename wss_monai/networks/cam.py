@@ -10,8 +10,8 @@ from monai.networks.layers import Conv, Dropout
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wss_monai.functional.cams import CLASSES
-from wss_monai.functional.grad_cam import grad_cam, grad_cam_pp
+from wss_monai.functional.cams.channels import CLASSES
+from wss_monai.functional.cams.grad_cam import grad_cam, grad_cam_pp
 from wss_monai.functional.rank_pooling import decay_of_share
 from wss_monai.functional.wide import wide
 from wss_monai.networks.pixel_correlation import PixelCorrelation

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from monai.networks.blocks import Convolution
 from torch import Tensor, nn
 
-from wss_monai.functional.cam_cues import activation_maps
+from wss_monai.functional.cams.cues import activation_maps
 from wss_monai.networks.shallow_cnn import check_sizes
 
 __all__ = ["TagClassifier"]

@@ -13,7 +13,7 @@ from monai.transforms.utils import get_largest_connected_component_mask
 from torch import Tensor, nn
 
 from wss_monai.functional import UNLABELLED
-from wss_monai.functional.cams import per_slice, slice_tag_logits
+from wss_monai.functional.cams.channels import per_slice, slice_tag_logits
 from wss_monai.functional.plain_tensor import plain_tensor
 from wss_monai.transforms import CAMLogits, CAMScores
 

@@ -17,10 +17,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from wss_monai.data import DataSplit
-from wss_monai.data.derived import leads_outside, moved_case
+from wss_monai.data.derived_dataset import leads_outside, moved_case
 from wss_monai.data.schema import class_names_of, write_dataset
-from wss_monai.data.whole_file import check_writable, replacing
 from wss_monai.functional import UNLABELLED
+from wss_monai.io.atomic_files import check_writable, replacing
 from wss_monai.transforms import LoadCased
 
 __all__ = ["CueWriter"]

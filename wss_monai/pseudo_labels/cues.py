@@ -11,7 +11,7 @@ import torch
 from monai.data import MetaTensor
 from torch import Tensor
 
-from wss_monai.functional.cam_cues import body_mask, cue_map, gradient_saliency, maps_on_grid
+from wss_monai.functional.cams.cues import body_mask, cue_map, gradient_saliency, maps_on_grid
 from wss_monai.functional.plain_tensor import plain_tensor
 from wss_monai.networks import TagClassifier
 

@@ -2,7 +2,7 @@
 """Reports of runs: one HTML file, and the panels and figures in it."""
 
 from wss_monai.report.cam_sheets import cam_sheet
-from wss_monai.report.cases import case_panel
 from wss_monai.report.page import write_report
+from wss_monai.report.panels import case_panel
 
 __all__ = ["cam_sheet", "case_panel", "write_report"]

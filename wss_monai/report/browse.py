@@ -15,7 +15,7 @@ from wss_monai.data.datalist import list_cases
 from wss_monai.data.schema import read_dataset
 from wss_monai.report.browse_case import pack_case
 from wss_monai.report.palette import DRAWN_BACKGROUND, as_hex, class_colour
-from wss_monai.report.reading import Run, find_file, read_runs
+from wss_monai.report.run_folder import Run, find_file, read_runs
 from wss_monai.report.template import fill
 from wss_monai.transforms.load_case import MAPS
 

@@ -11,9 +11,9 @@ import numpy as np
 from PIL import Image
 
 from wss_monai.functional import UNLABELLED
-from wss_monai.report.cases import as_volumes, crop_box, display_view, grey_window, outside
-from wss_monai.report.pictures import ScoredCase, read_case
-from wss_monai.report.reading import Run
+from wss_monai.report.panels import as_volumes, crop_box, display_view, grey_window, outside
+from wss_monai.report.run_folder import Run
+from wss_monai.report.run_panels import ScoredCase, read_case
 from wss_monai.report.template import as_png_address
 
 __all__ = ["pack_case", "run_lengths", "slices_to_show"]

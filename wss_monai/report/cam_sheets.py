@@ -11,9 +11,9 @@ from PIL import Image, ImageDraw
 from scipy.ndimage import binary_erosion
 
 from wss_monai.functional import UNLABELLED
-from wss_monai.report.cases import GAP, INK, PAPER, as_volumes, compose, display_view, grey_window, mark, shown_slices
-from wss_monai.report.lettering import font
+from wss_monai.report.fonts import font
 from wss_monai.report.palette import class_colour
+from wss_monai.report.panels import GAP, INK, PAPER, as_volumes, compose, display_view, grey_window, mark, shown_slices
 
 __all__ = ["cam_sheet"]
 

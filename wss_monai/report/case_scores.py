@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from wss_monai.report.reading import TEXT_COLUMNS, Run
+from wss_monai.report.run_folder import TEXT_COLUMNS, Run
 
 __all__ = ["class_scores", "mean_score", "measured_classes", "metric_word", "scored_runs", "unit_of"]
 

@@ -15,9 +15,9 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from wss_monai.report.cases import display_view
 from wss_monai.report.figures import STYLE
 from wss_monai.report.palette import CLASS_COLOURS, run_colour
+from wss_monai.report.panels import display_view
 
 __all__ = ["agreement", "cluster_colours", "cluster_sheet"]
 

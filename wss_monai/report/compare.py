@@ -18,7 +18,7 @@ from wss_monai.report.case_scores import class_scores, measured_classes, metric_
 from wss_monai.report.figure_file import check_figure_name, save_figure, write_table
 from wss_monai.report.figures import STYLE
 from wss_monai.report.palette import run_colour
-from wss_monai.report.reading import Run, read_runs
+from wss_monai.report.run_folder import Run, read_runs
 
 __all__ = ["spread", "spread_table", "write_comparison"]
 

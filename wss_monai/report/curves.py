@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from wss_monai.report.figure_file import check_figure_name, save_figure, write_table
 from wss_monai.report.figures import STYLE, legend_below, log_where_wide
 from wss_monai.report.palette import run_colour
-from wss_monai.report.reading import Run, read_runs
+from wss_monai.report.run_folder import Run, read_runs
 
 __all__ = ["DEFAULT", "chosen_columns", "curve_points", "smoothed", "write_curves"]
 

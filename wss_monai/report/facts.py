@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from wss_monai.report.reading import Run, not_finite
+from wss_monai.report.run_folder import Run, not_finite
 from wss_monai.report.tables import duration
 
 __all__ = ["facts", "notices", "provenance"]

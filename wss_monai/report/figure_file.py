@@ -11,7 +11,7 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-from wss_monai.data.whole_file import replacing
+from wss_monai.io.atomic_files import replacing
 
 __all__ = ["check_figure_name", "save_figure", "write_table"]
 

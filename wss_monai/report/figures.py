@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from wss_monai.report.palette import STATE_STYLES, run_colour
-from wss_monai.report.reading import Run
+from wss_monai.report.run_folder import Run
 
 __all__ = ["STYLE", "curves", "legend_below", "log_where_wide", "satisfaction", "scores"]
 

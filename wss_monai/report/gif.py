@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from wss_monai.data.whole_file import replacing
-from wss_monai.report.lettering import font, wrapped
-from wss_monai.report.reading import Run, read_runs
+from wss_monai.io.atomic_files import replacing
+from wss_monai.report.fonts import font, wrapped
+from wss_monai.report.run_folder import Run, read_runs
 from wss_monai.report.snapshot_sheets import Sheet, read_sheets
 
 __all__ = ["Film", "default_captions", "write_gif"]

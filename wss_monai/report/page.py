@@ -12,9 +12,9 @@ from typing import Any
 from wss_monai.report import figures, tables
 from wss_monai.report.facts import facts, notices, provenance
 from wss_monai.report.palette import DRAWN_BACKGROUND, STATE_STYLES, as_hex, class_colour, run_colour
-from wss_monai.report.pictures import run_panel
 from wss_monai.report.ranking import chosen_cases
-from wss_monai.report.reading import Run, read_runs
+from wss_monai.report.run_folder import Run, read_runs
+from wss_monai.report.run_panels import run_panel
 from wss_monai.report.template import as_png_address, fill
 
 __all__ = ["write_report"]

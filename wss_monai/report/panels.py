@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from scipy.ndimage import binary_dilation, binary_erosion
 
 from wss_monai.functional import UNLABELLED
-from wss_monai.report.lettering import font, shortened
+from wss_monai.report.fonts import font, shortened
 from wss_monai.report.palette import DRAWN_BACKGROUND, class_colour, panel_colours
 
 __all__ = [

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from wss_monai.report.reading import Run
+from wss_monai.report.run_folder import Run
 
 __all__ = ["chosen_cases", "severities", "worst_violations"]
 

@@ -15,11 +15,11 @@ from monai.data.utils import affine_to_spacing
 from PIL import Image
 
 from wss_monai.functional import UNLABELLED
-from wss_monai.functional.box_maps import index_of_sets, split_index, visible_index
-from wss_monai.functional.label_files import read_label
-from wss_monai.functional.volume_files import read_volume
-from wss_monai.report.cases import case_panel, shown_slices
-from wss_monai.report.reading import Run, find_file
+from wss_monai.functional.weak.box_maps import index_of_sets, split_index, visible_index
+from wss_monai.io.labels import read_label
+from wss_monai.io.volumes import read_volume
+from wss_monai.report.panels import case_panel, shown_slices
+from wss_monai.report.run_folder import Run, find_file
 from wss_monai.transforms.load_case import MAPS
 
 __all__ = ["ScoredCase", "read_case", "run_panel"]

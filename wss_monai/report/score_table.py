@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from wss_monai.report.case_scores import class_scores, mean_score, measured_classes, metric_word, scored_runs, unit_of
-from wss_monai.report.reading import Run, read_runs
+from wss_monai.report.run_folder import Run, read_runs
 
 __all__ = ["FORMATS", "Group", "Score", "score_table", "seed_groups", "table_text"]
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from wss_monai.report.ranking import worst_violations
-from wss_monai.report.reading import Run
+from wss_monai.report.run_folder import Run
 
 __all__ = ["Cell", "Column", "case_table", "duration", "number", "results", "satisfaction_table", "violation_table"]
 

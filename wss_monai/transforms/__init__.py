@@ -2,13 +2,7 @@
 """Transforms: from a case's files to tensors, weak labels, tags and bounds; and augmentation of whole batches."""
 
 from wss_monai.transforms.batch_augment import BatchAugment
-from wss_monai.transforms.bounds import (
-    ConstantBounds,
-    ConstantBoundsd,
-    LabelBounds,
-    LabelBoundsd,
-)
-from wss_monai.transforms.box_bounds import (
+from wss_monai.transforms.bounds.box import (
     BoxBounds,
     BoxBoundsd,
     BoxTightnessBounds,
@@ -16,15 +10,21 @@ from wss_monai.transforms.box_bounds import (
     EmptinessBounds,
     EmptinessBoundsd,
 )
+from wss_monai.transforms.bounds.constant import (
+    ConstantBounds,
+    ConstantBoundsd,
+    LabelBounds,
+    LabelBoundsd,
+)
+from wss_monai.transforms.bounds.estimated import EstimatedBounds, EstimatedBoundsd, WeakCuesd
+from wss_monai.transforms.bounds.predicted import PredictedBounds, PredictedBoundsd
 from wss_monai.transforms.cam_logits import CAMLogits, CAMLogitsd
 from wss_monai.transforms.cam_scores import CAMScores, CAMScoresd
 from wss_monai.transforms.dense_crf import DenseCRFd, RefineByDenseCRF
 from wss_monai.transforms.equivariant import RandEquivariantTransform, RandFlips
-from wss_monai.transforms.estimated_bounds import EstimatedBounds, EstimatedBoundsd, WeakCuesd
 from wss_monai.transforms.far_background import FarBackgroundd
 from wss_monai.transforms.filled_boxes import FilledBoxesd
 from wss_monai.transforms.load_case import LoadCased
-from wss_monai.transforms.predicted_bounds import PredictedBounds, PredictedBoundsd
 from wss_monai.transforms.tags import WeakTags, WeakTagsd
 from wss_monai.transforms.weak_labels import RandWeakLabel, RandWeakLabeld, WeakLabeld
 

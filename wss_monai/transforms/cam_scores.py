@@ -13,10 +13,10 @@ from monai.transforms import MapTransform, Transform
 from monai.utils import TransformBackends, convert_to_dst_type, convert_to_tensor
 from torch import Tensor
 
-from wss_monai.functional.cams import CLASSES, per_slice, slice_tag_logits, split_channels
-from wss_monai.functional.max_norm import max_norm
+from wss_monai.functional.cams.channels import CLASSES, per_slice, slice_tag_logits, split_channels
+from wss_monai.functional.cams.max_norm import max_norm
 from wss_monai.functional.plain_tensor import plain_tensor
-from wss_monai.transforms.intervals import tags_of
+from wss_monai.transforms.bounds.intervals import tags_of
 
 __all__ = ["CAMScores", "CAMScoresD", "CAMScoresDict", "CAMScoresd"]
 

@@ -13,7 +13,7 @@ from monai.transforms import MapTransform
 from monai.utils import convert_to_dst_type, convert_to_numpy
 
 from wss_monai.functional import UNLABELLED
-from wss_monai.functional.box_maps import in_boxes, visible_index
+from wss_monai.functional.weak.box_maps import in_boxes, visible_index
 
 __all__ = ["FilledBoxesD", "FilledBoxesDict", "FilledBoxesd"]
 

@@ -14,9 +14,9 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
 from wss_monai.functional import UNLABELLED
-from wss_monai.functional.box_maps import index_of_sets, number_boxes, split_index
-from wss_monai.functional.label_files import check_grid, read_label
-from wss_monai.functional.volume_files import UnreadableVolume, read_volume
+from wss_monai.functional.weak.box_maps import index_of_sets, number_boxes, split_index
+from wss_monai.io.labels import check_grid, read_label
+from wss_monai.io.volumes import UnreadableVolume, read_volume
 
 MAPS = {
     "label": ("label_values", "label_segments", 0),

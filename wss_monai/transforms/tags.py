@@ -14,8 +14,8 @@ from monai.transforms import MapTransform, Transform
 from monai.utils import TransformBackends, convert_to_numpy
 
 from wss_monai.functional import UNLABELLED
-from wss_monai.functional.box_maps import in_boxes
-from wss_monai.functional.weak_labels import present_classes
+from wss_monai.functional.weak.box_maps import in_boxes
+from wss_monai.functional.weak.generators import present_classes
 
 __all__ = ["WeakTags", "WeakTagsD", "WeakTagsDict", "WeakTagsd"]
 

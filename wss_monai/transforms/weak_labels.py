@@ -15,9 +15,8 @@ from monai.config.type_definitions import NdarrayOrTensor
 from monai.transforms import MapTransform, RandomizableTransform
 from monai.utils import TransformBackends, convert_to_dst_type, convert_to_numpy, ensure_tuple_rep
 
-from wss_monai.functional.box_maps import box_channels
-from wss_monai.functional.scribbles import scribble, scribble_border, scribble_interior
-from wss_monai.functional.weak_labels import (
+from wss_monai.functional.weak.box_maps import box_channels
+from wss_monai.functional.weak.generators import (
     box,
     centroid_blob,
     erosion,
@@ -26,6 +25,7 @@ from wss_monai.functional.weak_labels import (
     slicewise,
     sparse_slices,
 )
+from wss_monai.functional.weak.scribbles import scribble, scribble_border, scribble_interior
 
 __all__ = [
     "STRATEGIES",
@@ -77,7 +77,7 @@ class RandWeakLabel(RandomizableTransform):
         strategy: a name in ``STRATEGIES``.
         slice_axis: draw in every 2D slice along this spatial axis; None: draw in the image's own dimension. The
             strategy ``sparse_slices`` keeps slices along it (None: along axis 2).
-        options: options of the generator (``wss_monai.functional.weak_labels`` and ``scribbles``).
+        options: options of the generator (``wss_monai.functional.weak.generators`` and ``scribbles``).
 
     Raises:
         ValueError: if there is no such strategy, or it has no such option.
@@ -127,7 +127,7 @@ class RandWeakLabel(RandomizableTransform):
             num_classes: K.
 
         Returns:
-            Boolean, shape ``(K, *spatial)``; ``wss_monai.functional.box_maps.box_index`` writes it as one map.
+            Boolean, shape ``(K, *spatial)``; ``wss_monai.functional.weak.box_maps.box_index`` writes it as one map.
 
         Raises:
             ValueError: for another strategy than "box", and as the call.

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 
-from wss_monai.commands.prepare_notes import print_notes, read_patients
+from wss_monai.commands.prepare.notes import print_notes, read_patients
 
 __all__ = ["add_acdc"]
 
@@ -32,7 +32,7 @@ def add_acdc(releases: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 def run_acdc(args: argparse.Namespace) -> int:
     """Convert ACDC and print what came of it, with a table of what was skipped or changed."""
-    from wss_monai.data.acdc import prepare_acdc
+    from wss_monai.data.releases.acdc import prepare_acdc
 
     patients = None if args.patients is None else read_patients(args.patients)
     done = prepare_acdc(args.source, args.out, patients, args.scribbles)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 
-from wss_monai.commands.prepare_notes import print_notes, read_patients
+from wss_monai.commands.prepare.notes import print_notes, read_patients
 
 __all__ = ["add_brats", "run"]
 
@@ -47,7 +47,7 @@ def add_brats(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 def run(args: argparse.Namespace) -> int:
     """Convert the release and print what came of it, with a table of what was skipped or resampled."""
-    from wss_monai.data.brats import prepare_brats
+    from wss_monai.data.releases.brats import prepare_brats
 
     patients = None if args.patients is None else read_patients(args.patients)
     merge = None if args.keep_classes else args.merge

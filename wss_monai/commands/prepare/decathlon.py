@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 
-from wss_monai.commands.prepare_notes import print_notes, read_patients
+from wss_monai.commands.prepare.notes import print_notes, read_patients
 
 __all__ = ["add_decathlon", "run"]
 
@@ -35,7 +35,7 @@ def add_decathlon(subparsers: argparse._SubParsersAction[argparse.ArgumentParser
 
 def run(args: argparse.Namespace) -> int:
     """Convert the task and print what came of it, with a table of what was skipped."""
-    from wss_monai.data.decathlon import prepare_decathlon
+    from wss_monai.data.releases.decathlon import prepare_decathlon
 
     patients = None if args.patients is None else read_patients(args.patients)
     done = prepare_decathlon(args.source, args.out, args.task, args.merge, args.keep_classes, patients)

@@ -8,10 +8,10 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wss_monai.commands.prepare_notes import print_notes
+from wss_monai.commands.prepare.notes import print_notes
 
 if TYPE_CHECKING:
-    from wss_monai.data.folder import FolderCases
+    from wss_monai.data.releases.folder import FolderCases
 
 __all__ = ["add_folder", "run"]
 
@@ -69,8 +69,8 @@ def run(args: argparse.Namespace) -> int:
         ValueError: a pattern or a JSON argument does not fit; there is a dataset.json already; modalities that
             --resample shall bring together lie in different frames.
     """
-    from wss_monai.data.folder import find_cases
-    from wss_monai.data.folder_grids import cases_on_several_grids, resample_cases
+    from wss_monai.data.releases.folder import find_cases
+    from wss_monai.data.releases.folder_grids import cases_on_several_grids, resample_cases
     from wss_monai.data.schema import parse_dataset, write_dataset
 
     source = Path(args.source)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 
-from wss_monai.commands.prepare_notes import print_notes
+from wss_monai.commands.prepare.notes import print_notes
 
 __all__ = ["add_localization_cues", "run"]
 
@@ -31,7 +31,7 @@ def add_localization_cues(subparsers: argparse._SubParsersAction[argparse.Argume
 
 def run(args: argparse.Namespace) -> int:
     """Convert the cues and print what came of it, with a table of what was left out."""
-    from wss_monai.data.localization_cues import prepare_localization_cues
+    from wss_monai.data.releases.localization_cues import prepare_localization_cues
 
     done = prepare_localization_cues(args.source, args.out, args.list, args.num_classes, tuple(args.grid))
     print_notes(done.notes)

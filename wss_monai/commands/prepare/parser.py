@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import argparse
 
-from wss_monai.commands.prepare_acdc import add_acdc
-from wss_monai.commands.prepare_brats import add_brats
-from wss_monai.commands.prepare_decathlon import add_decathlon
-from wss_monai.commands.prepare_folder import add_folder
-from wss_monai.commands.prepare_localization_cues import add_localization_cues
-from wss_monai.commands.prepare_png_slices import add_png_slices
-from wss_monai.commands.prepare_promise12 import add_promise12
+from wss_monai.commands.prepare.acdc import add_acdc
+from wss_monai.commands.prepare.brats import add_brats
+from wss_monai.commands.prepare.decathlon import add_decathlon
+from wss_monai.commands.prepare.folder import add_folder
+from wss_monai.commands.prepare.localization_cues import add_localization_cues
+from wss_monai.commands.prepare.png_slices import add_png_slices
+from wss_monai.commands.prepare.promise12 import add_promise12
 
 __all__ = ["add_parser"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 
-from wss_monai.commands.prepare_notes import print_notes
+from wss_monai.commands.prepare.notes import print_notes
 
 __all__ = ["add_png_slices", "run"]
 
@@ -34,7 +34,7 @@ def add_png_slices(subparsers: argparse._SubParsersAction[argparse.ArgumentParse
 
 def run(args: argparse.Namespace) -> int:
     """Stack the slices and print what came of it, with a table of what is unusual."""
-    from wss_monai.data.png_slices import prepare_png_slices
+    from wss_monai.data.releases.png_slices import prepare_png_slices
 
     done = prepare_png_slices(args.source, args.out, args.spacing, args.modalities, args.foreground)
     print_notes(done.notes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 
-from wss_monai.commands.prepare_notes import print_notes, read_patients
+from wss_monai.commands.prepare.notes import print_notes, read_patients
 
 __all__ = ["add_promise12", "run"]
 
@@ -34,7 +34,7 @@ def add_promise12(subparsers: argparse._SubParsersAction[argparse.ArgumentParser
 
 def run(args: argparse.Namespace) -> int:
     """Convert the release and print what came of it, with a table of what was skipped or is unusual."""
-    from wss_monai.data.promise12 import prepare_promise12
+    from wss_monai.data.releases.promise12 import prepare_promise12
 
     patients = None if args.patients is None else read_patients(args.patients)
     done = prepare_promise12(args.source, args.out, patients)

@@ -6,12 +6,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from wss_monai.commands.report_browse import add_browse
-from wss_monai.commands.report_compare import add_compare
-from wss_monai.commands.report_curves import add_curves
-from wss_monai.commands.report_gif import add_gif
-from wss_monai.commands.report_penalties import add_penalties
-from wss_monai.commands.report_table import add_table
+from wss_monai.commands.report.browse import add_browse
+from wss_monai.commands.report.compare import add_compare
+from wss_monai.commands.report.curves import add_curves
+from wss_monai.commands.report.gif import add_gif
+from wss_monai.commands.report.penalties import add_penalties
+from wss_monai.commands.report.table import add_table
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:

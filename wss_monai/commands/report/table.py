@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
         FileNotFoundError: a run or a file in it is missing.
         ValueError: a run is not evaluated or has no such metric.
     """
-    from wss_monai.data.whole_file import replacing
+    from wss_monai.io.atomic_files import replacing
     from wss_monai.report.score_table import score_table, table_text
 
     text = table_text(score_table(args.runs, args.metrics, labels=args.labels), args.format)

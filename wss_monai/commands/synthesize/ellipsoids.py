@@ -32,7 +32,7 @@ def _ellipsoids(args: argparse.Namespace, out: Path) -> str:
 
     from tqdm import tqdm
 
-    from wss_monai.data.ellipsoids import synthesize_ellipsoids
+    from wss_monai.data.phantoms.ellipsoids import synthesize_ellipsoids
 
     path = synthesize_ellipsoids(
         out, args.patients, args.seed, progress=lambda indices: tqdm(indices, desc="patients", unit="patient")

@@ -6,10 +6,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from wss_monai.commands.synthesize_ellipsoids import add_ellipsoids
-from wss_monai.commands.synthesize_promise12 import add_promise12
-from wss_monai.commands.synthesize_prostate import add_prostate
-from wss_monai.commands.synthesize_toy import add_toy, add_two_circles
+from wss_monai.commands.synthesize.ellipsoids import add_ellipsoids
+from wss_monai.commands.synthesize.promise12 import add_promise12
+from wss_monai.commands.synthesize.prostate import add_prostate
+from wss_monai.commands.synthesize.toy import add_toy, add_two_circles
 
 __all__ = ["add_parser", "run"]
 
@@ -56,7 +56,7 @@ def _cardiac(args: argparse.Namespace, out: Path) -> str:
 
     from tqdm import tqdm
 
-    from wss_monai.data.cardiac_phantom import synthesize_cardiac
+    from wss_monai.data.phantoms.cardiac import synthesize_cardiac
 
     path = synthesize_cardiac(
         out, args.patients, args.seed, progress=lambda indices: tqdm(indices, desc="patients", unit="patient")

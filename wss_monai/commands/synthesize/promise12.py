@@ -32,7 +32,7 @@ def add_promise12(
 def _promise12(args: argparse.Namespace, out: Path) -> str:
     from tqdm import tqdm
 
-    from wss_monai.data.promise12_phantom import synthesize_promise12
+    from wss_monai.data.phantoms.promise12 import synthesize_promise12
 
     path = synthesize_promise12(
         out,

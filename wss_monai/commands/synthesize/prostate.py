@@ -58,7 +58,7 @@ def _prostate(args: argparse.Namespace, out: Path) -> str:
 
     from tqdm import tqdm
 
-    from wss_monai.data.prostate_phantom import synthesize_prostate
+    from wss_monai.data.phantoms.prostate import synthesize_prostate
 
     _refuse(args, {"--modalities": "modalities", "--grades": "grades"}, "is of --layout brats; add it, or leave")
     path = synthesize_prostate(
@@ -80,7 +80,7 @@ def _prostate(args: argparse.Namespace, out: Path) -> str:
 def _brats(args: argparse.Namespace, out: Path) -> str:
     from tqdm import tqdm
 
-    from wss_monai.data.brain_phantom import synthesize_brats
+    from wss_monai.data.phantoms.brain import synthesize_brats
 
     if args.zones != "none":
         raise ValueError(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from wss_monai.data.toy import Circles, Discs
+    from wss_monai.data.phantoms.toy import Circles, Discs
 
 __all__ = ["add_toy", "add_two_circles"]
 
@@ -69,13 +69,13 @@ def _add(
 
 
 def _toy(args: argparse.Namespace, out: Path) -> str:
-    from wss_monai.data.toy import Discs
+    from wss_monai.data.phantoms.toy import Discs
 
     return _write(args, out, Discs(tuple(args.size), args.radius, args.edition))
 
 
 def _two_circles(args: argparse.Namespace, out: Path) -> str:
-    from wss_monai.data.toy import Circles
+    from wss_monai.data.phantoms.toy import Circles
 
     return _write(args, out, Circles(tuple(args.size), args.radius, args.ellipses))
 
@@ -83,7 +83,7 @@ def _two_circles(args: argparse.Namespace, out: Path) -> str:
 def _write(args: argparse.Namespace, out: Path, toy: Discs | Circles) -> str:
     from tqdm import tqdm
 
-    from wss_monai.data.toy_files import synthesize_toy
+    from wss_monai.data.phantoms.toy_files import synthesize_toy
 
     path = synthesize_toy(
         out,

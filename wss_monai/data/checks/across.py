@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from wss_monai.data.check_case import CaseFacts
-from wss_monai.data.check_entries import Entries
-from wss_monai.data.check_problem import Problems
-from wss_monai.data.meaning import BACKGROUND, UNLABELLED_NAME, class_names_of
+from wss_monai.data.checks.case import CaseFacts
+from wss_monai.data.checks.entries import Entries
+from wss_monai.data.checks.problem import Problems
+from wss_monai.data.label_semantics import BACKGROUND, UNLABELLED_NAME, class_names_of
 
 __all__ = ["check_annotation", "check_geometries", "check_images", "class_statistics"]
 

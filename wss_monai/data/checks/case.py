@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 from nibabel.imageglobals import LoggingOutputSuppressor
 
-from wss_monai.data.check_entries import Entry
-from wss_monai.data.check_geometry import Grid, check_grid, check_nifti, check_same_grid, read_grid
-from wss_monai.data.check_image import ImageFacts, check_image
-from wss_monai.data.check_maps import MapFacts, check_agreement, check_map, check_segmentation, check_tags
-from wss_monai.data.check_problem import Problems
-from wss_monai.data.meaning import UNLABELLED_NAME, class_names_of, names_of
-from wss_monai.functional.label_files import segments_of
-from wss_monai.functional.volume_files import read_volume
+from wss_monai.data.checks.entries import Entry
+from wss_monai.data.checks.geometry import check_grid, check_nifti, check_same_grid
+from wss_monai.data.checks.image import ImageFacts, check_image
+from wss_monai.data.checks.maps import MapFacts, check_agreement, check_map, check_segmentation, check_tags
+from wss_monai.data.checks.problem import Problems
+from wss_monai.data.label_semantics import UNLABELLED_NAME, class_names_of, names_of
+from wss_monai.io.grids import Grid, read_grid
+from wss_monai.io.labels import segments_of
+from wss_monai.io.volumes import read_volume
 
 __all__ = ["CaseFacts", "check_case"]
 

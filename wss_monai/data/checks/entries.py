@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wss_monai.data.check_problem import Problems
-from wss_monai.data.meaning import BACKGROUND
+from wss_monai.data.checks.problem import Problems
+from wss_monai.data.label_semantics import BACKGROUND
 from wss_monai.data.schema import Dataset, parse_dataset
-from wss_monai.functional.volume_files import without_suffix
+from wss_monai.io.volumes import without_suffix
 
 __all__ = ["Entries", "Entry", "read_entries"]
 

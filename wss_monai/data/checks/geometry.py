@@ -3,18 +3,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 from nibabel.imageglobals import LoggingOutputSuppressor
 
-from wss_monai.data.check_problem import Problems
-from wss_monai.functional.volume_files import affine_of, quiet_itk, reason_of, refuse_deadly_header
+from wss_monai.data.checks.problem import Problems
+from wss_monai.io.grids import Grid, same_grid
 
-__all__ = ["Grid", "check_grid", "check_nifti", "check_same_grid", "read_grid"]
+__all__ = ["check_grid", "check_nifti", "check_same_grid"]
 
 SPACING_MM = (0.05, 20.0)
 """Spacings outside of this range are taken for a mistake of units."""
@@ -22,89 +20,8 @@ DEFAULT_SHAPE_RATIO = 4.0
 """Spacing of exactly 1 mm is suspicious where the longest axis has this many times the voxels of the shortest."""
 ANISOTROPY = 2.0
 """Slices are expected along the axis of largest spacing where it is this much larger than that along `slice_axis`."""
-ALIGNED = 0.94
-"""Cosine of the largest angle between an axis and the body's at which the axis is named after it."""
 RTOL, ATOL = 1e-3, 1e-2
-"""Affines that differ by less are one, as where cases are loaded."""
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Where the voxels of a file lie.
-
-    Attributes:
-        shape: voxels along each of 2 or 3 axes.
-        affine: (4, 4), from voxel indices to RAS in mm.
-    """
-
-    shape: tuple[int, ...]
-    affine: np.ndarray
-
-    @property
-    def spacing(self) -> tuple[float, ...]:
-        """Edge lengths of a voxel in mm."""
-        columns = self.affine[:3, : len(self.shape)]
-        return tuple(float(v) for v in np.sqrt((columns**2).sum(axis=0)))
-
-    @property
-    def voxel_ml(self) -> float:
-        """Volume of a voxel in ml (of a 2D file: as if it were 1 mm thick)."""
-        return float(np.prod(self.spacing)) / 1000
-
-    @property
-    def axes(self) -> str:
-        """Directions of the axes, such as "RAS" or "PSR"; "oblique" where they are more than about 20 degrees off."""
-        cosines = np.abs(self.affine[:3, : len(self.shape)] / np.array(self.spacing))
-        if (cosines.max(axis=0) < ALIGNED).any():
-            return "oblique"
-        return "".join(str(code) for code in nib.aff2axcodes(self.affine))[: len(self.shape)]
-
-    @property
-    def mirrored(self) -> bool:
-        """Whether the axes form a left-handed system in RAS."""
-        return bool(np.linalg.det(self.affine[:3, :3]) < 0)
-
-
-def read_grid(path: str) -> Grid:
-    """Read shape and affine from a header alone.
-
-    Raises:
-        ValueError: the header cannot be read, or has not 2 or 3 axes.
-    """
-    try:
-        if path.lower().endswith((".nii", ".nii.gz")):
-            with LoggingOutputSuppressor():
-                image: Any = nib.load(path)
-            shape, affine = tuple(image.shape), np.asarray(image.affine, dtype=float)
-        else:
-            shape, affine = _itk_grid(Path(path))
-    except Exception as error:  # readers of broken files fail in every way there is
-        raise ValueError(f"cannot be read: {reason_of(error)}") from error
-    while len(shape) > 3 and shape[-1] == 1:
-        shape = shape[:-1]
-    if len(shape) not in (2, 3) or 0 in shape:
-        raise ValueError(f"has shape {shape}, expected 2 or 3 non-empty axes; split a 4D file into one 3D file a frame")
-    return Grid(tuple(int(n) for n in shape), affine)
-
-
-def _itk_grid(path: Path) -> tuple[tuple[int, ...], np.ndarray]:
-    import SimpleITK as sitk
-
-    refuse_deadly_header(path)
-    reader: Any = sitk.ImageFileReader()
-    with quiet_itk():
-        files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(path)) if path.is_dir() else (str(path),)
-        if not files:
-            raise ValueError("a folder without a DICOM file")
-        reader.SetFileName(files[0])
-        reader.ReadImageInformation()
-        shape, affine = tuple(reader.GetSize()), affine_of(reader)
-        if len(files) > 1:
-            reader.SetFileName(files[-1])
-            reader.ReadImageInformation()
-            affine[:3, 2] = (affine_of(reader)[:3, 3] - affine[:3, 3]) / (len(files) - 1)
-            shape = (*shape[:2], len(files))
-    return shape, affine
+"""Parts of an affine that differ by less are alike, where a message says what differs."""
 
 
 def check_nifti(path: str, shown: str, problems: Problems) -> None:
@@ -134,7 +51,7 @@ def check_nifti(path: str, shown: str, problems: Problems) -> None:
             "export it again from the source, with orientation",
             shown,
         )
-    elif sform is not None and qform is not None and not np.allclose(sform, qform, rtol=RTOL, atol=ATOL):
+    elif sform is not None and qform is not None and not same_grid(sform, qform, header.get_data_shape()[:3]):
         problems.warning(
             "two_poses",
             f"sform and qform disagree by up to {np.abs(sform - qform).max():.3g} mm; nibabel and MONAI take the "
@@ -227,7 +144,7 @@ def check_same_grid(grid: Grid, shown: str, first: Grid, first_shown: str, probl
             shown,
         )
         return False
-    if not np.allclose(grid.affine, first.affine, rtol=RTOL, atol=ATOL):
+    if not same_grid(grid.affine, first.affine, grid.shape):
         problems.error(
             "affine",
             f"its affine differs from that of {first_shown} {_difference(grid, first)}",

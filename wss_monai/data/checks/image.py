@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wss_monai.data.check_problem import Problems
+from wss_monai.data.checks.problem import Problems
 
 __all__ = ["ImageFacts", "check_image"]
 

@@ -12,14 +12,14 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 
-from wss_monai.data.check_geometry import Grid
-from wss_monai.data.check_problem import Problems
-from wss_monai.data.meaning import UNLABELLED_NAME, Meant, names_of
+from wss_monai.data.checks.problem import Problems
+from wss_monai.data.label_semantics import UNLABELLED_NAME, Meant, names_of
 from wss_monai.functional import UNLABELLED
-from wss_monai.functional.box_maps import index_of_sets
-from wss_monai.functional.label_files import read_label
-from wss_monai.functional.volume_files import UnreadableVolume
-from wss_monai.functional.weak_labels import present_classes
+from wss_monai.functional.weak.box_maps import index_of_sets
+from wss_monai.functional.weak.generators import present_classes
+from wss_monai.io.grids import Grid
+from wss_monai.io.labels import read_label
+from wss_monai.io.volumes import UnreadableVolume
 
 __all__ = ["MapFacts", "check_agreement", "check_map", "check_segmentation", "check_tags"]
 

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from wss_monai.data.check_case import CaseFacts
-from wss_monai.data.check_problem import Problems
+from wss_monai.data.checks.case import CaseFacts
+from wss_monai.data.checks.problem import Problems
 from wss_monai.data.leak_guard import patient_key
 from wss_monai.data.splits import read_split_file
 

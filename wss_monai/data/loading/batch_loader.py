@@ -8,8 +8,9 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from torch import Tensor
+
+from wss_monai.io.processes import rank_and_size
 
 
 class Store(Protocol):
@@ -157,13 +158,6 @@ def _chunks(order: np.ndarray, size: int, ranks: int) -> list[np.ndarray]:
         return [order[i : i + size] for i in range(0, len(order), size)]
     rounds = min(-(-len(order) // (size * ranks)), len(order) // ranks)
     return np.array_split(order, rounds * ranks)
-
-
-def rank_and_size() -> tuple[int, int]:
-    """Number of this process, and of all."""
-    if dist.is_available() and dist.is_initialized():
-        return dist.get_rank(), dist.get_world_size()
-    return 0, 1
 
 
 def seed_of(*numbers: int) -> int:

@@ -15,8 +15,8 @@ import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
-from wss_monai.data.cardiac_canvas import smooth_noise
-from wss_monai.data.cardiac_imaging import receive
+from wss_monai.data.phantoms.canvas import smooth_noise
+from wss_monai.data.phantoms.cardiac_imaging import receive
 
 __all__ = ["BrainCase", "make_brain", "synthesize_brats"]
 

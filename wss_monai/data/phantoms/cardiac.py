@@ -17,11 +17,11 @@ import nibabel as nib
 import numpy as np
 
 from wss_monai import __version__
-from wss_monai.data.cardiac_anatomy import GROUPS, PHASES, Ventricles, sample_ventricles
-from wss_monai.data.cardiac_canvas import Canvas, smooth_noise
-from wss_monai.data.cardiac_imaging import acquire, coil_bias, paint_heart
-from wss_monai.data.cardiac_scribbles import bounding_box, draw_scribbles
-from wss_monai.data.cardiac_torso import paint_torso
+from wss_monai.data.phantoms.canvas import Canvas, smooth_noise
+from wss_monai.data.phantoms.cardiac_anatomy import GROUPS, PHASES, Ventricles, sample_ventricles
+from wss_monai.data.phantoms.cardiac_imaging import acquire, coil_bias, paint_heart
+from wss_monai.data.phantoms.cardiac_scribbles import bounding_box, draw_scribbles
+from wss_monai.data.phantoms.cardiac_torso import paint_torso
 from wss_monai.data.schema import write_dataset
 from wss_monai.functional import UNLABELLED
 

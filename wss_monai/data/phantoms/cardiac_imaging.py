@@ -6,8 +6,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from wss_monai.data.cardiac_anatomy import Ventricles
-from wss_monai.data.cardiac_canvas import BLOOD, FAT, Canvas
+from wss_monai.data.phantoms.canvas import BLOOD, FAT, Canvas
+from wss_monai.data.phantoms.cardiac_anatomy import Ventricles
 
 _BANDING = 0.15
 """Width of the dark bands of off-resonance: larger is wider."""

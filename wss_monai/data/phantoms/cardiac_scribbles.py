@@ -6,10 +6,10 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from wss_monai.data.cardiac_anatomy import LV, MYO, RV
-from wss_monai.data.cardiac_canvas import smooth_noise
+from wss_monai.data.phantoms.canvas import smooth_noise
+from wss_monai.data.phantoms.cardiac_anatomy import LV, MYO, RV
 from wss_monai.functional import UNLABELLED
-from wss_monai.functional.scribbles import scribble_border, scribble_interior
+from wss_monai.functional.weak.scribbles import scribble_border, scribble_interior
 
 
 def draw_scribbles(label: np.ndarray, R: np.random.RandomState, pixel: float) -> np.ndarray:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from wss_monai.data.cardiac_canvas import AIR, BLOOD, FAT, LUNG, MUSCLE, Canvas, superellipse
+from wss_monai.data.phantoms.canvas import AIR, BLOOD, FAT, LUNG, MUSCLE, Canvas, superellipse
 
 
 def paint_torso(canvas: Canvas, R: np.random.RandomState, reach: tuple[float, float], depth: float) -> None:

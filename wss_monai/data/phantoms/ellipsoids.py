@@ -18,7 +18,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from wss_monai import __version__
-from wss_monai.data.cardiac_canvas import smooth_noise
+from wss_monai.data.phantoms.canvas import smooth_noise
 from wss_monai.data.schema import write_dataset
 
 LABELS = {"0": "background", "1": "Anterior", "2": "Posterior"}

@@ -10,9 +10,9 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from wss_monai.data.cardiac_canvas import Canvas
-from wss_monai.data.cardiac_imaging import receive
-from wss_monai.data.prostate_anatomy import Gland
+from wss_monai.data.phantoms.canvas import Canvas
+from wss_monai.data.phantoms.cardiac_imaging import receive
+from wss_monai.data.phantoms.prostate_anatomy import Gland
 
 FAT, MUSCLE, CORTEX, MARROW, URINE, GAS = 0.85, 0.17, 0.05, 0.5, 1.5, 0.02
 SIDES = (-1, 1)

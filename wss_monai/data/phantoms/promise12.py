@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from wss_monai.data.cardiac_canvas import Canvas, smooth_noise
-from wss_monai.data.pelvis_imaging import acquire_t2, paint_pelvis, paint_prostate, pelvic_bias
-from wss_monai.data.prostate_anatomy import sample_gland
+from wss_monai.data.phantoms.canvas import Canvas, smooth_noise
+from wss_monai.data.phantoms.pelvis_imaging import acquire_t2, paint_pelvis, paint_prostate, pelvic_bias
+from wss_monai.data.phantoms.prostate_anatomy import sample_gland
 
 __all__ = ["ProstateCase", "make_case", "synthesize_promise12"]
 

@@ -17,10 +17,10 @@ import nibabel as nib
 import numpy as np
 
 from wss_monai import __version__
-from wss_monai.data.cardiac_canvas import smooth_noise
-from wss_monai.data.pelvis_imaging import acquire_t2, paint_pelvis, pelvic_bias
-from wss_monai.data.prostate_anatomy import Gland
-from wss_monai.data.prostate_zones import (
+from wss_monai.data.phantoms.canvas import smooth_noise
+from wss_monai.data.phantoms.pelvis_imaging import acquire_t2, paint_pelvis, pelvic_bias
+from wss_monai.data.phantoms.prostate_anatomy import Gland
+from wss_monai.data.phantoms.prostate_zones import (
     PERIPHERAL,
     TRANSITION,
     Zones,
@@ -30,10 +30,10 @@ from wss_monai.data.prostate_zones import (
     on_grid,
     with_slices_outside,
 )
+from wss_monai.data.phantoms.two_contrasts import TwoContrasts, acquire_adc
 from wss_monai.data.schema import Dataset, read_dataset, write_dataset
 from wss_monai.data.simulated_tags import TAGGED, TAGS_TEXT, slice_tags
-from wss_monai.data.two_contrasts import TwoContrasts, acquire_adc
-from wss_monai.functional.volume_files import read_volume
+from wss_monai.io.volumes import read_volume
 
 __all__ = ["ProstatePair", "make_pair", "synthesize_prostate"]
 

@@ -12,7 +12,7 @@ import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
-from wss_monai.data.prostate_anatomy import FAR, Gland, sample_gland
+from wss_monai.data.phantoms.prostate_anatomy import FAR, Gland, sample_gland
 
 __all__ = ["Zones", "checked_zones", "depth", "generated_zones", "on_grid", "with_slices_outside"]
 

@@ -13,10 +13,10 @@ import numpy as np
 from PIL import Image
 
 from wss_monai import __version__
+from wss_monai.data.phantoms.toy import PARTS, Circles, Discs, Picture
 from wss_monai.data.schema import write_dataset
-from wss_monai.data.toy import PARTS, Circles, Discs, Picture
-from wss_monai.data.whole_file import replacing
 from wss_monai.functional import UNLABELLED
+from wss_monai.io.atomic_files import replacing
 
 __all__ = ["FORMATS", "synthesize_toy"]
 

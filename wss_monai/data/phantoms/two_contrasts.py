@@ -14,8 +14,8 @@ from contextlib import contextmanager
 import numpy as np
 from scipy import ndimage
 
-from wss_monai.data.cardiac_canvas import Canvas
-from wss_monai.data.cardiac_imaging import receive
+from wss_monai.data.phantoms.canvas import Canvas
+from wss_monai.data.phantoms.cardiac_imaging import receive
 
 __all__ = ["TwoContrasts", "acquire_adc"]
 

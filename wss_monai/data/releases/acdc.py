@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from wss_monai.data.acdc_volumes import copy_image, load_frame, load_scribble, save_index_map
-from wss_monai.data.preparation import Preparation, opened, working_folder
+from wss_monai.data.releases.preparation import Preparation, opened, working_folder
+from wss_monai.data.releases.volumes import copy_image, load_frame, load_scribble, save_index_map
 from wss_monai.data.schema import write_dataset
 from wss_monai.functional import UNLABELLED
 

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from wss_monai.data.acdc_volumes import as_values, copy_image, load_volume, save_index_map
-from wss_monai.data.brats_files import MODALITIES, BratsCase, find_brats_cases, modality_names, patient_of
-from wss_monai.data.meaning import BACKGROUND
-from wss_monai.data.modalities import check_label_grid, on_one_grid
-from wss_monai.data.preparation import Preparation, working_folder
+from wss_monai.data.label_semantics import BACKGROUND
+from wss_monai.data.releases.brats_files import MODALITIES, BratsCase, find_brats_cases, modality_names, patient_of
+from wss_monai.data.releases.modalities import check_label_grid, on_one_grid
+from wss_monai.data.releases.preparation import Preparation, working_folder
+from wss_monai.data.releases.volumes import as_values, copy_image, load_volume, save_index_map
 from wss_monai.data.schema import write_dataset
 from wss_monai.data.simulated_tags import TAGGED, TAGS_TEXT, checked_class_name, file_word, slice_tags
 
@@ -67,9 +67,9 @@ def prepare_brats(
     A case is a folder with one NIfTI file a modality and the segmentation, named as in any release from 2013 to 2024:
     CASE_flair.nii.gz (t1, t1ce, t2, seg) or CASE-t2f.nii.gz (t1n, t1c, t2w, seg). Folders HGG and LGG become `group`.
     From 2023 on `patient` is the case without its time point. Modalities on another grid than the first one are
-    resampled, which is noted, or refused (:func:`~wss_monai.data.modalities.on_one_grid`). A case without segmentation
-    is kept without tags, with a note. `slice_tags` are read off the segmentations. The result appears under `out`
-    complete or not at all.
+    resampled, which is noted, or refused (`wss_monai.data.releases.modalities.on_one_grid`). A case without
+    segmentation is kept without tags, with a note. `slice_tags` are read off the segmentations. The result appears
+    under `out` complete or not at all.
 
     Args:
         source: the folder, at any depth above the cases.

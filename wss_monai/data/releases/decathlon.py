@@ -16,10 +16,10 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from wss_monai.data.acdc_volumes import as_values, copy_image, load_volume, save_index_map
-from wss_monai.data.meaning import BACKGROUND
-from wss_monai.data.modalities import check_label_grid
-from wss_monai.data.preparation import Preparation, opened, working_folder
+from wss_monai.data.label_semantics import BACKGROUND
+from wss_monai.data.releases.modalities import check_label_grid
+from wss_monai.data.releases.preparation import Preparation, opened, working_folder
+from wss_monai.data.releases.volumes import as_values, copy_image, load_volume, save_index_map
 from wss_monai.data.schema import write_dataset
 from wss_monai.data.simulated_tags import (
     TAGGED,
@@ -29,7 +29,7 @@ from wss_monai.data.simulated_tags import (
     merged_labels,
     slice_tags,
 )
-from wss_monai.functional.volume_files import without_suffix
+from wss_monai.io.volumes import without_suffix
 
 __all__ = ["MERGED", "TASKS", "prepare_decathlon"]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wss_monai.functional.volume_files import SUFFIXES
+from wss_monai.io.volumes import SUFFIXES
 
 __all__ = ["FolderCases", "find_cases"]
 

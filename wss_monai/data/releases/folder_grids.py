@@ -9,12 +9,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
-
-from wss_monai.data.acdc_volumes import copy_image, load_volume
-from wss_monai.data.check_geometry import ATOL, RTOL, Grid, read_grid
-from wss_monai.data.modalities import check_label_grid, on_one_grid
+from wss_monai.data.releases.modalities import check_label_grid, on_one_grid
+from wss_monai.data.releases.volumes import copy_image, load_volume
 from wss_monai.data.simulated_tags import file_word
+from wss_monai.io.grids import Grid, read_grid, same_grid
 
 __all__ = ["RESAMPLED", "cases_on_several_grids", "resample_cases"]
 
@@ -86,5 +84,5 @@ def _one_grid(root: Path, paths: Sequence[str]) -> bool:
             grids.append(read_grid(str(root / path)))
         except ValueError:  # loading and `check` say what is wrong
             return True
-    same = (g.shape == grids[0].shape and np.allclose(g.affine, grids[0].affine, rtol=RTOL, atol=ATOL) for g in grids)
+    same = (g.shape == grids[0].shape and same_grid(g.affine, grids[0].affine, g.shape) for g in grids)
     return all(same)

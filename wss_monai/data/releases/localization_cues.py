@@ -13,9 +13,9 @@ from pathlib import Path, PurePosixPath
 import nibabel as nib
 import numpy as np
 
-from wss_monai.data.integer_pickle import read_integer_arrays
-from wss_monai.data.preparation import Preparation, working_folder
+from wss_monai.data.releases.preparation import Preparation, working_folder
 from wss_monai.functional import UNLABELLED
+from wss_monai.io.integer_pickle import read_integer_arrays
 
 __all__ = ["GRID", "ImageCues", "prepare_localization_cues", "read_listing", "read_localization_cues"]
 
@@ -55,7 +55,7 @@ def read_localization_cues(
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it holds anything but integer arrays (then nothing of it is run, see
-            :func:`~wss_monai.data.integer_pickle.read_integer_arrays`), or cues that are none; names the image.
+            :func:`~wss_monai.io.integer_pickle.read_integer_arrays`), or cues that are none; names the image.
     """
     if not 2 <= num_classes <= UNLABELLED:
         raise ValueError(f"num_classes must be between 2 and {UNLABELLED}, got {num_classes}")

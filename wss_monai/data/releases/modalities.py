@@ -11,8 +11,8 @@ import nibabel as nib
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from wss_monai.data.acdc_volumes import load_volume, same_pose
-from wss_monai.data.check_geometry import ATOL, RTOL
+from wss_monai.data.releases.volumes import load_volume
+from wss_monai.io.grids import same_grid
 
 __all__ = ["Difference", "check_label_grid", "grid_difference", "on_one_grid"]
 
@@ -89,7 +89,7 @@ def on_one_grid(files: Mapping[str, Path]) -> tuple[dict[str, nib.Nifti1Image], 
     top = None
     for name, file in files.items():
         image, values = _load(file)
-        if top is None or _same_grid(image, top[1]):
+        if top is None or (image.shape == top[1].shape and same_grid(image.affine, top[1].affine, image.shape)):
             images[name] = image
         else:
             first, grid = files[top[0]], top[1]
@@ -117,7 +117,7 @@ def check_label_grid(label: nib.Nifti1Image, file: Path, first: nib.Nifti1Image,
     """
     if len(label.shape) != 3:
         raise ValueError(f"{file.name} has the shape {label.shape}; a label has three axes")
-    if label.shape == first.shape and same_pose(label.affine, first.affine, first.shape):
+    if label.shape == first.shape and same_grid(label.affine, first.affine, first.shape):
         return
     raise ValueError(
         f"{file.name} is not on the grid of {first_file.name}: {_grid_text(label)} and {_grid_text(first)}; "
@@ -135,11 +135,6 @@ def _load(file: Path) -> tuple[nib.Nifti1Image, np.ndarray]:
     if not np.isfinite(values).all():
         raise ValueError(f"{file.name} holds intensities that are not finite (NaN or infinite)")
     return image, values
-
-
-def _same_grid(a: nib.Nifti1Image, b: nib.Nifti1Image) -> bool:
-    """Whether cases with these images load without resampling."""
-    return a.shape == b.shape and np.allclose(a.affine, b.affine, rtol=RTOL, atol=ATOL)
 
 
 def _resample(image: nib.Nifti1Image, values: np.ndarray, grid: nib.Nifti1Image) -> nib.Nifti1Image:

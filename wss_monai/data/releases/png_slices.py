@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from wss_monai.data.label_semantics import BACKGROUND
 from wss_monai.data.leak_guard import check_no_leak
-from wss_monai.data.meaning import BACKGROUND
-from wss_monai.data.preparation import Preparation, opened, working_folder, write_volume
+from wss_monai.data.releases.preparation import Preparation, opened, working_folder, write_volume
 from wss_monai.data.schema import write_dataset
 from wss_monai.data.simulated_tags import TAGGED, TAGS_TEXT, checked_class_name, file_word, slice_tags
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from wss_monai.data.archive import unpack
+from wss_monai.io.archives import unpack
 
 __all__ = ["Preparation", "opened", "working_folder", "write_volume"]
 

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from monai.data import MetaTensor
 
-from wss_monai.data.acdc_volumes import same_pose
-from wss_monai.data.preparation import Preparation, opened, working_folder, write_volume
+from wss_monai.data.releases.preparation import Preparation, opened, working_folder, write_volume
 from wss_monai.data.schema import write_dataset
-from wss_monai.functional.volume_files import UnreadableVolume, read_volume
+from wss_monai.io.grids import same_grid
+from wss_monai.io.volumes import UnreadableVolume, read_volume
 
 __all__ = ["prepare_promise12"]
 
@@ -213,7 +213,7 @@ def _read_mask(file: Path, image: MetaTensor) -> np.ndarray:
     mask = _read(file)
     if mask.shape != image.shape:
         raise ValueError(f"{file.name} has the shape {tuple(mask.shape)}, its image {tuple(image.shape)}")
-    if not same_pose(np.asarray(mask.affine), np.asarray(image.affine), image.shape):
+    if not same_grid(np.asarray(mask.affine), np.asarray(image.affine), image.shape):
         raise ValueError(f"{file.name} has another affine than its image: spacing, origin or direction differ")
     values = mask.unique().tolist()
     if strange := [value for value in values if value not in (0, 1)]:

@@ -14,15 +14,14 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
 from wss_monai.functional import UNLABELLED
+from wss_monai.io.grids import same_grid
 
-__all__ = ["as_values", "copy_image", "load_frame", "load_scribble", "load_volume", "same_pose", "save_index_map"]
+__all__ = ["as_values", "copy_image", "load_frame", "load_scribble", "load_volume", "save_index_map"]
 
 SCRIBBLE_UNLABELLED = (4, UNLABELLED)
 """Values that mean unlabelled in the scribbles in circulation; the files written here hold 255."""
 IN_PLANE_MM, SLICE_MM = (0.2, 5.0), (1.0, 30.0)
 """Spacings outside these ranges, wide around the release's 0.7 to 1.9 and 5 to 10 mm, are taken for a broken header."""
-POSE_TOLERANCE = 0.1
-"""Largest distance between corners of two grids that count as one, in units of the smallest spacing."""
 SCRIBBLE_AGREEMENT = 0.9
 """Share of scribble voxels that must agree with the mask where the scribble's header has another pose."""
 
@@ -59,7 +58,7 @@ def load_frame(folder: Path, name: str, mask_needed: bool) -> tuple[nib.Nifti1Im
     mask, values = load_volume(gt)
     if mask.shape != image.shape:
         raise ValueError(f"{gt.name} has the shape {mask.shape}, its image {image.shape}")
-    if not same_pose(mask.affine, image.affine, image.shape):
+    if not same_grid(mask.affine, image.affine, image.shape):
         raise ValueError(f"{gt.name} has another affine than its image")
     return image, array, as_values(values, gt, range(4))
 
@@ -95,7 +94,7 @@ def load_scribble(
     known = drawn != UNLABELLED
     if not known.any():
         raise ValueError(f"{file.name} is empty: every voxel is unlabelled")
-    if not same_pose(scribble.affine, image.affine, image.shape):
+    if not same_grid(scribble.affine, image.affine, image.shape):
         agreement = 0.0 if label is None else float((drawn == label)[known].mean())
         if agreement < SCRIBBLE_AGREEMENT:
             raise ValueError(f"{file.name} has another affine than its image and fits its mask in {agreement:.0%} only")
@@ -126,13 +125,6 @@ def as_values(values: np.ndarray, file: Path, allowed: Sequence[int]) -> np.ndar
     if strange:
         raise ValueError(f"{file.name} holds the values {strange[:5]}; allowed are {list(allowed)}")
     return values.astype(np.uint8)
-
-
-def same_pose(a: np.ndarray, b: np.ndarray, shape: Sequence[int]) -> bool:
-    """Whether two affines put the corners of a volume at the same places."""
-    corners = np.array([[i, j, k, 1] for i in (0, shape[0]) for j in (0, shape[1]) for k in (0, shape[2])], dtype=float)
-    gap = np.abs(corners @ (np.asarray(a) - np.asarray(b)).T).max()
-    return bool(gap <= POSE_TOLERANCE * np.linalg.norm(np.asarray(b)[:3, :3], axis=0).min())
 
 
 def copy_image(image: nib.Nifti1Image, target: Path) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from wss_monai.functional.cam_cues import activation_maps
+from wss_monai.functional.cams.cues import activation_maps
 
 
 def grad_cam(features: Tensor, weight: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import numpy as np
 from scipy import ndimage
 
 from wss_monai.functional import UNLABELLED
-from wss_monai.functional.drawing import axis_index, checked_label, per_axis, regions
+from wss_monai.functional.weak.drawing import axis_index, checked_label, per_axis, regions
 
 __all__ = [
     "box_channels",

@@ -26,8 +26,8 @@ import numpy as np
 from scipy import ndimage
 
 from wss_monai.functional import UNLABELLED
-from wss_monai.functional.box_maps import boxes_of
-from wss_monai.functional.drawing import (
+from wss_monai.functional.weak.box_maps import boxes_of
+from wss_monai.functional.weak.drawing import (
     axis_index,
     checked_label,
     chosen_classes,
@@ -156,7 +156,7 @@ def box(
     The inside of a box over-estimates the class: it is meant for bounds on boxes, not for cross-entropy. A voxel has
     one class here; where boxes overlap, a later one does not overwrite an earlier one. They come in the order of
     ``classes`` where given, else the smallest first, so that an organ inside another keeps its own box. For all classes
-    of a voxel see ``wss_monai.functional.box_maps.box_channels``.
+    of a voxel see ``wss_monai.functional.weak.box_maps.box_channels``.
 
     Args:
         label: see the module, as are the arguments that are not described here.

@@ -28,7 +28,7 @@ from skimage.measure import find_contours
 from skimage.morphology import skeletonize
 
 from wss_monai.functional import UNLABELLED
-from wss_monai.functional.drawing import draw, ellipsoid
+from wss_monai.functional.weak.drawing import draw, ellipsoid
 
 __all__ = ["scribble", "scribble_border", "scribble_interior"]
 

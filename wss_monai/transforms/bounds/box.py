@@ -21,8 +21,8 @@ from wss_monai.functional import UNLABELLED
 from wss_monai.functional.box_descriptors import BoxStrips, OutsideSize
 from wss_monai.functional.descriptors import Measure, Size
 from wss_monai.functional.plain_tensor import plain_tensor
-from wss_monai.transforms.bounds import Boundsd
-from wss_monai.transforms.intervals import NO_BOUND, check_interval, tags_of
+from wss_monai.transforms.bounds.constant import Boundsd
+from wss_monai.transforms.bounds.intervals import NO_BOUND, check_interval, tags_of
 
 
 class _OfBoxes(Transform):

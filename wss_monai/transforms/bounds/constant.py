@@ -17,7 +17,7 @@ from torch import Tensor
 
 from wss_monai.functional import UNLABELLED
 from wss_monai.functional.descriptors import Descriptor, Size, completed
-from wss_monai.transforms.intervals import (
+from wss_monai.transforms.bounds.intervals import (
     NO_BOUND,
     as_slices,
     check_interval,

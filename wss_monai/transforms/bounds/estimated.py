@@ -16,13 +16,13 @@ from monai.transforms import MapTransform
 from torch import Tensor
 
 from wss_monai.functional import UNLABELLED
-from wss_monai.functional.box_maps import in_boxes
 from wss_monai.functional.descriptors import Descriptor
 from wss_monai.functional.interval_models import AreaProfile, IntervalModel, kind_of, slice_features, volume_features
-from wss_monai.functional.weak_cues import CUES, slice_cues
-from wss_monai.transforms.bounds import Boundsd
-from wss_monai.transforms.bounds_file import TERMS, classes_of, read_bounds_file, refuse_seen, require_profiles
-from wss_monai.transforms.intervals import NO_BOUND, check_interval, spacing_of, tags_of
+from wss_monai.functional.weak.box_maps import in_boxes
+from wss_monai.functional.weak.features import CUES, slice_cues
+from wss_monai.transforms.bounds.constant import Boundsd
+from wss_monai.transforms.bounds.file import TERMS, classes_of, read_bounds_file, refuse_seen, require_profiles
+from wss_monai.transforms.bounds.intervals import NO_BOUND, check_interval, spacing_of, tags_of
 
 __all__ = [
     "EstimatedBounds",
@@ -38,7 +38,7 @@ __all__ = [
 class WeakCuesd(MapTransform):
     """Measure what the weak label shows, in mm, before anything resamples or crops it.
 
-    Writes ``cues`` (S, K, 3), the cues of `wss_monai.functional.weak_cues`; ``places`` (S, K, 3), the world
+    Writes ``cues`` (S, K, 3), the cues of `wss_monai.functional.weak.features`; ``places`` (S, K, 3), the world
     coordinates in mm of the mean drawn voxel of a class in a slice (NaN where it is not drawn); ``cue_kind``, how the
     case's kind of weak label is read ("scribble", "box", "position"); and ``thickness``, the distance of the slices in
     mm. Drawn boxes are read from the key ``boxes`` where the data have it.
