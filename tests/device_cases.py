@@ -35,9 +35,9 @@ from wss_monai.engines import (
 from wss_monai.evaluation import VolumeScorer
 from wss_monai.functional import cue_maps, patch_tags, warps
 from wss_monai.functional.box_descriptors import BoxStrips, OutsideSize
-from wss_monai.functional.cams.channels import channels as cams
-from wss_monai.functional.cams.channels import cues as cam_cues
-from wss_monai.functional.cams.channels import grad_cam
+from wss_monai.functional.cams import channels as cams
+from wss_monai.functional.cams import cues as cam_cues
+from wss_monai.functional.cams import grad_cam
 from wss_monai.functional.cams.max_norm import max_norm
 from wss_monai.functional.descriptors import Centroid, Compactness, Length, Size, Spread
 from wss_monai.functional.hard_classes import hard_classes

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from wss_monai.commands.report.parser import parser as report
+from wss_monai.commands import report
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from wss_monai.data import BatchLoader, PatchStore, SliceStore, VolumeBatchSampler, batch_loader
+from wss_monai.data import BatchLoader, PatchStore, SliceStore, VolumeBatchSampler
+from wss_monai.data.loading import batch_loader
 
 INF = math.inf
 DEPTHS = (5, 7, 4, 6, 1)

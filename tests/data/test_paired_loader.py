@@ -11,7 +11,8 @@ import pytest
 import torch
 from ignite.engine import Engine
 
-from wss_monai.data import PairedLoader, PairedStore, PatchStore, SliceStore, paired_loader
+from wss_monai.data import PairedLoader, PairedStore, PatchStore, SliceStore
+from wss_monai.data.loading import paired_loader
 from wss_monai.handlers.set_epoch import SetEpoch
 from wss_monai.handlers.training_check import TrainingCheck
 from wss_monai.losses import PartialCrossEntropyLoss, WeightedSumLoss

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wss_monai.commands.report.parser import parser as report
+from wss_monai.commands import report
 from wss_monai.report.browse import write_browser
 from wss_monai.report.browse_case import run_lengths, slices_to_show
 
