@@ -39,7 +39,7 @@ from wss_monai.functional.cams import channels as cams
 from wss_monai.functional.cams import cues as cam_cues
 from wss_monai.functional.cams import grad_cam
 from wss_monai.functional.cams.max_norm import max_norm
-from wss_monai.functional.descriptors import Centroid, Compactness, Length, Size, Spread
+from wss_monai.functional.descriptors import DESCRIPTORS, Length, Size
 from wss_monai.functional.hard_classes import hard_classes
 from wss_monai.functional.local_joint import local_joint
 from wss_monai.functional.rank_pooling import rank_pooling
@@ -431,7 +431,6 @@ for dims in (2, 3):
 # Losses: constraints.
 
 PENALTIES = {"quadratic": QuadraticPenalty, "relu": ReLUPenalty, "barrier": LogBarrierExtension}
-DESCRIPTORS = (Size, Centroid, Spread, Length, Compactness)
 
 for dims in (2, 3):
     for descriptor in DESCRIPTORS:
