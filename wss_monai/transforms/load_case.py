@@ -179,6 +179,3 @@ def _named(name: str, key: str, path: Any) -> Iterator[None]:
         raise ValueError(f"case '{name}': cannot read {key} {error}.") from error
     except ValueError as error:
         raise ValueError(f"case '{name}': {key} {error}") from error
-
-
-LoadCaseD = LoadCaseDict = LoadCased

@@ -343,7 +343,3 @@ def to_voxels(world: np.ndarray, volume: Tensor) -> np.ndarray:
     inverse = np.linalg.inv(_affine(volume))
     voxels: np.ndarray = world[..., : volume.dim() - 1] @ inverse[:-1, :-1].T + inverse[:-1, -1]
     return voxels
-
-
-EstimatedBoundsD = EstimatedBoundsDict = EstimatedBoundsd
-WeakCuesD = WeakCuesDict = WeakCuesd
