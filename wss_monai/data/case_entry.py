@@ -78,12 +78,12 @@ def _check_weak(case: dict[str, Any], where: str, file: Path, weak: WeakMeaning)
         )
     if "kind" not in (case.get("weak_labels") or {}):
         return
-    tagged = case.get("tags") is not None or case.get("slice_tags") is not None
-    lacks = {"dense": not drawn and case.get("label") is None, "tags": not tagged, "nothing": False}
-    if lacks.get(str(own.kind), not drawn):
-        need = {"dense": "'label'", "tags": "'tags' or 'slice_tags'"}.get(str(own.kind), "'weak_label'")
+    traits = own.traits
+    lacking = traits.needs and all(case.get(key) is None for key in traits.needs)
+    if lacking and not (drawn and traits.drawn):
+        need = " or ".join(f"'{key}'" for key in traits.needs)
         raise ValueError(f"{file}: {where}: 'weak_labels.kind' is '{own.kind}', but the case has no {need}; add it")
-    if drawn and own.kind in ("tags", "nothing"):
+    if drawn and not traits.drawn:
         raise ValueError(
             f"{file}: {where}: 'weak_labels.kind' is '{own.kind}', but the case has a 'weak_label'; take one away"
         )

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from wss_monai.functional.weak.kinds import Traits, WeakKind, traits_of
 from wss_monai.io.labels import UNLABELLED_NAME
 
 __all__ = [
@@ -25,16 +26,6 @@ __all__ = [
 
 BACKGROUND = "background"
 """Name of class 0, always the meaning of the file value 0."""
-WITHOUT_FILE = ("dense", "tags", "nothing")
-"""Kinds of cases that need no file under `weak_label`."""
-_MEANT = {
-    "boxes": "box",
-    "bounding_box": "box",
-    "bounding box": "box",
-    "tag": "tags",
-    "none": "nothing",
-    "full": "dense",
-}
 Meant = str | tuple[str, ...]
 """What a file value stands for: a class or "unlabelled"; in a map of boxes also several classes, whose boxes overlap
 there."""
@@ -46,7 +37,7 @@ class WeakMeaning:
     """What a weak label means.
 
     Attributes:
-        kind: "scribble", "points", "box", "slices", "dense", "tags", "nothing" or another word; None where unknown.
+        kind: a word of `WeakKind` or another one; None where unknown.
         values: file value -> class name or "unlabelled"; of boxes also the names of several classes.
         segments: name of a segment in 3D Slicer -> class name or "unlabelled", beside the classes' own names.
         undrawn_means_absent: whether a class that was not drawn in a slice (2D) or volume (3D) is absent there.
@@ -56,6 +47,11 @@ class WeakMeaning:
     values: dict[int, Meant]
     segments: dict[str, str]
     undrawn_means_absent: bool
+
+    @property
+    def traits(self) -> Traits:
+        """What follows from the kind."""
+        return traits_of(self.kind)
 
     def refuse_strangers(self, names: Sequence[str], where: str, section: str) -> None:
         """Refuse classes that are not among ``names``.
@@ -142,8 +138,8 @@ def _check_kind(kind: Any, where: str) -> str:
     """
     if not is_name(kind):
         raise ValueError(f"{where} must be a text such as scribble, points, box or slices, got {kind!r}")
-    if kind.lower() in _MEANT:
-        raise ValueError(f"{where}: write '{_MEANT[kind.lower()]}' in place of '{kind}'")
+    if kind != (meant := WeakKind.meant_by(kind)):
+        raise ValueError(f"{where}: write '{meant}' in place of '{kind}'")
     return str(kind)
 
 
@@ -157,7 +153,7 @@ def _weak_values(values: Any, kind: str | None, where: str) -> dict[int, Meant]:
         return dict(_value_map(values, where))
     lists = {value: names for value, names in values.items() if isinstance(names, list)}
     for value, names in lists.items():
-        if kind != "box":
+        if not traits_of(kind).boxes:
             raise ValueError(
                 f"{where}: '{value}' stands for several classes {names}, which only boxes can (kind 'box', this is "
                 f"'{kind}'): give each value one class"

@@ -22,6 +22,7 @@ from wss_monai.data.label_semantics import (
     read_meaning,
     segment_map,
 )
+from wss_monai.functional.weak.kinds import WeakKind
 from wss_monai.io.atomic_files import replacing
 
 __all__ = [
@@ -94,12 +95,13 @@ class Dataset:
         """
         own = case.get("weak_labels")
         found = read_meaning(own, f"case '{case.get('case')}'", "weak_labels", self.weak)
-        if found.kind != "box":
+        if not found.traits.boxes:
             found = replace(found, values={v: meant for v, meant in found.values.items() if isinstance(meant, str)})
         if case.get("weak_label") is not None or "kind" in (own or {}):
             return found
         tagged = case.get("tags") is not None or case.get("slice_tags") is not None
-        return replace(found, kind="dense" if case.get("label") is not None else "tags" if tagged else "nothing")
+        kind = WeakKind.DENSE if case.get("label") is not None else WeakKind.TAGS if tagged else WeakKind.NOTHING
+        return replace(found, kind=kind.value)
 
     def segments_of(self, case: Mapping[str, Any]) -> dict[str, str]:
         """Give the names of segments in the dense label of a case: its own `segments`, else the data set's."""

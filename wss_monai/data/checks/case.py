@@ -128,8 +128,8 @@ def _compare(facts: CaseFacts, maps: dict[str, MapFacts]) -> None:
     check_tags(tags, rows, shape, dataset.slice_axis, list(maps.values()), facts.problems)
     if "label" in maps and "weak_label" in maps:
         dense, weak, meaning = maps["label"], maps["weak_label"], dataset.weak_of(case)
-        check_agreement(dense, weak, meaning.kind, facts.problems)
-        if meaning.undrawn_means_absent and meaning.kind != "box":
+        check_agreement(dense, weak, meaning.traits.partial, facts.problems)
+        if meaning.undrawn_means_absent and meaning.traits.partial:
             facts.undrawn = _undrawn(dense, weak, dataset.slice_axis)
 
 

@@ -189,7 +189,7 @@ def _check_empty(facts: MapFacts, problems: Problems) -> None:
         )  # fmt: skip
 
 
-def check_agreement(dense: MapFacts, weak: MapFacts, kind: str | None, problems: Problems) -> None:
+def check_agreement(dense: MapFacts, weak: MapFacts, partial: bool, problems: Problems) -> None:
     """Compare a weak label with the dense one, where something is drawn.
 
     The inside of a box is not all organ, so of boxes only what is drawn as background is compared.
@@ -197,11 +197,11 @@ def check_agreement(dense: MapFacts, weak: MapFacts, kind: str | None, problems:
     Args:
         dense: the dense label.
         weak: the weak label, of the same shape.
-        kind: what sort of weak label it is.
+        partial: whether the inside of what is drawn is all organ.
         problems: grows.
     """
     drawn = weak.index != UNLABELLED
-    if kind == "box":
+    if not partial:
         drawn &= weak.index == 0
     total = int(drawn.sum())
     wrong = drawn & (weak.index != dense.index)
