@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from wss_monai.data.checks.geometry import Grid, check_grid, check_nifti, check_same_grid, read_grid
+from wss_monai.data.checks.geometry import check_grid, check_nifti, check_same_grid
 from wss_monai.data.checks.problem import Problems
+from wss_monai.io.grids import Grid, read_grid
 
 
 def kinds(problems: Problems) -> list[tuple[str, str]]:

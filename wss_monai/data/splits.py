@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from wss_monai.io.faults import FormatFault
+
 __all__ = ["SplitFile", "find_split_file", "kfold", "read_split_file", "split_patients", "stratified"]
 
 Groups = Mapping[str, "str | None"]
@@ -196,37 +198,39 @@ def read_split_file(path: str | os.PathLike[str]) -> SplitFile:
     except FileNotFoundError:
         raise FileNotFoundError(f"no split file '{path}'") from None
     except ValueError as error:
-        raise ValueError(f"{path}: not a JSON file: {error}") from error
+        raise FormatFault(f"not a JSON file: {error}", where=f"{path}:") from error
     if not isinstance(raw, dict):
-        raise ValueError(f"{path}: a split file holds a JSON object, got {type(raw).__name__}")
+        raise FormatFault(f"a split file holds a JSON object, got {type(raw).__name__}", where=f"{path}:")
     patients = None if raw.get("patients") is None else _ids(raw["patients"], path, "patients")
     folds = raw.get("folds", raw.get("test") if isinstance(raw.get("test"), dict) else None)
     if folds is not None:
         if isinstance(folds, list):
             folds = {f"fold{i + 1}": fold for i, fold in enumerate(folds)}
         if not isinstance(folds, dict) or not folds:
-            raise ValueError(f"{path}: folds must be an object of lists of patients, got {folds!r}")
+            raise FormatFault(f"folds must be an object of lists of patients, got {folds!r}", where=f"{path}:")
         parts = {name: _ids(ids, path, name) for name, ids in folds.items()}
         _disjoint(parts, path)
         if raw.get("labelled") is not None:
-            raise ValueError(f"{path}: 'labelled' goes with an explicit split, {{\"training\": [patients], ...}}")
+            what = "'labelled' goes with an explicit split, {\"training\": [patients], ...}"
+            raise FormatFault(what, where=f"{path}:")
         return SplitFile(path, patients, parts, None)
     if "training" in raw:
         parts = {part: _ids(raw[part], path, part) for part in ("training", "validation", "test") if part in raw}
         _disjoint(parts, path)
         return SplitFile(path, patients, None, parts, _labelled(raw.get("labelled"), parts["training"], path))
-    raise ValueError(
-        f'{path}: neither {{"test": {{"fold1": [patients], ...}}}} nor {{"training": [...], "validation": [...], '
-        f'"test": [...]}}; it has the keys {sorted(raw)}'
+    raise FormatFault(
+        'neither {"test": {"fold1": [patients], ...}} nor {"training": [...], "validation": [...], "test": [...]}',
+        f"it has the keys {sorted(raw)}",
+        f"{path}:",
     )
 
 
 def _ids(ids: Any, path: Path, part: str) -> list[str]:
     if not isinstance(ids, list) or not all(isinstance(item, str) and item for item in ids):
-        raise ValueError(f"{path}: '{part}' must be a list of patient names, got {ids!r}")
+        raise FormatFault(f"'{part}' must be a list of patient names, got {ids!r}", where=f"{path}:")
     twice = sorted({item for item in ids if ids.count(item) > 1})
     if twice:
-        raise ValueError(f"{path}: '{part}' names {twice} twice; name each patient once")
+        raise FormatFault(f"'{part}' names {twice} twice", "name each patient once", f"{path}:")
     return ids
 
 
@@ -235,12 +239,14 @@ def _labelled(lists: Any, training: list[str], path: Path) -> dict[str, list[str
     if lists is None:
         return {}
     if not isinstance(lists, dict):
-        raise ValueError(f"{path}: 'labelled' must be an object of lists of training patients, got {lists!r}")
+        what = f"'labelled' must be an object of lists of training patients, got {lists!r}"
+        raise FormatFault(what, where=f"{path}:")
     for name, ids in lists.items():
         if strange := sorted(set(_ids(ids, path, f"labelled {name}")) - set(training)):
-            raise ValueError(f"{path}: 'labelled' {name} names {strange}, who are not in 'training'")
+            raise FormatFault(f"'labelled' {name} names {strange}, who are not in 'training'", where=f"{path}:")
         if not ids or (name.isdecimal() and int(name) != len(ids)):
-            raise ValueError(f"{path}: 'labelled' {name} lists {len(ids)} patients; mend the list or its name")
+            what = f"'labelled' {name} lists {len(ids)} patients"
+            raise FormatFault(what, "mend the list or its name", f"{path}:")
     return dict(lists)
 
 
@@ -249,9 +255,8 @@ def _disjoint(parts: Mapping[str, list[str]], path: Path) -> None:
     for part, ids in parts.items():
         for patient in ids:
             if patient in seen:
-                raise ValueError(
-                    f"{path}: patient '{patient}' is in '{seen[patient]}' and in '{part}'; leave it in one"
-                )
+                what = f"patient '{patient}' is in '{seen[patient]}' and in '{part}'"
+                raise FormatFault(what, "leave it in one", f"{path}:")
             seen[patient] = part
 
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wss_monai.data.case_entry import Entry
 from wss_monai.data.checks.across import check_annotation, check_geometries, check_images, class_statistics
 from wss_monai.data.checks.case import CaseFacts, check_case
-from wss_monai.data.checks.entries import Entry, read_entries
+from wss_monai.data.checks.entries import read_entries
 from wss_monai.data.checks.problem import Problem, Problems
 from wss_monai.data.checks.split import check_parts, check_same_images, check_split_file
 from wss_monai.data.splits import find_split_file

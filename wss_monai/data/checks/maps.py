@@ -12,14 +12,14 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 
-from wss_monai.data.checks.problem import Problems
+from wss_monai.data.checks.problem import MEND, Problems
 from wss_monai.data.label_semantics import UNLABELLED_NAME, Meant, names_of
 from wss_monai.functional import UNLABELLED
 from wss_monai.functional.weak.box_maps import index_of_sets
 from wss_monai.functional.weak.generators import present_classes
+from wss_monai.io.faults import Fault, halves_of
 from wss_monai.io.grids import Grid
 from wss_monai.io.labels import read_label
-from wss_monai.io.volumes import UnreadableVolume
 
 __all__ = ["MapFacts", "check_agreement", "check_map", "check_segmentation", "check_tags"]
 
@@ -144,10 +144,8 @@ def check_segmentation(
     try:
         label = read_label(path, image, None, meaning, UNLABELLED if weak else 0, "the image")
     except (ValueError, OSError) as error:
-        kind = "unreadable" if isinstance(error, UnreadableVolume) else "values"
-        kind = "affine" if "its voxels are not those" in str(error) else kind
-        what, _, todo = str(error).removeprefix(path).lstrip(": ").partition("; ")
-        problems.error(kind, what, todo or "export or copy it again", shown)
+        what, todo = halves_of(error)
+        problems.error(error.kind if isinstance(error, Fault) else "values", what, todo or MEND, shown)
         return None
     index = np.asarray(label)[0]
     counts = np.bincount(index.reshape(-1), minlength=UNLABELLED + 1)
