@@ -183,14 +183,14 @@ def test_label_maps_without_images_and_tags(tmp_path):
         ({"weak_label": {"kind": "x", "segments": {"a": "MYO"}}}, r"'weak_label.segments' names \['MYO'\]"),
         ({"weak_label": {"kind": "x", "segments": ["a"]}}, "'weak_label.segments' must map names of segments"),
         ({"segments": {"a": "unlabelled"}}, r"'segments' names \['unlabelled'\], which are no class"),
-        ({"weak_label": None}, r"case 'a' \(training\[0\]\) has a 'weak_label', but the file does not say"),
+        ({"weak_label": None}, r"case 'a' \(training\[0\]\): has a 'weak_label', but the file does not say"),
         ({"training": {}}, "'training' must be a list of cases, got dict"),
-        ({"training": ["a.nii.gz"]}, r"training\[0\] must be an object, got str"),
+        ({"training": ["a.nii.gz"]}, r"training\[0\]: must be an object, got str"),
         (
             {"test": [{"patient": "p3", "case": "second", "image": "b.nii.gz"}]},
             r"'second': test\[0\] has the same case id as training\[1\]",
         ),
-        ({"test": [{"patient": "p3"}]}, r"test\[0\] has no 'image', 'label' or 'case'"),
+        ({"test": [{"patient": "p3"}]}, r"test\[0\]: has no 'image', 'label' or 'case'"),
     ],
 )
 def test_a_broken_data_set_is_refused(tmp_path, changes, message):
@@ -202,7 +202,7 @@ def test_a_broken_data_set_is_refused(tmp_path, changes, message):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"patient": None}, r"case 'a' \(training\[0\]\) has no 'patient' \(got None\)"),
+        ({"patient": None}, r"case 'a' \(training\[0\]\): has no 'patient' \(got None\)"),
         ({"case": 5}, r"training\[0\]: 'case' must be a text without slashes.* got 5"),
         ({"case": "../a"}, "'case' must be a text without slashes.* got '../a'"),
         ({"case": ""}, "'case' must be a text without slashes.* got ''"),

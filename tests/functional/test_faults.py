@@ -11,7 +11,7 @@ from wss_monai.io.volumes import UnreadableVolume
 
 @pytest.mark.parametrize(("kind", "base"), [(FormatFault, ValueError), (MissingFile, FileNotFoundError)])
 def test_a_fault_is_an_error_and_its_halves(kind, base):
-    fault = kind("'image' names 'a; b'", "mend it", "dataset.json: case 'a':")
+    fault = kind("dataset.json: case 'a'", "'image' names 'a; b'", "mend it")
     assert isinstance(fault, base) and isinstance(fault, Fault)
     assert str(fault) == "dataset.json: case 'a': 'image' names 'a; b'; mend it"
     assert halves_of(fault) == ("'image' names 'a; b'", "mend it")
@@ -30,4 +30,4 @@ def test_kinds():
         "missing",
         "unreadable",
     )
-    assert FormatFault("a", kind="affine").kind == "affine"
+    assert FormatFault("a", "b", kind="affine").kind == "affine"

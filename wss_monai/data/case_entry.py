@@ -61,7 +61,7 @@ def examine_entry(
     """
     part, at = place[0], f"{place[0]}[{place[1]}]"
     if not isinstance(case, dict):
-        stranger = FormatFault(f"must be an object, got {type(case).__name__}", where=f"{file}: {at}")
+        stranger = FormatFault(f"{file}: {at}", f"must be an object, got {type(case).__name__}")
         stranger.case = at
         return None, [stranger]
     faults: list[Fault] = []
@@ -108,9 +108,9 @@ def _case_id(case: Mapping[str, Any], where: str) -> str:
     name = case.get("case")
     if name is not None and not (is_name(name) and re.fullmatch(r"[^/\\.][^/\\]*", name)):
         raise FormatFault(
+            where,
             "'case' must be a text without slashes and without a leading dot, because results are named after it; "
             f"got {name!r}",
-            where=f"{where}:",
         )
     if name is not None:
         return str(name)
@@ -119,31 +119,32 @@ def _case_id(case: Mapping[str, Any], where: str) -> str:
         first = value[0] if isinstance(value, list) and value else value
         if isinstance(first, str) and first.strip() and is_name(without_suffix(Path(first).name)):
             return without_suffix(Path(first).name)
-    raise FormatFault("has no 'image', 'label' or 'case', so that it has no name", "add an 'image'", where)
+    raise FormatFault(where, "has no 'image', 'label' or 'case', so that it has no name", "add an 'image'")
 
 
 def _refuse_repeated(name: str, at: str, where: str, seen: dict[str, str]) -> None:
     """Refuse a case id that another case has."""
     if name in seen:
-        what = f"{at} has the same case id as {seen[name]}"
-        raise FormatFault(what, "give each case its own 'case'", f"{where}:", kind="case")
+        raise FormatFault(
+            where, f"{at} has the same case id as {seen[name]}", "give each case its own 'case'", kind="case"
+        )
     seen[name] = at
 
 
 def _patient(case: Mapping[str, Any], where: str) -> str:
     if not is_name(case.get("patient")):
         raise FormatFault(
+            where,
             f"has no 'patient' (got {case.get('patient')!r})",
             "name the person, because data are split by patient: two volumes of one person must carry the same "
             "'patient'",
-            where,
         )
     return str(case["patient"])
 
 
 def _check_text(key: str, case: Mapping[str, Any], where: str) -> None:
     if case.get(key) is not None and not is_name(case[key]):
-        raise FormatFault(f"'{key}' must be a text, got {case[key]!r}", where=f"{where}:")
+        raise FormatFault(where, f"'{key}' must be a text, got {case[key]!r}")
 
 
 def _check_weak(case: Mapping[str, Any], where: str, dataset: Dataset) -> None:
@@ -153,9 +154,9 @@ def _check_weak(case: Mapping[str, Any], where: str, dataset: Dataset) -> None:
     drawn = case.get("weak_label") is not None
     if drawn and own.kind is None:
         raise FormatFault(
+            where,
             "has a 'weak_label', but the file does not say what its values mean",
             'add "weak_label": {"kind": "scribble", "values": {"0": "background", ..., "255": "unlabelled"}}',
-            where,
         )
     if "kind" not in (case.get("weak_labels") or {}):
         return
@@ -163,9 +164,9 @@ def _check_weak(case: Mapping[str, Any], where: str, dataset: Dataset) -> None:
     lacking = traits.needs and all(case.get(key) is None for key in traits.needs)
     if lacking and not (drawn and traits.drawn):
         need = " or ".join(f"'{key}'" for key in traits.needs)
-        raise FormatFault(f"{declared} no {need}", "add it", f"{where}:")
+        raise FormatFault(where, f"{declared} no {need}", "add it")
     if drawn and not traits.drawn:
-        raise FormatFault(f"{declared} a 'weak_label'", "take one away", f"{where}:")
+        raise FormatFault(where, f"{declared} a 'weak_label'", "take one away")
 
 
 def check_segments(segments: Any, where: str, names: Sequence[str]) -> dict[str, str]:
@@ -176,25 +177,30 @@ def check_segments(segments: Any, where: str, names: Sequence[str]) -> dict[str,
     """
     table = {} if segments is None else segment_map(segments, "segments", where)
     if strange := sorted({name for name in table.values() if name not in names}):
-        what = f"'segments' names {strange}, which are no class of 'labels' {list(names)}"
-        raise FormatFault(what, "use those names", f"{where}:")
+        raise FormatFault(
+            where, f"'segments' names {strange}, which are no class of 'labels' {list(names)}", "use those names"
+        )
     return table
 
 
 def _check_file(key: str, item: Any, file: Path, where: str, dataset: Dataset, outside: bool) -> bool:
     """Check that a file is there, in the data set's folder unless ``outside`` ones are allowed."""
     if not is_name(item):
-        raise FormatFault(f"'{key}' must be a path, got {item!r}", where=f"{where}:")
+        raise FormatFault(where, f"'{key}' must be a path, got {item!r}")
     path, root = Path(dataset.path_of(item)), dataset.root
     if not (outside or path.is_relative_to(root) or path.is_relative_to(os.path.abspath(file.parent))):
         raise FormatFault(
+            where,
             f"'{key}' names '{item}', which lies outside of the data set's folder",
             'copy or move it into the folder, or write "files_outside": true at the top of the file',
-            f"{where}:",
         )
     if not (path.is_file() or (path.is_dir() and key == "image" and path != root)):
-        what = f"'{key}' names a missing file '{item}' (looked for {path})"
-        raise MissingFile(what, "paths start at the folder of dataset.json", f"{where}:", file=item)
+        raise MissingFile(
+            where,
+            f"'{key}' names a missing file '{item}' (looked for {path})",
+            "paths start at the folder of dataset.json",
+            file=item,
+        )
     return True
 
 
@@ -205,18 +211,17 @@ def _tag_rule(names: list[str]) -> tuple[str, int]:
 
 def _check_tags(tags: Any, where: str, rule: str, length: int) -> None:
     if tags is not None and not _is_tag_row(tags, length):
-        raise FormatFault(f"'tags' must be {rule}; got {tags!r}", where=f"{where}:")
+        raise FormatFault(where, f"'tags' must be {rule}; got {tags!r}")
 
 
 def _check_slice_tags(rows: Any, where: str, rule: str, length: int) -> None:
     if rows is None:
         return
     if not isinstance(rows, list) or not rows:
-        what = f"'slice_tags' must be a list with one row a slice, each {rule}; got {rows!r}"
-        raise FormatFault(what, where=f"{where}:")
+        raise FormatFault(where, f"'slice_tags' must be a list with one row a slice, each {rule}; got {rows!r}")
     for i, row in enumerate(rows):
         if not _is_tag_row(row, length):
-            raise FormatFault(f"'slice_tags' row {i} must be {rule}; got {row!r}", where=f"{where}:")
+            raise FormatFault(where, f"'slice_tags' row {i} must be {rule}; got {row!r}")
 
 
 def _is_tag_row(row: Any, length: int) -> bool:

@@ -65,9 +65,9 @@ class WeakMeaning:
             strange = sorted(named - {*names, UNLABELLED_NAME})
             if strange:
                 raise FormatFault(
+                    where,
                     f"'{section}.{part}' names {strange}, which are no class of 'labels' {list(names)}",
                     f"use those names or '{UNLABELLED_NAME}'",
-                    f"{where}:",
                 )
 
 
@@ -90,11 +90,11 @@ def label_map(labels: Any, where: str) -> dict[int, str]:
     values = _value_map(labels, "labels", where)
     if values.get(0) != BACKGROUND:
         found = f"'{values[0]}'" if 0 in values else "missing"
-        what = f"'labels': value 0 must be '{BACKGROUND}', it is {found}"
-        raise FormatFault(what, f'write "0": "{BACKGROUND}"', f"{where}:")
+        raise FormatFault(
+            where, f"'labels': value 0 must be '{BACKGROUND}', it is {found}", f'write "0": "{BACKGROUND}"'
+        )
     if UNLABELLED_NAME in values.values():
-        what = f"'labels': '{UNLABELLED_NAME}' is no class"
-        raise FormatFault(what, "dense labels know every voxel", f"{where}:")
+        raise FormatFault(where, f"'labels': '{UNLABELLED_NAME}' is no class", "dense labels know every voxel")
     return values
 
 
@@ -116,11 +116,11 @@ def read_meaning(section: Any, where: str, name: str, base: WeakMeaning | None =
     if base is None:
         known = isinstance(section, dict) and is_name(section.get("kind"))
         if not known or not ("values" in section or "segments" in section):
-            what = f"'{name}' must be an object with 'kind' and 'values' (or 'segments'), got {section!r}"
-            raise FormatFault(what, where=f"{where}:")
+            raise FormatFault(
+                where, f"'{name}' must be an object with 'kind' and 'values' (or 'segments'), got {section!r}"
+            )
     elif not isinstance(section, dict) or not any(key in section for key in _KEYS):
-        what = f"'{name}' must be an object with any of {list(_KEYS)}, got {section!r}"
-        raise FormatFault(what, where=f"{where}:")
+        raise FormatFault(where, f"'{name}' must be an object with any of {list(_KEYS)}, got {section!r}")
     found = base or empty
     if "kind" in section:
         found = replace(found, kind=_check_kind(section["kind"], f"{name}.kind", where))
@@ -130,8 +130,7 @@ def read_meaning(section: Any, where: str, name: str, base: WeakMeaning | None =
         found = replace(found, segments=segment_map(section["segments"], f"{name}.segments", where))
     absent = section.get("undrawn_means_absent", found.undrawn_means_absent)
     if not isinstance(absent, bool):
-        what = f"'{name}.undrawn_means_absent' must be true or false, got {absent!r}"
-        raise FormatFault(what, where=f"{where}:")
+        raise FormatFault(where, f"'{name}.undrawn_means_absent' must be true or false, got {absent!r}")
     return replace(found, undrawn_means_absent=absent)
 
 
@@ -142,10 +141,9 @@ def _check_kind(kind: Any, name: str, where: str) -> str:
         FormatFault: it is no text, or near one of the words that decide how a case is read.
     """
     if not is_name(kind):
-        what = f"'{name}' must be a text such as scribble, points, box or slices, got {kind!r}"
-        raise FormatFault(what, where=f"{where}:")
+        raise FormatFault(where, f"'{name}' must be a text such as scribble, points, box or slices, got {kind!r}")
     if kind != (meant := WeakKind.meant_by(kind)):
-        raise FormatFault(f"'{name}': write '{meant}' in place of '{kind}'", where=f"{where}:")
+        raise FormatFault(where, f"'{name}': write '{meant}' in place of '{kind}'")
     return str(kind)
 
 
@@ -161,16 +159,16 @@ def _weak_values(values: Any, kind: str | None, name: str, where: str) -> dict[i
     for value, names in lists.items():
         if not traits_of(kind).boxes:
             raise FormatFault(
+                where,
                 f"'{name}': '{value}' stands for several classes {names}, which only boxes can (kind 'box', this is "
                 f"'{kind}'): give each value one class",
-                where=f"{where}:",
             )
         wrong = [one for one in names if not is_name(one) or one in (BACKGROUND, UNLABELLED_NAME)]
         if wrong or not names or len(set(names)) < len(names):
             raise FormatFault(
+                where,
                 f"'{name}': '{value}' must list the classes whose boxes overlap there, each once and without "
                 f"'{BACKGROUND}' and '{UNLABELLED_NAME}', got {names}",
-                where=f"{where}:",
             )
     firsts = {value: names[0] if value in lists else names for value, names in values.items()}
     checked = _value_map(firsts, name, where)
@@ -184,12 +182,12 @@ def _value_map(values: Any, name: str, where: str) -> dict[int, str]:
         FormatFault: it is none.
     """
     if not isinstance(values, dict) or not values:
-        what = f'\'{name}\' must be an object like {{"0": "background", "1": "LV"}}, got {values!r}'
-        raise FormatFault(what, where=f"{where}:")
+        raise FormatFault(where, f'\'{name}\' must be an object like {{"0": "background", "1": "LV"}}, got {values!r}')
     for value, meant in values.items():
         if not re.fullmatch(r"-?\d+", str(value)) or not is_name(meant):
-            what = f'\'{name}\' must map file values to class names, as in "1": "LV"; got {value!r}: {meant!r}'
-            raise FormatFault(what, where=f"{where}:")
+            raise FormatFault(
+                where, f'\'{name}\' must map file values to class names, as in "1": "LV"; got {value!r}: {meant!r}'
+            )
     return {int(value): meant for value, meant in values.items()}
 
 
@@ -200,8 +198,9 @@ def segment_map(segments: Any, name: str, where: str) -> dict[str, str]:
         FormatFault: it is none.
     """
     if not isinstance(segments, Mapping) or not all(is_name(k) and is_name(v) for k, v in segments.items()):
-        what = f'\'{name}\' must map names of segments to classes, as in "Left ventricle": "LV"; got {segments!r}'
-        raise FormatFault(what, where=f"{where}:")
+        raise FormatFault(
+            where, f'\'{name}\' must map names of segments to classes, as in "Left ventricle": "LV"; got {segments!r}'
+        )
     return {str(segment).strip(): str(meant) for segment, meant in segments.items()}
 
 

@@ -53,7 +53,7 @@ def read_dataset(path: str | os.PathLike[str]) -> Dataset:
     try:
         raw = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise FormatFault(f"not a JSON file: {error}", where=f"{file}:") from error
+        raise FormatFault(file, f"not a JSON file: {error}") from error
     return parse_dataset(raw, file)
 
 
@@ -70,9 +70,9 @@ def parse_dataset(raw: Any, file: str | os.PathLike[str]) -> Dataset:
     """
     file = Path(file)
     if not isinstance(raw, dict):
-        raise FormatFault(f"must hold a JSON object, got {type(raw).__name__}", where=f"{file}:")
+        raise FormatFault(file, f"must hold a JSON object, got {type(raw).__name__}")
     if missing := [key for key in REQUIRED if key not in raw]:
-        raise FormatFault(f"missing {missing}", f"a data set needs at least {list(REQUIRED)}", f"{file}:")
+        raise FormatFault(file, f"missing {missing}", f"a data set needs at least {list(REQUIRED)}")
     found = examine(raw, file)
     if found.faults:
         raise found.faults[0]

@@ -198,39 +198,35 @@ def read_split_file(path: str | os.PathLike[str]) -> SplitFile:
     except FileNotFoundError:
         raise FileNotFoundError(f"no split file '{path}'") from None
     except ValueError as error:
-        raise FormatFault(f"not a JSON file: {error}", where=f"{path}:") from error
+        raise FormatFault(path, f"not a JSON file: {error}") from error
     if not isinstance(raw, dict):
-        raise FormatFault(f"a split file holds a JSON object, got {type(raw).__name__}", where=f"{path}:")
+        raise FormatFault(path, f"a split file holds a JSON object, got {type(raw).__name__}")
     patients = None if raw.get("patients") is None else _ids(raw["patients"], path, "patients")
     folds = raw.get("folds", raw.get("test") if isinstance(raw.get("test"), dict) else None)
     if folds is not None:
         if isinstance(folds, list):
             folds = {f"fold{i + 1}": fold for i, fold in enumerate(folds)}
         if not isinstance(folds, dict) or not folds:
-            raise FormatFault(f"folds must be an object of lists of patients, got {folds!r}", where=f"{path}:")
+            raise FormatFault(path, f"folds must be an object of lists of patients, got {folds!r}")
         parts = {name: _ids(ids, path, name) for name, ids in folds.items()}
         _disjoint(parts, path)
         if raw.get("labelled") is not None:
-            what = "'labelled' goes with an explicit split, {\"training\": [patients], ...}"
-            raise FormatFault(what, where=f"{path}:")
+            raise FormatFault(path, "'labelled' goes with an explicit split, {\"training\": [patients], ...}")
         return SplitFile(path, patients, parts, None)
     if "training" in raw:
         parts = {part: _ids(raw[part], path, part) for part in ("training", "validation", "test") if part in raw}
         _disjoint(parts, path)
         return SplitFile(path, patients, None, parts, _labelled(raw.get("labelled"), parts["training"], path))
-    raise FormatFault(
-        'neither {"test": {"fold1": [patients], ...}} nor {"training": [...], "validation": [...], "test": [...]}',
-        f"it has the keys {sorted(raw)}",
-        f"{path}:",
-    )
+    forms = 'neither {"test": {"fold1": [patients], ...}} nor {"training": [...], "validation": [...], "test": [...]}'
+    raise FormatFault(path, f"{forms}; it has the keys {sorted(raw)}")
 
 
 def _ids(ids: Any, path: Path, part: str) -> list[str]:
     if not isinstance(ids, list) or not all(isinstance(item, str) and item for item in ids):
-        raise FormatFault(f"'{part}' must be a list of patient names, got {ids!r}", where=f"{path}:")
+        raise FormatFault(path, f"'{part}' must be a list of patient names, got {ids!r}")
     twice = sorted({item for item in ids if ids.count(item) > 1})
     if twice:
-        raise FormatFault(f"'{part}' names {twice} twice", "name each patient once", f"{path}:")
+        raise FormatFault(path, f"'{part}' names {twice} twice", "name each patient once")
     return ids
 
 
@@ -239,14 +235,12 @@ def _labelled(lists: Any, training: list[str], path: Path) -> dict[str, list[str
     if lists is None:
         return {}
     if not isinstance(lists, dict):
-        what = f"'labelled' must be an object of lists of training patients, got {lists!r}"
-        raise FormatFault(what, where=f"{path}:")
+        raise FormatFault(path, f"'labelled' must be an object of lists of training patients, got {lists!r}")
     for name, ids in lists.items():
         if strange := sorted(set(_ids(ids, path, f"labelled {name}")) - set(training)):
-            raise FormatFault(f"'labelled' {name} names {strange}, who are not in 'training'", where=f"{path}:")
+            raise FormatFault(path, f"'labelled' {name} names {strange}, who are not in 'training'")
         if not ids or (name.isdecimal() and int(name) != len(ids)):
-            what = f"'labelled' {name} lists {len(ids)} patients"
-            raise FormatFault(what, "mend the list or its name", f"{path}:")
+            raise FormatFault(path, f"'labelled' {name} lists {len(ids)} patients", "mend the list or its name")
     return dict(lists)
 
 
@@ -255,8 +249,9 @@ def _disjoint(parts: Mapping[str, list[str]], path: Path) -> None:
     for part, ids in parts.items():
         for patient in ids:
             if patient in seen:
-                what = f"patient '{patient}' is in '{seen[patient]}' and in '{part}'"
-                raise FormatFault(what, "leave it in one", f"{path}:")
+                raise FormatFault(
+                    path, f"patient '{patient}' is in '{seen[patient]}' and in '{part}'", "leave it in one"
+                )
             seen[patient] = part
 
 

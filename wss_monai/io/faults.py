@@ -7,13 +7,13 @@ __all__ = ["Fault", "FormatFault", "MissingFile", "halves_of"]
 
 
 class Fault(Exception):
-    """A fault of a file that the user gave; the message is ``where problem; todo``.
+    """A fault of a file that the user gave; the message is ``where: problem; todo``.
 
     Args:
+        where: the file, and the place in it.
         problem: what is wrong.
         todo: what to do; empty where ``problem`` says it.
-        where: what the message begins with, such as "dataset.json: case 'a':".
-        kind: a short word for the sort of problem, stable over releases; None: that of the class.
+        kind: a short word for the sort of problem, stable over releases; empty: that of the class.
         file: the file that is meant, where it is not the one that was read.
 
     Attributes:
@@ -22,12 +22,10 @@ class Fault(Exception):
 
     kind = "format"
 
-    def __init__(
-        self, problem: str, todo: str = "", where: str = "", *, kind: str | None = None, file: str = ""
-    ) -> None:
-        super().__init__(f"{where} {problem}".strip() + (f"; {todo}" if todo else ""))
-        self.problem, self.todo, self.file, self.case = problem, todo, file, ""
-        self.kind = kind or self.kind
+    def __init__(self, where: object, problem: str = "", todo: str = "", kind: str = "", file: str = "") -> None:
+        told = ": ".join(str(part) for part in (where, problem) if part)
+        super().__init__(f"{told}; {todo}" if todo else told)
+        self.problem, self.todo, self.kind, self.file, self.case = problem, todo, kind or self.kind, file, ""
 
 
 class FormatFault(Fault, ValueError):

@@ -93,11 +93,12 @@ def read_grid(path: str) -> Grid:
         else:
             shape, affine = _itk_grid(Path(path))
     except Exception as error:  # readers of broken files fail in every way there is
-        raise FormatFault(f"cannot be read: {reason_of(error)}", kind="unreadable") from error
+        raise FormatFault("", f"cannot be read: {reason_of(error)}", kind="unreadable") from error
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
     if len(shape) not in (2, 3) or 0 in shape:
         raise FormatFault(
+            "",
             f"has shape {shape}, expected 2 or 3 non-empty axes",
             "split a 4D file into one 3D file a frame",
             kind="unreadable",

@@ -137,8 +137,7 @@ def segments_of(path: str | PathLike[str]) -> list[Segment]:
     def number_of(n: int, name: str, default: int) -> int:
         text = field(n, name, str(default))
         if not text.isdecimal():
-            what = f"its header says Segment{n}_{name} '{text}', which is no number"
-            raise UnreadableVolume(what, where=f"{fspath(path)}:")
+            raise UnreadableVolume(fspath(path), f"its header says Segment{n}_{name} '{text}', which is no number")
         return int(text)
 
     # files of Slicer before 4.11 give each segment a layer of its own, and no values
@@ -157,7 +156,7 @@ def _read_segmentation(
     try:
         stored = read_image(path)
     except (RuntimeError, ValueError) as error:
-        raise UnreadableVolume(reason_of(error), where=f"{path}:") from error
+        raise UnreadableVolume(path, reason_of(error)) from error
     layers = sitk.GetArrayFromImage(stored)
     layers = layers[..., None] if stored.GetNumberOfComponentsPerPixel() == 1 else layers
     layers = layers.transpose(3, 2, 1, 0) if layers.ndim == 4 else layers.transpose(2, 1, 0)[..., None]
@@ -165,12 +164,10 @@ def _read_segmentation(
     drawn = {}
     for segment in found:
         if not 0 <= segment.layer < len(layers):
-            what = f"segment '{segment.name}' lies in layer {segment.layer} of {len(layers)}"
-            raise UnreadableVolume(what, where=f"{path}:")
+            raise UnreadableVolume(path, f"segment '{segment.name}' lies in layer {segment.layer} of {len(layers)}")
         mask = layers[segment.layer] == segment.value
         if mask.sum() != mask[here].sum():
-            what = f"segment '{segment.name}' reaches out of the image"
-            raise FormatFault(what, "crop it", f"{path}:", kind="values")
+            raise FormatFault(path, f"segment '{segment.name}' reaches out of the image", "crop it", kind="values")
         if mask.any():
             drawn[segment] = mask[here]
     _check_names(path, drawn, classes)
@@ -186,10 +183,10 @@ def _read_segmentation(
         if clash.any():
             other = owner[int(part[clash][0])]
             raise FormatFault(
+                path,
                 f"the segments '{other}' and '{segment.name}' overlap in {int(clash.sum())} voxels and are different "
                 "classes",
                 "draw with 'overwrite other segments', or give both one class",
-                f"{path}:",
                 kind="values",
             )
         part[mask], taken[mask] = index, True
@@ -207,11 +204,11 @@ def _check_names(path: str, drawn: Mapping[Segment, np.ndarray], classes: Mappin
     alike = {name.strip().lower(): name for name in classes}
     wanted = {name: alike.get(name.strip().lower(), "?") for name in names if name not in classes}
     raise FormatFault(
+        path,
         f"has the segments {_some(names)}, of which {_some(list(wanted))} are no class",
         f"the classes are {list(classes)}. Rename them in 3D Slicer, or write in dataset.json, under 'weak_label' (for "
         f"a dense label: at the top), with a class{' or unlabelled' if UNLABELLED_NAME in classes else ''} in place of "
         f"'?': \"segments\": {json.dumps(wanted, ensure_ascii=False)}",
-        path,
         kind="values",
     )
 
@@ -227,10 +224,10 @@ def _places(path: str, shape: tuple[int, ...], affine: np.ndarray, image: MetaTe
     corners = np.array(list(itertools.product(*[(0, n - 1) for n in shape])), dtype=float)
     if np.abs(corners @ to_image[:3, :3].T + to_image[:3, 3] - corners - offset).max() > 0.05:
         raise FormatFault(
+            path,
             "its voxels are not those of the image: index (i, j, k) lies at "
             f"{np.round(to_image[:3], 3).tolist()} @ (i, j, k, 1) of the image",
             "in 3D Slicer choose the image as source geometry, or export a label map on it",
-            f"{path}:",
             kind="affine",
         )
     size = (*image.shape[1:], 1)[:3]

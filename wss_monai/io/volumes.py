@@ -68,19 +68,19 @@ def read_volume(path: str | PathLike[str]) -> MetaTensor:
     try:
         volume = _loader()(path)
     except Exception as error:  # readers of broken files fail in every way there is
-        raise UnreadableVolume(reason_of(error), where=f"{fspath(path)}:") from error
+        raise UnreadableVolume(fspath(path), reason_of(error)) from error
     while volume.dim() > 3 and volume.shape[-1] == 1:
         volume = volume[..., 0]
     if volume.dim() not in (2, 3) or 0 in volume.shape:
         raise UnreadableVolume(
+            fspath(path),
             f"shape {tuple(volume.shape)}, expected 2 or 3 non-empty axes",
             "split a 4D file into one 3D file a frame or modality",
-            f"{fspath(path)}:",
         )
     affine = np.asarray(volume.affine)
     if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine)) < 1e-12:
         raise UnreadableVolume(
-            f"its affine cannot be inverted, so that no voxel has a place: {_row(affine)}", where=f"{fspath(path)}:"
+            fspath(path), f"its affine cannot be inverted, so that no voxel has a place: {_row(affine)}"
         )
     return volume
 
