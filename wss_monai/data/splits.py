@@ -15,7 +15,7 @@ import numpy as np
 
 from wss_monai.io.faults import FormatFault
 
-__all__ = ["SplitFile", "find_split_file", "kfold", "read_split_file", "split_patients", "stratified"]
+__all__ = ["SplitFile", "find_split_file", "kfold", "read_split_file", "stratified"]
 
 Groups = Mapping[str, "str | None"]
 
@@ -76,38 +76,6 @@ def kfold(patients: Iterable[str], groups: Groups, k: int, seed: int = 0) -> lis
     R = np.random.RandomState(seed)
     shuffled = [stratum[j] for stratum in strata for j in R.permutation(len(stratum))]
     return [sorted(shuffled[i::k]) for i in range(k)]
-
-
-def split_patients(
-    patients: Iterable[str], sizes: Mapping[str, float], R: np.random.RandomState, groups: Groups | None = None
-) -> dict[str, list[str]]:
-    """Split patients into named parts; who is in none of them is `training`.
-
-    Args:
-        patients: patient ids, without repetition, in any order.
-        sizes: part -> a number of patients (int) or a fraction of all of them (float below 1; rounded, but at
-            least one patient where it is above 0). `training` is what remains and is not named here.
-        R: source of randomness.
-        groups: patient -> group, to draw every part stratified by group.
-
-    Returns:
-        part -> sorted patients, `training` included.
-
-    Raises:
-        ValueError: a size is out of range, or no patient is left for training.
-    """
-    rest = sorted(patients)
-    total = len(rest)
-    counts = {part: patient_count(size, total, part) for part, size in sizes.items()}
-    if "training" in counts:
-        raise ValueError("sizes must not name 'training': it is what the other parts leave")
-    if sum(counts.values()) >= total:
-        raise ValueError(f"the parts {counts} leave none of the {total} patients for training; ask for fewer")
-    parts = {}
-    for part, count in counts.items():
-        parts[part] = stratified(rest, groups or {}, count, R)
-        rest = [patient for patient in rest if patient not in set(parts[part])]
-    return {"training": rest, **parts}
 
 
 def patient_count(size: float, total: int, name: str = "size") -> int:
