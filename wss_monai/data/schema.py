@@ -20,6 +20,7 @@ __all__ = [
     "UNLABELLED_NAME",
     "Dataset",
     "class_names_of",
+    "find_dataset",
     "parse_dataset",
     "read_dataset",
     "write_dataset",
@@ -39,6 +40,20 @@ def read_dataset(path: str | os.PathLike[str]) -> Dataset:
         FileNotFoundError: there is no such folder or no `dataset.json` in it, or a case names a missing file.
         ValueError: the file is not JSON or breaks a rule of the format; the message names case, key and value.
     """
+    file = find_dataset(path)
+    try:
+        raw = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise FormatFault(file, f"not a JSON file: {error}") from error
+    return parse_dataset(raw, file)
+
+
+def find_dataset(path: str | os.PathLike[str]) -> Path:
+    """Find the `dataset.json` of a data set, given as its folder or as the file.
+
+    Raises:
+        FileNotFoundError: there is no such folder or no `dataset.json` in it.
+    """
     file = Path(path)
     if file.suffix != ".json":
         file = file / "dataset.json"
@@ -46,15 +61,10 @@ def read_dataset(path: str | os.PathLike[str]) -> Dataset:
         missing = "no data set folder" if not file.parent.is_dir() else "no dataset.json in"
         raise FileNotFoundError(
             f"{missing} '{file.parent}'. Generate one with `python -m wss_monai synthesize cardiac --out "
-            f"{file.parent}`, "
-            f"convert ACDC with `python -m wss_monai prepare acdc --source acdc.zip --out {file.parent}`, "
-            "or describe your own data as docs/reference/dataset-json.md shows"
+            f"{file.parent}`, convert ACDC with `python -m wss_monai prepare acdc --source acdc.zip --out "
+            f"{file.parent}`, or describe your own data as docs/reference/dataset-json.md shows"
         )
-    try:
-        raw = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise FormatFault(file, f"not a JSON file: {error}") from error
-    return parse_dataset(raw, file)
+    return file
 
 
 def parse_dataset(raw: Any, file: str | os.PathLike[str]) -> Dataset:
