@@ -46,18 +46,33 @@ def each_configuration_is_parsed_once():
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_file_waits_for_the_disk():
+    """A tiny run writes ten files, each of which is to outlive a machine that stops: no test looks at that."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
 LONG = (
     "test_gpu_kit.py",
-    "test_tutorials.py",
     "bundles/test_cross_modality_bundles.py",
-    "bundles/test_toy_bundles.py",
+    "bundles/test_kill_resume.py",
+    "bundles/test_multi_gpu.py",
+    "bundles/test_mutual_information_bundle.py",
     "bundles/test_acdc_logbarrier.py",
-    "bundles/test_acdc_sec.py",
+    "bundles/test_hippocampus_logbarrier.py",
+    "test_tutorials.py",
     "commands/test_score.py",
-    "bundles/test_faults.py",
-    "bundles/test_promise12_logbarrier.py",
     "bundles/test_export.py",
+    "bundles/test_toy_bundles.py",
+    "report/test_page.py",
+    "bundles/test_promise12_logbarrier.py",
+    "bundles/test_acdc_sec.py",
+    "bundles/test_mutual_information_overlays.py",
+    "bundles/test_faults.py",
     "test_device.py",
+    "bundles/test_every_bundle.py",
 )
 """Files that take longest, in that order: begun first, so that no process ends with one of them alone."""
 
@@ -68,14 +83,19 @@ SLOW = (
     "test_tutorials.py",
     "commands/test_score.py",
     "commands/test_weaken_cam.py",
+    "data/test_brain_phantom.py",
     "data/test_cardiac_phantom.py",
+    "data/test_promise12_phantom.py",
+    "data/test_prostate_phantom.py",
     "engines/test_allocator.py",
+    "engines/test_two_views.py",
     "engines/test_user_errors.py",
     "functional/test_local_joint.py",
     "report/test_browse_in_chromium.py",
     "report/test_page.py",
 )
-"""Their tests train, start processes or a browser, or differentiate large inputs: `make quick` leaves them out."""
+"""Their tests train, generate volumes, start processes or a browser, or differentiate large inputs: `make quick` leaves
+them out, as it does single tests that are marked where they stand."""
 QUICK = ("bundles/test_every_bundle.py", "bundles/test_devices.py")
 """The files of bundles/ that do not; all others of that folder are slow."""
 

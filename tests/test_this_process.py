@@ -90,6 +90,7 @@ def test_records_of_tests_are_still_caught_afterwards(program, caplog):
     assert "after" in caplog.text
 
 
+@pytest.mark.slow
 def test_an_error_of_a_bundle_ends_both_alike(tmp_path):
     """Code, standard output and the last lines of the other."""
     config = "bundles/acdc_logbarrier/configs/train.yaml"

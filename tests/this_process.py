@@ -102,7 +102,7 @@ def run_module(module: str, *words: str, cwd: Path) -> subprocess.CompletedProce
     signals are not for this: they take a process of their own.
     """
     out, err, code = io.StringIO(), io.StringIO(), 0
-    argv = sys.argv
+    argv, imported = sys.argv, sys.modules.pop(f"{module}.__main__", None)  # runpy warns of one that is there
     with as_if_started(cwd), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         sys.argv = [module, *words]
         try:
@@ -116,4 +116,6 @@ def run_module(module: str, *words: str, cwd: Path) -> subprocess.CompletedProce
             code = 1
         finally:
             sys.argv = argv
+            if imported is not None:
+                sys.modules[f"{module}.__main__"] = imported
     return subprocess.CompletedProcess([sys.executable, "-m", module, *words], code, out.getvalue(), err.getvalue())
