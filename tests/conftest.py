@@ -42,7 +42,7 @@ def each_configuration_is_parsed_once():
         return pickle.loads(parsed[key])
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ConfigParser, "load_config_file", load)
+        patch.setattr(ConfigParser, "load_config_file", staticmethod(load))
         yield
 
 
