@@ -37,7 +37,7 @@ PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses 8 --dist load
 test: $(STAMP)
 	$(PYTEST)
 
-# What runs between two commits: all but the tests that train, start processes, or differentiate large inputs.
+# What runs between two commits: all but tests that train, generate volumes, start processes or differentiate large inputs.
 quick: $(STAMP)
 	$(PYTEST) -m "not slow"
 

@@ -10,6 +10,7 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
+from this_process import run_module
 from tiny import ROOT
 
 from wss_monai import __main__ as command_line
@@ -115,7 +116,7 @@ try:
 except SystemExit as leave:
     sys.exit(leave.code or ", ".join({"torch", "monai"} & set(sys.modules)) or 0)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", timeout=300, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert "prepare" in done.stdout
 
@@ -143,11 +144,12 @@ def as_installed(folder: Path, *words: str) -> subprocess.CompletedProcess:
         env={"PYTHONPATH": str(ROOT)},
         capture_output=True,
         encoding="utf-8",
-        timeout=60,
+        timeout=300,
         check=False,
     )
 
 
+@pytest.mark.slow
 def test_the_installed_command_names_itself_and_exits_with_the_status_of_main(tmp_path):
     done = as_installed(tmp_path, "--help")
     assert (done.returncode, done.stdout.split("\n")[0][:17]) == (0, "usage: wss-monai ")
@@ -156,19 +158,8 @@ def test_the_installed_command_names_itself_and_exits_with_the_status_of_main(tm
     assert done.stderr.startswith("wss-monai prepare: error: source 'nowhere.zip' does not exist")
 
 
-def test_prepare_without_a_source_is_an_error_of_the_user():
-    words = [
-        sys.executable,
-        "-m",
-        "wss_monai",
-        "prepare",
-        "acdc",
-        "--source",
-        "nowhere.zip",
-        "--out",
-        "never-made",
-    ]
-    done = subprocess.run(words, capture_output=True, encoding="utf-8", timeout=60, check=False)
+def test_prepare_without_a_source_is_an_error_of_the_user(tmp_path):
+    done = run_module("wss_monai", "prepare", "acdc", "--source", "nowhere.zip", "--out", "never-made", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith("wss_monai prepare: error: source 'nowhere.zip' does not exist")
     assert "Traceback" not in done.stderr

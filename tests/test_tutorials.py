@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands of the tutorial pages run as they stand, with fewer images and one epoch of training."""
+"""The commands of the tutorial pages run as they stand, with fewer and smaller images and one epoch of training."""
 
 from __future__ import annotations
 
@@ -18,9 +18,14 @@ from wss_monai.__main__ import main
 PAGES = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
 FEWER = {
     "synthesize cardiac": "--patients 4",
-    "synthesize toy": "--images 4 3",
-    "synthesize two-circles": "--images 12 6",
+    "synthesize toy": "--images 4 3 --size 128 128 --radius 25",
+    "synthesize two-circles": "--images 12 6 --size 128 128 --radius 12",
 }
+SMALLER = {
+    "acdc_size": ["--pixdim", "[4.0,4.0,-1.0]", "--crop", "[64,64,-1]", "--window", "[64,64]"],
+    "toy_": ["--window", "[128,128]"],
+}
+"""By how the name of a bundle begins."""
 BUNDLE, OURS = "python -m monai.bundle ", "python -m wss_monai "
 
 
@@ -41,6 +46,8 @@ def start(command: str) -> None:
     words = shlex.split(command.removeprefix(BUNDLE))
     if "training" in words:
         words += ["--train#trainer#max_epochs", "1"]
+    for bundle, sizes in SMALLER.items():
+        words += sizes if f"bundles/{bundle}" in command else []
     fire.Fire({"run": monai.bundle.run}, command=words)
 
 

@@ -6,9 +6,23 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from tiny import ROOT, make_dataset, run_workflow
 
 from wss_monai.__main__ import main
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_pictures():
+    """Snapshots are written with little compression, which takes a fifth of a tiny run otherwise; same pixels."""
+    save = Image.Image.save
+
+    def quickly(self, fp, format=None, **how):
+        save(self, fp, format, **{**how, "optimize": False, "compress_level": 1})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Image.Image, "save", quickly)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
-from tiny import CONFIGS, ROOT, TINY, command_line, interrupt, make_dataset
+from tiny import CONFIGS, ROOT, TINY, command_here, command_line, interrupt, make_dataset
 
 TRAIN, EVALUATE = ("train.yaml",), ("train.yaml", "evaluate.yaml")
 
@@ -176,7 +176,7 @@ def test_command_line_without_any_dense_label(weak_dataset, tmp_path):
     settings = {**TINY, "dataset_dir": weak_dataset, "output_dir": out, "mode": "logbarrier"}
     for run_id, files in (("training", TRAIN), ("evaluating", EVALUATE)):
         config = str([f"bundles/acdc_logbarrier/configs/{file}" for file in files])
-        done = command_line("run", run_id, "--config_file", config, **settings)
+        done = command_here("run", run_id, "--config_file", config, **settings)
         assert done.returncode == 0, done.stderr
     assert "Dice and distances are left out" in done.stdout
     result = summary(out)
@@ -228,7 +228,7 @@ def test_wrong_settings_are_refused_clearly(run_bundle, overrides, message):
 
 def test_command_line_ends_with_the_cause(dataset, tmp_path):
     config = "bundles/acdc_logbarrier/configs/train.yaml"
-    done = command_line("run", "training", "--config_file", config, dataset_dir=dataset, mode="partiall")
+    done = command_here("run", "training", "--config_file", config, dataset_dir=dataset, mode="partiall")
     assert done.returncode != 0
     assert done.stderr.strip().splitlines()[-1].startswith("Error: mode must be one of")
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from monai.bundle import ConfigParser
-from tiny import ROOT, TINY, command_line, interrupt, workflow
+from tiny import ROOT, TINY, command_here, command_line, interrupt, workflow
 
 BUNDLE = "acdc_sec"
 SMALL = {key: value for key, value in TINY.items() if key != "size_bounds"}
@@ -150,7 +150,7 @@ def test_command_line_trains_and_predicts_with_the_crf(dataset, tmp_path):
     network = {
         key: value for key, value in settings.items() if key.startswith("network_def") or key in ("pixdim", "window")
     }
-    done = command_line(
+    done = command_here(
         "run",
         config_file=str([f"{configs}/inference.yaml", f"{configs}/inference_crf.yaml"]),
         dataset_dir=dataset / "images",

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import shutil
@@ -34,6 +35,7 @@ MISSING = object()
 each_bundle = pytest.mark.parametrize("bundle", BUNDLES, ids=lambda path: path.name)
 
 
+@functools.cache
 def content(bundle: Path, file: str) -> dict:
     return yaml.safe_load((bundle / "configs" / file).read_text().replace(f"bundles/{bundle.name}", "bundles/NAME"))
 
@@ -102,6 +104,7 @@ def test_no_file_of_a_bundle_is_stale():
     assert (done.returncode, done.stdout) == (0, ""), f"run `make bundles`:\n{done.stdout}{done.stderr}"
 
 
+@pytest.mark.slow
 def test_stale_files_are_named_and_written_anew(copied):
     changed = copied / "acdc_size" / "configs" / "train.yaml"
     before = changed.read_text()
@@ -115,6 +118,7 @@ def test_stale_files_are_named_and_written_anew(copied):
     assert changed.read_text() == before and not changed.with_name("left_over.yaml").exists()
 
 
+@pytest.mark.slow
 def test_a_setting_of_the_frame_reaches_the_bundles_that_have_no_other(copied):
     frame = copied / "frame" / "train.yaml"
     frame.write_text(frame.read_text().replace("\nbatch_size: 8 ", "\nbatch_size: 9 "))

@@ -16,7 +16,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from tiny import ROOT, command_line, interrupt, run_workflow
+from tiny import ROOT, command_here, command_line, interrupt, run_workflow
 
 from wss_monai.__main__ import main
 
@@ -239,7 +239,7 @@ def test_command_line_trains_without_dense_labels_and_predicts(points, tmp_path)
     row = rows_of(tmp_path / "run" / "metrics.csv")[-1]
     assert "val_partial_ce" in row and "val_dice" not in row
     small = {key: TINY_3D[key] for key in TINY_3D if key.startswith("network_def")}
-    done = command_line(
+    done = command_here(
         "run",
         "--config_file",
         "configs/inference.yaml",

@@ -24,6 +24,11 @@ spec.loader.exec_module(kill_resume)
 SETTINGS = {**TINY, "network_def#dropout": 0.1}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def quick_pictures():
+    """Not here: the snapshots of other processes are compared byte for byte."""
+
+
 def same(whole, broken, epochs):
     wrong = {name: found for name, found in kill_resume.compare(whole, broken, epochs).items() if found}
     assert wrong == {}

@@ -14,9 +14,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from forked import in_forked_processes
 from ignite.engine import Events
 from test_kill_resume import kill_resume
-from tiny import CONFIGS, ROOT, TINY, make_dataset
+from test_mutual_information_bundle import BUNDLE, TINY_MI, weights_of
+from tiny import CONFIGS, ROOT, TINY, flags, make_dataset, run_workflow
 
 from wss_monai.handlers.checkpoint import read_checkpoint
 
@@ -52,7 +54,8 @@ del SETTINGS["device"]
 SLICES = 10  # of two training volumes; five an epoch and process, in three steps
 
 
-def in_two_processes(*arguments, fails=False):
+def launched(*arguments):
+    """By torchrun, as a user does."""
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nnodes=1", "--nproc_per_node=2"]
     environment = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(
@@ -63,6 +66,12 @@ def in_two_processes(*arguments, fails=False):
         encoding="utf-8",
         timeout=300,
     )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done
+
+
+def in_two_processes(folder, *words, fails=False):
+    done = in_forked_processes(2, folder, *words, path=[str(HERE.parent), str(HERE)])
     assert (done.returncode != 0) == fails, done.stderr[-3000:]
     return done
 
@@ -81,8 +90,7 @@ def trained(volumes, tmp_path_factory):
     overlay.write_text(OBSERVE.format(notes=folder / "notes"))
     files = str([str(CONFIGS / "train.yaml"), str(CONFIGS / "multi_gpu_train.yaml"), str(overlay)])
     settings = {**SETTINGS, "dataset_dir": volumes, "output_dir": folder / "run"}
-    flags = [part for key, value in settings.items() for part in (f"--{key}", value)]
-    done = in_two_processes("-m", "monai.bundle", "run", "training", "--config_file", files, *flags)
+    done = launched("-m", "monai.bundle", "run", "training", "--config_file", files, *flags(**settings))
     notes = [json.loads((folder / "notes" / f"process{rank}.json").read_text()) for rank in (0, 1)]
     return folder / "run", notes, done
 
@@ -143,8 +151,8 @@ EVALUATION = ("train.yaml", "evaluate.yaml", "multi_gpu_evaluate.yaml")
 def evaluated_by_two(volumes, out, part, model, **more):
     files = str([str(CONFIGS / name) for name in EVALUATION])
     settings = {**SETTINGS, "dataset_dir": volumes, "output_dir": out, "evaluate_on": part, "ckpt_path": model}
-    flags = [part for key, value in settings.items() for part in (f"--{key}", value)]
-    return in_two_processes("-m", "monai.bundle", "run", "evaluating", "--config_file", files, *flags, **more)
+    words = ["monai.bundle", "run", "evaluating", "--config_file", files, *flags(**settings)]
+    return in_two_processes(out.parent, *words, **more)
 
 
 def test_cases_are_scored_by_two_processes_as_by_one(trained, run_bundle, volumes, tmp_path):
@@ -213,7 +221,7 @@ def test_runs_are_continued_with_another_number_of_processes(trained, run_alone,
     for job in jobs:
         job["overrides"] |= SETTINGS
     (tmp_path / "jobs.json").write_text(json.dumps(jobs))
-    in_two_processes(HERE / "watch.py", tmp_path / "jobs.json", tmp_path)
+    in_two_processes(tmp_path, "watch", tmp_path / "jobs.json", tmp_path)
     seen = [[json.loads((tmp_path / f"job{n}_process{r}.json").read_text()) for r in (0, 1)] for n in range(len(jobs))]
 
     wrong = {name: found for name, found in kill_resume.compare(whole, together, 3).items() if found}
@@ -232,3 +240,27 @@ def test_runs_are_continued_with_another_number_of_processes(trained, run_alone,
     rows = rows_of(alone)
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
     assert [row["iteration"] for row in rows] == ["5", "6", "15"]  # as many steps an epoch as the processes make
+
+
+def test_batches_of_labelled_and_unlabelled_slices_are_other_ones_of_one_sequence(six_patients, tmp_path, monkeypatch):
+    """And their run goes on in one process; its weights are those of the network alone."""
+    tiny = {key: value for key, value in TINY_MI.items() if key != "device"}
+    jobs = []
+    for mode in ("udaiic", "meanteacher"):
+        overrides = {"bundle": BUNDLE, "tiny": tiny, "mode": mode, "train#trainer#max_epochs": 3}
+        stop = 2 if mode == "udaiic" else None
+        jobs.append(
+            {"folder": str(six_patients), "out": str(tmp_path / mode), "stop_after": stop, "overrides": overrides}
+        )
+    (tmp_path / "jobs.json").write_text(json.dumps(jobs))
+    in_two_processes(tmp_path, "watch", tmp_path / "jobs.json", tmp_path)
+    for number, job in enumerate(jobs):
+        seen = [json.loads((tmp_path / f"job{number}_process{rank}.json").read_text()) for rank in (0, 1)]
+        slices = [Counter(note["slices"]["1"]) for note in seen]
+        assert all(sum(count.values()) == 2 * 5 for count in slices) and slices[0] != slices[1]
+        assert [row["iteration"] for row in rows_of(Path(job["out"]))] == ["2", "4", "6"][: 2 + number]
+        assert not any(name.startswith(("module", "network")) for name in weights_of(Path(job["out"])))
+    monkeypatch.chdir(ROOT)
+    out, more = tmp_path / "udaiic", {"resume": True, "train#trainer#max_epochs": 3}
+    run_workflow("train.yaml", folder=six_patients, out=out, bundle=BUNDLE, tiny=TINY_MI, **more)
+    assert [row["epoch"] for row in rows_of(out)] == ["1", "2", "3"]

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Overlays of acdc_mutual_information: size bounds, the paper's U-Net, 3D, several processes, federated clients."""
+"""Overlays of acdc_mutual_information: size bounds, the paper's U-Net, 3D, federated clients."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections import Counter
 from pathlib import Path
 
 import nibabel as nib
@@ -15,8 +14,7 @@ import torch
 from monai.fl.client.monai_algo import MonaiAlgo
 from monai.fl.utils.constants import ExtraItems
 from monai.fl.utils.exchange_object import ExchangeObject
-from test_multi_gpu import HERE, in_two_processes
-from test_mutual_information_bundle import BUNDLE, SMALL, TINY_MI, rows_of, weights_of
+from test_mutual_information_bundle import BUNDLE, SMALL, TINY_MI, rows_of
 from tiny import ROOT, interrupt, make_dataset, run_workflow, workflow
 
 from wss_monai.__main__ import main
@@ -185,27 +183,7 @@ def test_the_small_3d_network_and_its_prediction(run_mi, ellipsoids, tmp_path, m
     predict(files, ellipsoids / "images", tmp_path / "run", tmp_path / "predictions", monkeypatch, settings)
 
 
-# ---- several processes and federated clients ------------------------------------------------------------------------
-def test_two_processes_train_on_other_batches_of_one_sequence(run_mi, discs, tmp_path):
-    """And their run goes on in one process; its weights are those of the network alone."""
-    tiny = {key: value for key, value in TINY_MI.items() if key != "device"}
-    jobs = []
-    for mode in ("udaiic", "meanteacher"):
-        overrides = {"bundle": BUNDLE, "tiny": tiny, "mode": mode, "train#trainer#max_epochs": 3}
-        stop = 2 if mode == "udaiic" else None
-        jobs.append({"folder": str(discs), "out": str(tmp_path / mode), "stop_after": stop, "overrides": overrides})
-    (tmp_path / "jobs.json").write_text(json.dumps(jobs))
-    in_two_processes(HERE / "watch.py", tmp_path / "jobs.json", tmp_path)
-    for number, job in enumerate(jobs):
-        seen = [json.loads((tmp_path / f"job{number}_process{rank}.json").read_text()) for rank in (0, 1)]
-        slices = [Counter(note["slices"]["1"]) for note in seen]
-        assert all(sum(count.values()) == 2 * 5 for count in slices) and slices[0] != slices[1]
-        assert [row["iteration"] for row in rows_of(Path(job["out"]))] == ["2", "4", "6"][: 2 + number]
-        assert not any(name.startswith(("module", "network")) for name in weights_of(Path(job["out"])))
-    _, out = run_mi("train.yaml", out=tmp_path / "udaiic", resume=True, **{"train#trainer#max_epochs": 3})
-    assert [row["epoch"] for row in rows_of(out)] == ["1", "2", "3"]
-
-
+# ---- federated clients ----------------------------------------------------------------------------------------------
 @pytest.mark.filterwarnings("ignore")
 def test_a_federated_client_trains_and_evaluates(discs, tmp_path, monkeypatch):
     """Weights go out with the heads and come back; the rate follows the rounds."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import nibabel as nib
 import pytest
 import torch
-from tiny import ROOT, command_line, interrupt, workflow
+from tiny import ROOT, command_here, command_line, interrupt, workflow
 
 from wss_monai.__main__ import main
 
@@ -150,7 +150,7 @@ def test_a_resumed_toy_ends_where_the_uninterrupted_run_ends(run, toy, circles, 
 
 def test_command_line_of_toy_1_and_prediction(toy, tmp_path):
     configs = "bundles/toy_size/configs"
-    done = command_line(
+    done = command_here(
         "run", "training", "--config_file", f"{configs}/train.yaml", dataset_dir=toy, output_dir=tmp_path / "run",
         mode="constrained", **SMALL,
     )  # fmt: skip

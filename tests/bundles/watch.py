@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a training process sees, for the tests of several processes; as a program, several trainings one after another.
 
-torchrun ... tests/bundles/watch.py JOBS.json RESULTS_FOLDER
+torchrun ... -m watch JOBS.json RESULTS_FOLDER
 """
 
 from __future__ import annotations

@@ -26,6 +26,16 @@ def test_takes_the_place_of_the_former_file(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("wait", [True, False])
+def test_it_is_on_the_disk_before_it_takes_the_place(tmp_path, monkeypatch, wait):
+    path, done = tmp_path / "a.csv", []
+    path.write_text("former")
+    monkeypatch.setattr(os, "fsync", lambda descriptor: done.append((path.read_text(), os.fstat(descriptor).st_size)))
+    with replacing(path, wait) as temporary:
+        temporary.write_text("new one")
+    assert done == ([("former", 7)] if wait else [])
+
+
 @pytest.mark.parametrize("former", [True, False])
 def test_an_error_half_way_leaves_the_former_file(tmp_path, former):
     path = tmp_path / "a.csv"

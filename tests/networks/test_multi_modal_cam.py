@@ -175,6 +175,7 @@ def test_other_layouts_and_kinds_of_tensors(shown):
 
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 @pytest.mark.parametrize("shown", ["cam", "refined"])
+@pytest.mark.slow
 def test_torchscript(shown):
     network = MultiModalCAM(2, shown=shown, standardize=True, **TINY).eval()
     script = torch.jit.script(network)
