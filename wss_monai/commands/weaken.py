@@ -176,8 +176,7 @@ def _load_dense(dataset: Dataset, case: Mapping[str, Any]) -> tuple[np.ndarray, 
     """Load a dense label as class indices, (X, Y[, Z]) uint8, and the image it came in."""
     import nibabel as nib
 
-    from wss_monai.io.labels import read_label
-    from wss_monai.io.volumes import read_volume
+    from wss_monai.transforms import LoadCased
 
     file, source = str(dataset.file_of(case, "label")), dataset.file_of(case, "image")
     index = {name: i for i, name in enumerate(dataset.class_names)}
@@ -185,11 +184,9 @@ def _load_dense(dataset: Dataset, case: Mapping[str, Any]) -> tuple[np.ndarray, 
     values = {value: index[name] for value, name in dataset.labels_of(case).items()}
     image = source[0] if isinstance(source, list) else source
     nifti = file.lower().endswith((".nii", ".nii.gz"))
-    try:
-        grid: Any = read_volume(file if nifti or image is None else image)[None]
-        found = read_label(file, grid, values, segments, image_path=str(image))
-    except ValueError as error:
-        raise ValueError(f"case '{case['case']}': {error}") from error
+    grid = file if nifti or image is None else str(image)
+    meaning: dict[Any, Any] = {"label_values": values, "label_segments": segments}
+    found = LoadCased(["label"])({"case": case["case"], "image": grid, "label": file, **meaning})["label"]
     dense = found[0].numpy()
     return dense, nib.load(file) if nifti else nib.Nifti1Image(dense, found.affine.numpy())
 

@@ -19,9 +19,10 @@ from wss_monai.functional import UNLABELLED
 from wss_monai.functional.descriptors import completed
 from wss_monai.functional.plain_tensor import plain_tensor
 from wss_monai.io.atomic_files import replacing
+from wss_monai.io.grids import spacing_of
 from wss_monai.metrics import confusion_matrix, constraint_rows, slice_metrics, volume_metrics
 from wss_monai.metrics.measure import measure_prediction
-from wss_monai.transforms.bounds.constant import Boundsd, spacing_of
+from wss_monai.transforms.bounds.constant import Boundsd
 
 PATHS = ("image", "weak_label", "label")
 
