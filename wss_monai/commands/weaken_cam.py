@@ -205,7 +205,9 @@ def _check_patients(weights: Path, data: DataSplit, folder: str | None) -> None:
     Raises:
         ValueError: such networks; names the patients.
     """
-    record = weights.with_name("run.json")
+    from wss_monai.io.run_folder import RECORD
+
+    record = weights.with_name(RECORD)
     if not record.is_file():
         return
     seen = json.loads(record.read_text()).get("patients", {})
