@@ -47,7 +47,7 @@ SLOW = (
     "test_random_walker.py",
     "test_tutorials.py",
     "commands/test_score.py",
-    "commands/test_weaken_cam.py",
+    "commands/test_pseudo_label.py",
     "data/test_cardiac_phantom.py",
     "engines/test_allocator.py",
     "engines/test_user_errors.py",

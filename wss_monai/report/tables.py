@@ -155,7 +155,9 @@ def _dense_columns(runs: Sequence[Run]) -> list[Column]:
     for metric, name in of_slices.items():
         if any(_of(metric)(run) is not None for run in runs):  # evaluations of older versions lack it
             columns.append(Column("Dice of slices", name, _of(metric), lambda v: f"{v:.3f}", +1))
-    columns += [Column(*c.heading, _of(c.name), number, c.better) for c in CASES.columns if c.heading]
+    for column in CASES.columns:
+        if column.heading and any(_of(column.name)(run) is not None for run in runs):
+            columns.append(Column(*column.heading, _of(column.name), number, column.better))
     columns.append(Column("Volume error, ml", "abs. (signed)", _of("volume_error_ml_abs"), number, -1, small=_signed))
     columns.append(Column("Missed", "n", _missed, lambda v: f"{v:.0f}", -1))
     return columns

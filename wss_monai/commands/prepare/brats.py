@@ -32,10 +32,9 @@ def add_brats(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -
         default="whole tumour",
         help="the class that all labels become (default: %(default)s)",
     )
-    classes.add_argument("--keep-classes", "--keep_classes", action="store_true", help="keep the classes apart")
+    classes.add_argument("--keep-classes", action="store_true", help="keep the classes apart")
     parser.add_argument(
         "--skip-incomplete",
-        "--skip_incomplete",
         action="store_true",
         help="leave out cases that lack a modality or do not fit, in place of an error",
     )

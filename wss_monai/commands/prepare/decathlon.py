@@ -24,9 +24,7 @@ def add_decathlon(subparsers: argparse._SubParsersAction[argparse.ArgumentParser
     parser.add_argument("--out", required=True, help="folder to make, for example data/PROSTATE")
     classes = parser.add_mutually_exclusive_group()
     classes.add_argument("--merge", metavar="NAME", help="make all labels one class of this name")
-    classes.add_argument(
-        "--keep-classes", "--keep_classes", action="store_true", help="keep the classes of tasks 1 and 5 apart"
-    )
+    classes.add_argument("--keep-classes", action="store_true", help="keep the classes of tasks 1 and 5 apart")
     parser.add_argument(
         "--patients", metavar="FILE", help='JSON: a list of patients, or {"patients": [...]}; the only ones'
     )

@@ -31,7 +31,7 @@ def add_folder(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--source", required=True, metavar="DIR", help="the folder; dataset.json is written into it")
     parser.add_argument("--image", required=True, metavar="PATTERN", help="which files are images")
     parser.add_argument("--label", metavar="PATTERN", help="which are dense labels")
-    parser.add_argument("--weak_label", metavar="PATTERN", help="which are weak labels: scribbles, points, boxes ...")
+    parser.add_argument("--weak-label", metavar="PATTERN", help="which are weak labels: scribbles, points, boxes ...")
     parser.add_argument(
         "--labels", required=True, metavar="JSON", help='values of the dense labels: {"0": "background", "1": "LV"}'
     )
@@ -39,14 +39,14 @@ def add_folder(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--segments", metavar="JSON", help='segments of dense .seg.nrrd files: {"Left ventricle": "LV"}'
     )
     parser.add_argument(
-        "--weak_values", metavar="JSON", help='values of the weak labels: {"0": "unlabelled", "1": "background" ...}'
+        "--weak-values", metavar="JSON", help='values of the weak labels: {"0": "unlabelled", "1": "background" ...}'
     )
-    parser.add_argument("--weak_segments", metavar="JSON", help="segments of weak .seg.nrrd files")
+    parser.add_argument("--weak-segments", metavar="JSON", help="segments of weak .seg.nrrd files")
     parser.add_argument(
-        "--weak_kind", default="scribble", metavar="WORD", help="scribble (default), points, box, slices"
+        "--weak-kind", default="scribble", metavar="WORD", help="scribble (default), points, box, slices"
     )
     parser.add_argument(
-        "--undrawn_means_absent", action="store_true", help="what is not drawn in a slice is absent there"
+        "--undrawn-means-absent", action="store_true", help="what is not drawn in a slice is absent there"
     )
     parser.add_argument("--modalities", nargs="+", metavar="NAME", help="which, in this order (default: all, by name)")
     parser.add_argument(
@@ -54,9 +54,9 @@ def add_folder(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         action="store_true",
         help="resample modalities on another grid than the case's first one, into the folder 'resampled'",
     )
-    parser.add_argument("--slice_axis", type=int, default=2, choices=(0, 1, 2), help="axis of the slices (default 2)")
+    parser.add_argument("--slice-axis", type=int, default=2, choices=(0, 1, 2), help="axis of the slices (default 2)")
     parser.add_argument("--name", help="name of the data set (default: the folder's)")
-    parser.add_argument("--dry-run", "--dry_run", action="store_true", help="print what was found and write nothing")
+    parser.add_argument("--dry-run", action="store_true", help="print what was found and write nothing")
     parser.add_argument("--overwrite", action="store_true", help="replace a dataset.json that is there")
     parser.set_defaults(run=run)
 
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     source = Path(args.source)
     target = source / "dataset.json"
     if target.exists() and not (args.overwrite or args.dry_run):
-        raise ValueError(f"'{target}' exists already; pass --overwrite to replace it, or --dry_run to look only")
+        raise ValueError(f"'{target}' exists already; pass --overwrite to replace it, or --dry-run to look only")
     header = _header(args, source)
     found = find_cases(source, args.image, args.label, args.weak_label, args.modalities)
     if found.modalities:
@@ -113,14 +113,14 @@ def _weak_section(args: argparse.Namespace, found: FolderCases) -> dict[str, Any
     files = [case["weak_label"] for case in found.cases if "weak_label" in case]
     by_value = [file for file in files if not file.lower().endswith(".seg.nrrd")]
     if args.weak_values is not None:
-        section["values"] = _json(args.weak_values, "--weak_values")
+        section["values"] = _json(args.weak_values, "--weak-values")
     elif by_value:
         raise ValueError(
-            f"--weak_values is needed for '{by_value[0]}': what its values mean, for example "
+            f"--weak-values is needed for '{by_value[0]}': what its values mean, for example "
             '\'{"0": "unlabelled", "1": "background", "2": "LV"}\' with your classes'
         )
     if args.weak_segments is not None or args.weak_values is None:
-        section["segments"] = _json(args.weak_segments or "{}", "--weak_segments")
+        section["segments"] = _json(args.weak_segments or "{}", "--weak-segments")
     return section | {"undrawn_means_absent": args.undrawn_means_absent}
 
 

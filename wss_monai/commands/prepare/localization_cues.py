@@ -22,7 +22,7 @@ def add_localization_cues(subparsers: argparse._SubParsersAction[argparse.Argume
     parser.add_argument("--source", required=True, help="localization_cues.pickle, or .pickle.gz")
     parser.add_argument("--out", required=True, help="folder to make")
     parser.add_argument("--list", metavar="FILE", help="input_list.txt: an image and its index in each line")
-    parser.add_argument("--num_classes", type=int, default=21, help="background included (default 21; COCO: 81)")
+    parser.add_argument("--num-classes", type=int, default=21, help="background included (default 21; COCO: 81)")
     parser.add_argument(
         "--grid", type=int, nargs=2, default=[41, 41], metavar=("COLUMNS", "ROWS"), help="of the cues (default 41 41)"
     )

@@ -32,10 +32,9 @@ def add_browse(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     add("--slices", type=int, default=24, help="slices of a case at most (default: %(default)s)")
     add("--crop", type=float, metavar="MM", help="leave out what is farther from the reference (default: whole slices)")
     add("--opacity", type=float, default=0.5, help="of the class colours at first (default: %(default)s)")
-    add("--no-contours", "--no_contours", action="store_true", help="no contours at first")
+    add("--no-contours", action="store_true", help="no contours at first")
     add(
         "--limit-mb",
-        "--limit_mb",
         type=float,
         default=50.0,
         metavar="MB",
