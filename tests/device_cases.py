@@ -39,7 +39,7 @@ from wss_monai.functional.cams import channels as cams
 from wss_monai.functional.cams import cues as cam_cues
 from wss_monai.functional.cams import grad_cam
 from wss_monai.functional.cams.max_norm import max_norm
-from wss_monai.functional.descriptors import Centroid, Compactness, Length, Size, Spread
+from wss_monai.functional.descriptors import DESCRIPTORS, Length, Size
 from wss_monai.functional.hard_classes import hard_classes
 from wss_monai.functional.local_joint import local_joint
 from wss_monai.functional.rank_pooling import rank_pooling
@@ -110,7 +110,7 @@ from wss_monai.transforms import (
 LATTICE = 0.1
 """Voxels of a regular grid lie on faces between simplices: rounding decides whether a vertex is there, and with it what
 reaches its neighbours. A change of the image by 1e-7 of its values moves single probabilities by up to .07."""
-__all__ = ["CASES", "SYNCS", "Case", "Made"]
+__all__ = ["CASES", "FAMILIES", "SYNCS", "Case", "Made"]
 
 SYNCS: dict[str, int] = {
     "partial-ce-2d": 1,
@@ -125,44 +125,8 @@ SYNCS: dict[str, int] = {
     "partial-ce-classes-3d": 1,
     "partial-dice-3d": 1,
     "partial-dice-ce-3d": 2,
-    "constraint-size-quadratic-2d": 1,
-    "constraint-size-relu-2d": 1,
-    "constraint-size-barrier-2d": 1,
-    "constraint-centroid-quadratic-2d": 1,
-    "constraint-centroid-relu-2d": 1,
-    "constraint-centroid-barrier-2d": 1,
-    "constraint-spread-quadratic-2d": 1,
-    "constraint-spread-relu-2d": 1,
-    "constraint-spread-barrier-2d": 1,
-    "constraint-length-quadratic-2d": 1,
-    "constraint-length-relu-2d": 1,
-    "constraint-length-barrier-2d": 1,
-    "constraint-compactness-quadratic-2d": 1,
-    "constraint-compactness-relu-2d": 1,
-    "constraint-compactness-barrier-2d": 1,
     "constraint-box_strips-2d": 6,
-    "constraint-outside_size-2d": 1,
-    "constraint-region-2d": 1,
-    "constraint-published-2d": 1,
-    "constraint-size-quadratic-3d": 1,
-    "constraint-size-relu-3d": 1,
-    "constraint-size-barrier-3d": 1,
-    "constraint-centroid-quadratic-3d": 1,
-    "constraint-centroid-relu-3d": 1,
-    "constraint-centroid-barrier-3d": 1,
-    "constraint-spread-quadratic-3d": 1,
-    "constraint-spread-relu-3d": 1,
-    "constraint-spread-barrier-3d": 1,
-    "constraint-length-quadratic-3d": 1,
-    "constraint-length-relu-3d": 1,
-    "constraint-length-barrier-3d": 1,
-    "constraint-compactness-quadratic-3d": 1,
-    "constraint-compactness-relu-3d": 1,
-    "constraint-compactness-barrier-3d": 1,
     "constraint-box_strips-3d": 8,
-    "constraint-outside_size-3d": 1,
-    "constraint-region-3d": 1,
-    "constraint-published-3d": 1,
     "constraint-group-2d": 4,
     "constraint-group-weight-2d": 4,
     "constraint-group-published-2d": 4,
@@ -196,7 +160,6 @@ SYNCS: dict[str, int] = {
     "move-centroid-2d": 3,
     "move-spread-2d": 4,
     "move-length-2d": 4,
-    "move-compactness-2d": 5,
     "move-box_strips-2d": 3,
     "move-outside_size-2d": 3,
     "augment-image-3d": 1,
@@ -208,7 +171,6 @@ SYNCS: dict[str, int] = {
     "move-centroid-3d": 3,
     "move-spread-3d": 4,
     "move-length-3d": 4,
-    "move-compactness-3d": 5,
     "cam-logits-0.4": 1,
     "cam-logits-otsu": 3,
     "cam-scores-predicted-slice": 1,
@@ -249,6 +211,9 @@ SYNCS: dict[str, int] = {
     "volume-scorer": 3,
 }
 """Case -> how often the host may wait for the device, forward and backward together; 0 where it is not named."""
+
+FAMILIES: dict[str, int] = {"constraint-*": 1, "move-*": 5}
+"""The same for cases by pattern that `SYNCS` does not name: those of a new descriptor."""
 
 
 @dataclass
@@ -431,7 +396,6 @@ for dims in (2, 3):
 # Losses: constraints.
 
 PENALTIES = {"quadratic": QuadraticPenalty, "relu": ReLUPenalty, "barrier": LogBarrierExtension}
-DESCRIPTORS = (Size, Centroid, Spread, Length, Compactness)
 
 for dims in (2, 3):
     for descriptor in DESCRIPTORS:

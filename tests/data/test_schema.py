@@ -183,11 +183,14 @@ def test_label_maps_without_images_and_tags(tmp_path):
         ({"weak_label": {"kind": "x", "segments": {"a": "MYO"}}}, r"'weak_label.segments' names \['MYO'\]"),
         ({"weak_label": {"kind": "x", "segments": ["a"]}}, "'weak_label.segments' must map names of segments"),
         ({"segments": {"a": "unlabelled"}}, r"'segments' names \['unlabelled'\], which are no class"),
-        ({"weak_label": None}, r"case 'a' \(training\[0\]\) has a 'weak_label', but the file does not say"),
+        ({"weak_label": None}, r"case 'a' \(training\[0\]\): has a 'weak_label', but the file does not say"),
         ({"training": {}}, "'training' must be a list of cases, got dict"),
-        ({"training": ["a.nii.gz"]}, r"training\[0\] must be an object, got str"),
-        ({"test": [{"patient": "p3", "case": "second", "image": "b.nii.gz"}]}, r"'second' \(test\[0\]\) has the same"),
-        ({"test": [{"patient": "p3"}]}, r"test\[0\] has no 'image', 'label' or 'case'"),
+        ({"training": ["a.nii.gz"]}, r"training\[0\]: must be an object, got str"),
+        (
+            {"test": [{"patient": "p3", "case": "second", "image": "b.nii.gz"}]},
+            r"'second': test\[0\] has the same case id as training\[1\]",
+        ),
+        ({"test": [{"patient": "p3"}]}, r"test\[0\]: has no 'image', 'label' or 'case'"),
     ],
 )
 def test_a_broken_data_set_is_refused(tmp_path, changes, message):
@@ -199,7 +202,7 @@ def test_a_broken_data_set_is_refused(tmp_path, changes, message):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"patient": None}, r"case 'a' \(training\[0\]\) has no 'patient' \(got None\)"),
+        ({"patient": None}, r"case 'a' \(training\[0\]\): has no 'patient' \(got None\)"),
         ({"case": 5}, r"training\[0\]: 'case' must be a text without slashes.* got 5"),
         ({"case": "../a"}, "'case' must be a text without slashes.* got '../a'"),
         ({"case": ""}, "'case' must be a text without slashes.* got ''"),
@@ -220,8 +223,8 @@ def test_a_broken_data_set_is_refused(tmp_path, changes, message):
         ({"weak_labels": {"kind": "points"}, "weak_label": None}, "is 'points', but the case has no 'weak_label'; add"),
         ({"weak_labels": {"kind": "tags"}, "weak_label": None}, "is 'tags', but the case has no 'tags' or 'slice_t"),
         ({"weak_labels": {"kind": "dense"}, "weak_label": None, "label": None}, "but the case has no 'label'; add it"),
-        ({"weak_labels": {"values": {"1": "MYO"}}}, r"case 'a': 'weak_labels.values' names \['MYO'\]"),
-        ({"segments": {"a": "MYO"}}, r"case 'a': 'segments' names \['MYO'\]"),
+        ({"weak_labels": {"values": {"1": "MYO"}}}, r"case 'a' .*: 'weak_labels.values' names \['MYO'\]"),
+        ({"segments": {"a": "MYO"}}, r"case 'a' .*: 'segments' names \['MYO'\]"),
         ({"tags": [1, 0, 2]}, r"'tags' must be 3 values.*got \[1, 0, 2\]"),
         ({"tags": [1, 0, True]}, "'tags' must be 3 values"),
         ({"slice_tags": [1, 0, 1]}, "'slice_tags' row 0 must be 3 values"),

@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from wss_monai.data.splits import fold_name, kfold, patient_count, read_split_file, split_patients, stratified
+from wss_monai.data.splits import fold_name, kfold, patient_count, read_split_file, stratified
 
 PATIENTS = [f"p{i:02d}" for i in range(20)]
 GROUPS = {p: "ABCD"[i % 4] for i, p in enumerate(PATIENTS)}
@@ -84,26 +84,13 @@ def test_a_patient_that_comes_twice_is_refused():
         kfold([*PATIENTS, "p00"], GROUPS, 5)
 
 
-def test_split_patients_by_number_and_fraction():
-    parts = split_patients(PATIENTS, {"test": 0.2, "validation": 4}, rng(), GROUPS)
-    assert {part: len(ids) for part, ids in parts.items()} == {"training": 12, "test": 4, "validation": 4}
-    assert sorted(p for ids in parts.values() for p in ids) == PATIENTS
-    assert Counter(GROUPS[p] for p in parts["test"]) == dict.fromkeys("ABCD", 1)
-    assert split_patients(PATIENTS[::-1], {"test": 0.2, "validation": 4}, rng(), GROUPS) == parts
-
-
 @pytest.mark.parametrize(
-    ("sizes", "message"),
-    [
-        ({"test": 10, "validation": 10}, "leave none of the 20 patients"),
-        ({"training": 3}, "must not name 'training'"),
-        ({"test": -1}, "test must be a number of patients"),
-        ({"test": 1.0}, "test=1.0 is no fraction below 1"),
-    ],
+    ("size", "message"),
+    [(-1, "test must be a number of patients"), (1.0, "test=1.0 is no fraction below 1")],
 )
-def test_split_patients_refuses(sizes, message):
+def test_a_number_of_patients_is_refused_by_the_name_of_its_part(size, message):
     with pytest.raises(ValueError, match=message):
-        split_patients(PATIENTS, sizes, rng())
+        patient_count(size, 20, "test")
 
 
 @pytest.mark.parametrize(("size", "n"), [(0, 0), (0.0, 0), (3, 3), (0.125, 4), (0.001, 1), (0.5, 16)])

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from wss_monai.functional.box_descriptors import BoxStrips, OutsideSize
-from wss_monai.functional.descriptors import Centroid, Compactness, Length, Size, Spread, completed
+from wss_monai.functional.descriptors import DESCRIPTORS, Centroid, Compactness, Length, Size, Spread, completed
 from wss_monai.transforms import ConstantBounds
 
 INF = math.inf
-OURS = [Size(), Centroid(), Spread(), Length(), Compactness(), BoxStrips(), OutsideSize()]
+OURS = [*(descriptor() for descriptor in DESCRIPTORS), BoxStrips(), OutsideSize()]
 PLANE, BLOCK = ([2.0, 3.0], [6, 5]), ([2.0, 3.0, 10.0], [6, 5, 4])
 
 

@@ -6,7 +6,6 @@ import pytest
 
 from wss_monai.functional.interval_models import (
     IntervalModel,
-    kind_of,
     slice_features,
     slice_positions,
     volume_features,
@@ -83,20 +82,6 @@ def test_interval_of_a_model_by_hand():
 def test_the_scale_of_the_residuals_is_limited():
     wild = IntervalModel([0.0, 0.0], [0.0, 50.0], (-1.0, 1.0))
     assert np.allclose(wild.scale(np.array([[1.0, 1.0], [1.0, -1.0]])), [2.7, 0.03])
-
-
-@pytest.mark.parametrize(
-    ("kind", "cue"),
-    [
-        ("scribble", "scribble"),
-        ("scribble_border", "scribble"),
-        ("box", "box"),
-        ("points", "position"),
-        (None, "position"),
-    ],
-)
-def test_which_cues_a_kind_of_weak_label_has(kind, cue):
-    assert kind_of(kind) == cue
 
 
 def test_an_interval_is_never_a_point():

@@ -10,11 +10,10 @@ from typing import ClassVar
 import pytest
 import torch
 
-from wss_monai.functional.descriptors import Centroid, Compactness, Length, Size, Spread
+from wss_monai.functional.descriptors import DESCRIPTORS, Centroid, Size, Spread
 from wss_monai.losses import ConstraintLoss, LogBarrierExtension, QuadraticPenalty, ReLUPenalty
 
 INF = math.inf
-DESCRIPTORS = [Size(), Centroid(), Spread(), Length(), Compactness()]
 PENALTIES = [QuadraticPenalty(), ReLUPenalty(), LogBarrierExtension(5.0)]
 SHAPES = [(2, 3, 6, 5), (2, 3, 4, 5, 3)]
 
@@ -140,7 +139,7 @@ class TestHandValues:
         assert torch.softmax(logits, 1)[:, 1].sum() < 0.05
 
 
-@pytest.mark.parametrize("descriptor", DESCRIPTORS, ids=lambda d: d.name)
+@pytest.mark.parametrize("descriptor", [descriptor() for descriptor in DESCRIPTORS], ids=lambda d: d.name)
 @pytest.mark.parametrize("penalty", PENALTIES, ids=lambda p: type(p).__name__)
 @pytest.mark.parametrize("shape", SHAPES, ids=["2D", "3D"])
 class TestEvery:
@@ -155,7 +154,7 @@ class TestEvery:
         assert torch.autograd.gradcheck(lambda z: loss(z, bounds, spacing=spacing), logits.requires_grad_(), atol=1e-5)
 
 
-@pytest.mark.parametrize("descriptor", DESCRIPTORS, ids=lambda d: d.name)
+@pytest.mark.parametrize("descriptor", [descriptor() for descriptor in DESCRIPTORS], ids=lambda d: d.name)
 class TestPrecision:
     def test_autocast_gives_the_float32_result(self, descriptor):
         shape = (2, 3, 16, 12)

@@ -10,13 +10,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from wss_monai.functional.descriptors import Centroid, Compactness, Length, Size, Spread
+from wss_monai.functional.descriptors import DESCRIPTORS, Centroid, Size, Spread
 from wss_monai.functional.weak.generators import random_blob
 from wss_monai.functional.weak.scribbles import scribble
 from wss_monai.transforms import BatchAugment
 
 INF = math.inf
-ALL = [Size(), Centroid(), Spread(), Length(), Compactness()]
+ALL = [descriptor() for descriptor in DESCRIPTORS]
 EXACT = {"affine_probability": 0.0, "intensity_probability": 0.0}
 AFFINE = {"affine_probability": 1.0, "intensity_probability": 0.0}
 

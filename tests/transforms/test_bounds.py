@@ -10,13 +10,12 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from wss_monai.functional.descriptors import Centroid, Compactness, Length, Size, Spread
+from wss_monai.functional.descriptors import DESCRIPTORS, Centroid, Compactness, Length, Size, Spread
 from wss_monai.io.grids import spacing_of
 from wss_monai.transforms import BoxBounds, BoxBoundsd, ConstantBounds, ConstantBoundsd, LabelBounds, LabelBoundsd
 
 INF = math.inf
 NAMES = ["background", "RV", "LV"]
-DESCRIPTORS = [Size(), Centroid(), Spread(), Length(), Compactness()]
 
 
 def volume(shape: tuple[int, ...] = (6, 5, 4), spacing: tuple[float, ...] = (2.0, 3.0, 10.0), value: float = 0.0):
@@ -197,7 +196,7 @@ def label_map() -> MetaTensor:
 
 
 class TestLabelBounds:
-    @pytest.mark.parametrize("descriptor", DESCRIPTORS, ids=lambda d: d.name)
+    @pytest.mark.parametrize("descriptor", [descriptor() for descriptor in DESCRIPTORS], ids=lambda d: d.name)
     @pytest.mark.parametrize("mode", ["relative", "absolute"])
     @pytest.mark.parametrize("slice_axis", [2, None])
     def test_interval_around_the_measure(self, descriptor, mode, slice_axis):
@@ -227,7 +226,7 @@ class TestLabelBounds:
         assert centroid[0, 1].tolist() == [[0, 3], [0.5, 3.5]]
         assert LabelBounds(NAMES, 3, "absolute", slice_axis=2)(label_map())[0, 2, 0].tolist() == [-INF, 5]
 
-    @pytest.mark.parametrize("descriptor", DESCRIPTORS, ids=lambda d: d.name)
+    @pytest.mark.parametrize("descriptor", [descriptor() for descriptor in DESCRIPTORS], ids=lambda d: d.name)
     def test_absent_classes_and_unknown_slices(self, descriptor):
         bounds = LabelBounds(NAMES, descriptor=descriptor, slice_axis=2)(label_map())
         absent = [-INF, 0.0] if descriptor.name == "size" else [-INF, INF]

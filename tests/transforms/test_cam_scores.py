@@ -12,7 +12,6 @@ from monai.transforms import AsDiscreted, Compose, EnsureChannelFirstd, Invertd,
 
 from wss_monai.functional.cams.channels import per_slice, slice_tag_logits
 from wss_monai.transforms import CAMLogitsd, CAMScores, CAMScoresd
-from wss_monai.transforms.cam_scores import CAMScoresD, CAMScoresDict
 
 # one modality, 1 x 4 voxels a slice, two slices: the first is positive (mean 1 > 0), the second negative
 POSITIVE, NEGATIVE = [4.0, 2.0, 0.0, -2.0], [-4.0, 1.0, 0.5, -2.0]
@@ -181,7 +180,6 @@ class TestDictionary:
         assert rows(out["raw"]) == [ZERO, [0, 1, 0.5, 0]]
         assert out["maps"].shape == (2, 1, 4, 2) and out["name"] == "a"
         assert torch.equal(case["raw"], before) and "maps" not in case
-        assert CAMScoresD is CAMScoresDict is CAMScoresd
 
     def test_keys_that_are_missing_or_do_not_pair(self):
         assert CAMScoresd("pred", 1, allow_missing_keys=True)({"a": 1}) == {"a": 1}

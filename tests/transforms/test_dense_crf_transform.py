@@ -14,7 +14,7 @@ from monai.transforms import AsDiscreted, Compose, EnsureTyped, Invertd, ResizeW
 
 from wss_monai.functional.crf import dense_crf
 from wss_monai.transforms import DenseCRFd, RefineByDenseCRF
-from wss_monai.transforms.dense_crf import DenseCRFD, DenseCRFDict, to_bytes_range
+from wss_monai.transforms.dense_crf import to_bytes_range
 
 EXACT = {"method": "exact"}
 
@@ -207,7 +207,6 @@ class TestInABundle:
         assert right[1] > 0.95
 
     def test_keys_and_names(self):
-        assert DenseCRFD is DenseCRFDict is DenseCRFd
         image, _, logits = regions((10, 8))
         data = {"pred": logits, "t1": image, "case": "a"}
         out = DenseCRFd("pred", image_key="t1", iterations=2, **EXACT)(data)

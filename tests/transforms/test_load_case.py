@@ -224,7 +224,9 @@ class TestKinds:
         out = LoadCased()(case | names | {"weak_label": path, "label": path})
         np.testing.assert_array_equal(out["weak_label"][0].numpy(), np.where(whole, 2, 255))
         np.testing.assert_array_equal(out["label"][0].numpy(), np.where(whole, 1, 0))
-        with pytest.raises(ValueError, match=r"case 'p1_ED': weak_label \S*drawn.seg.nrrd has the segments \['ring'\]"):
+        with pytest.raises(
+            ValueError, match=r"case 'p1_ED': weak_label \S*drawn.seg.nrrd: has the segments \['ring'\]"
+        ):
             LoadCased()(case | {"weak_segments": {"LV": 2}, "weak_label": path})
 
 

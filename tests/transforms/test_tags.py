@@ -7,7 +7,7 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import Orientationd
 
-from wss_monai.transforms.tags import WeakTags, WeakTagsD, WeakTagsd, WeakTagsDict
+from wss_monai.transforms.tags import WeakTags, WeakTagsd
 
 DENSE, SCRIBBLE, EMPTY, ORGAN_ONLY = range(4)
 
@@ -134,7 +134,6 @@ def test_dictionary_version_reads_the_case():
     own = WeakTagsd(3, weak_key="w", tags_key="t", slice_tags_key="s", undrawn_key="u")({"w": weak(), "u": False})
     assert own["s"].tolist() == read()[1] and own["t"].shape == (3,)
     assert WeakTagsd(3, allow_missing_keys=True)({"case": "p1"}) == {"case": "p1"}
-    assert WeakTagsD is WeakTagsDict is WeakTagsd
 
 
 def stored(slice_axis, flip):

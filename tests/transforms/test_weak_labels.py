@@ -11,12 +11,8 @@ from wss_monai.functional.weak.generators import present_classes, slicewise
 from wss_monai.transforms.weak_labels import (
     STRATEGIES,
     RandWeakLabel,
-    RandWeakLabelD,
     RandWeakLabeld,
-    RandWeakLabelDict,
-    WeakLabelD,
     WeakLabeld,
-    WeakLabelDict,
     case_seed,
     strategy_options,
 )
@@ -154,7 +150,3 @@ def test_keys_ids_and_missing_labels():
 def test_an_error_names_the_case():
     with pytest.raises(ValueError, match="case 'a', key 'label': label must hold whole class indices"):
         WeakLabeld(strategy="points")({"case": "a", "label": np.full((1, 4, 4), 0.5)})
-
-
-def test_aliases():
-    assert WeakLabelD is WeakLabelDict is WeakLabeld and RandWeakLabelD is RandWeakLabelDict is RandWeakLabeld

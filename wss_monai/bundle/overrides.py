@@ -62,7 +62,13 @@ def check_overrides(folder: str, also: Sequence[str] = ()) -> None:
 
 
 def _running() -> tuple[ConfigParser | None, list[Path], list[str]]:
-    """The parser that evaluates this call, the files that the command line named, and ids that MONAI itself adds."""
+    """The parser that evaluates this call, the files that the command line named, and ids that MONAI itself adds.
+
+    They are looked up among the callers of this function, by their local names ``self`` and ``config_file``. MONAI
+    1.6.1 hands an expression of a configuration nothing but the objects that it refers to, a ``ConfigWorkflow`` does
+    not keep the files that it was made from, and ``monai.bundle run`` takes no workflow class of another package
+    (``run_workflow`` does, but asks for other commands). Where nothing is found nothing is checked.
+    """
     parser: ConfigParser | None = None
     overlays: list[Path] = []
     run_ids: list[str] = []

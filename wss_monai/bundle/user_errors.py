@@ -3,17 +3,17 @@
 
 from __future__ import annotations
 
-import dis
+import linecache
 import os
 import sys
 import threading
+import traceback
 from multiprocessing.dummy import DummyProcess
 from typing import Any
 
 __all__ = ["find_user_error", "show_user_errors"]
 
 PACKAGE = __name__.partition(".")[0]
-RAISE = dis.opmap["RAISE_VARARGS"]
 TRACEBACK = "WSS_MONAI_TRACEBACK"
 """Environment variable; where it is set, user errors are shown with their traceback."""
 PATIENCE = 60.0
@@ -70,11 +70,18 @@ def _wait_for_pools() -> None:
 
 
 def _is_ours(error: BaseException) -> bool:
-    """Whether it is a user's error: a ``raise`` of this package made it, not something that the package called."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    if trace is None or not isinstance(error, (ValueError, OSError)):
+    """Whether it is a user's error: a ``ValueError`` or ``OSError`` whose traceback ends in a ``raise`` of ours.
+
+    The type alone does not tell: an accident in our code (``int("seven")``, a wrong unpacking) is a ``ValueError`` as
+    well, and so is much of what MONAI and torch raise when our code calls them. Both must keep their traceback. So the
+    last line of the traceback decides, which a reader would look at too: what is checked on purpose is raised there by
+    a ``raise`` statement in a module of ours, whatever the class of the error is called. Where the source cannot be
+    read the traceback is shown.
+    """
+    steps = list(traceback.walk_tb(error.__traceback__))
+    if not steps or not isinstance(error, (ValueError, OSError)):
         return False
-    package = str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
-    return package == PACKAGE and trace.tb_frame.f_code.co_code[trace.tb_lasti] == RAISE
+    frame, line = steps[-1]
+    package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+    source = linecache.getline(frame.f_code.co_filename, line, frame.f_globals)
+    return package == PACKAGE and source.split()[:1] == ["raise"]

@@ -5,157 +5,224 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wss_monai.data.label_semantics import WeakMeaning, class_names_of, is_name, label_map, read_meaning
+from wss_monai.data.dataset import Dataset
+from wss_monai.data.label_semantics import class_names_of, is_name, label_map, read_meaning, segment_map
+from wss_monai.io.faults import Fault, FormatFault, MissingFile
 from wss_monai.io.volumes import without_suffix
 
-__all__ = ["absolute", "check_case_entry", "check_files"]
+__all__ = ["Entry", "check_segments", "examine_entry"]
 
 PATH_KEYS = ("image", "label", "weak_label")
+WEAK_KEYS = ("weak_label", "weak_labels")
+"""They lean on each other, so that both are refused where one is."""
 
 
-def check_case_entry(
-    case: Any, where: str, file: Path, labels: dict[int, str], weak: WeakMeaning, seen: dict[str, str]
-) -> dict[str, Any]:
-    """Check one case, but for its files.
+@dataclass(frozen=True)
+class Entry:
+    """One case as far as it can be used.
+
+    Attributes:
+        part: "training" or "test".
+        name: the case id.
+        patient: the person; None where the case does not say.
+        case: the entry, with `case` filled in, without the keys that were refused.
+        refused: these keys.
+        dataset: what the data set says of all cases.
+    """
+
+    part: str
+    name: str
+    patient: str | None
+    case: dict[str, Any]
+    refused: frozenset[str]
+    dataset: Dataset
+
+
+def examine_entry(
+    case: Any, place: tuple[str, int], file: Path, dataset: Dataset, outside: bool, seen: dict[str, str]
+) -> tuple[Entry | None, list[Fault]]:
+    """Ask all rules about one case.
 
     Args:
         case: the entry of `dataset.json`.
-        where: its place in the file.
+        place: its part, "training" or "test", and its number there.
         file: the `dataset.json`.
-        labels: value map of the data set's dense labels.
-        weak: what its weak labels mean.
+        dataset: what that says of all cases.
+        outside: allow paths that lead out of the data set's folder; symbolic links are not followed.
         seen: the case ids so far and where they are; grows.
 
     Returns:
-        The entry with `case` filled in.
-
-    Raises:
-        ValueError: it breaks a rule of the format.
+        The case, None where it is none, and its faults.
     """
+    part, at = place[0], f"{place[0]}[{place[1]}]"
     if not isinstance(case, dict):
-        raise ValueError(f"{file}: {where} must be an object, got {type(case).__name__}")
+        stranger = FormatFault(f"{file}: {at}", f"must be an object, got {type(case).__name__}")
+        stranger.case = at
+        return None, [stranger]
+    faults: list[Fault] = []
+    refused: set[str] = set()
+
+    def ask(keys: Sequence[str], rule: Callable[..., Any], *args: Any) -> Any:
+        """Give what the rule makes of the case; None where it refuses, and with it the keys."""
+        try:
+            return rule(*args)
+        except Fault as fault:
+            faults.append(fault)
+            refused.update(key for key in keys if key in case)
+            return None
+
+    name = ask(["case"], _case_id, case, f"{file}: {at}")
+    where = f"{file}: {at}" if name is None else f"{file}: case '{name}' ({at})"
+    name = name or at
+    ask([], _refuse_repeated, name, at, f"{file}: case '{name}'", seen)
+    patient = ask(["patient"], _patient, case, where)
+    for key in ("group", "phase"):
+        ask([key], _check_text, key, case, where)
+    own = None if case.get("labels") is None else ask(["labels"], label_map, case["labels"], where)
+    ask(WEAK_KEYS, _check_weak, case, where, dataset)
+    rule = _tag_rule(class_names_of(own or dataset.labels))
+    ask(["tags"], _check_tags, case.get("tags"), where, *rule)
+    ask(["slice_tags"], _check_slice_tags, case.get("slice_tags"), where, *rule)
+    ask(["segments"], check_segments, case.get("segments"), where, dataset.class_names)
+    images = case["image"] if isinstance(case.get("image"), list) else []
+    there = [item for item in images if ask(["image"], _check_file, "image", item, file, where, dataset, outside)]
+    for key in PATH_KEYS[bool(images) :]:
+        keys = WEAK_KEYS if key == "weak_label" else [key]
+        if case.get(key) is not None:
+            ask(keys, _check_file, key, case[key], file, where, dataset, outside)
+    kept = {key: value for key, value in case.items() if key not in refused} | {"case": name}
+    if there:
+        kept["image"] = there
+    for fault in faults:
+        fault.case = name
+    return Entry(part, name, patient, kept, frozenset(refused), dataset), faults
+
+
+def _case_id(case: Mapping[str, Any], where: str) -> str:
+    """Give the case id: its own, else the file name of the image (the first of several), else of the label."""
     name = case.get("case")
     if name is not None and not (is_name(name) and re.fullmatch(r"[^/\\.][^/\\]*", name)):
-        raise ValueError(
-            f"{file}: {where}: 'case' must be a text without slashes and without a leading dot, because results are "
-            f"named after it; got {name!r}"
+        raise FormatFault(
+            where,
+            "'case' must be a text without slashes and without a leading dot, because results are named after it; "
+            f"got {name!r}",
         )
-    name = name or _name_from_files(case)
-    if not is_name(name):
-        raise ValueError(f"{file}: {where} has no 'image', 'label' or 'case', so that it has no name; add an 'image'")
-    where = f"case '{name}' ({where})"
-    name = str(name)
+    if name is not None:
+        return str(name)
+    for key in ("image", "label"):
+        value = case.get(key)
+        first = value[0] if isinstance(value, list) and value else value
+        if isinstance(first, str) and first.strip() and is_name(without_suffix(Path(first).name)):
+            return without_suffix(Path(first).name)
+    raise FormatFault(where, "has no 'image', 'label' or 'case', so that it has no name", "add an 'image'")
+
+
+def _refuse_repeated(name: str, at: str, where: str, seen: dict[str, str]) -> None:
+    """Refuse a case id that another case has."""
     if name in seen:
-        raise ValueError(f"{file}: {where} has the same case id as {seen[name]}; give each case its own 'case'")
-    seen[name] = where
-    if not is_name(case.get("patient")):
-        raise ValueError(
-            f"{file}: {where} has no 'patient' (got {case.get('patient')!r}); name the person, because data are split "
-            "by patient: two volumes of one person must carry the same 'patient'"
+        raise FormatFault(
+            where, f"{at} has the same case id as {seen[name]}", "give each case its own 'case'", kind="case"
         )
-    for key in ("group", "phase"):
-        if case.get(key) is not None and not is_name(case[key]):
-            raise ValueError(f"{file}: {where}: '{key}' must be a text, got {case[key]!r}")
-    if case.get("labels") is not None:
-        labels = label_map(case["labels"], f"{file}: {where}: 'labels'")
-    _check_weak(case, where, file, weak)
-    _check_tags(case, where, file, class_names_of(labels))
-    return {**case, "case": name}
+    seen[name] = at
 
 
-def _check_weak(case: dict[str, Any], where: str, file: Path, weak: WeakMeaning) -> None:
-    """Check that a case has what its kind of weak label needs."""
-    own = read_meaning(case.get("weak_labels"), f"{file}: {where}", "weak_labels", weak)
+def _patient(case: Mapping[str, Any], where: str) -> str:
+    if not is_name(case.get("patient")):
+        raise FormatFault(
+            where,
+            f"has no 'patient' (got {case.get('patient')!r})",
+            "name the person, because data are split by patient: two volumes of one person must carry the same "
+            "'patient'",
+        )
+    return str(case["patient"])
+
+
+def _check_text(key: str, case: Mapping[str, Any], where: str) -> None:
+    if case.get(key) is not None and not is_name(case[key]):
+        raise FormatFault(where, f"'{key}' must be a text, got {case[key]!r}")
+
+
+def _check_weak(case: Mapping[str, Any], where: str, dataset: Dataset) -> None:
+    """Check what a weak label means, and that a case has what its kind needs."""
+    own = read_meaning(case.get("weak_labels"), where, "weak_labels", dataset.weak)
+    own.refuse_strangers(dataset.class_names, where, "weak_labels")
     drawn = case.get("weak_label") is not None
     if drawn and own.kind is None:
-        raise ValueError(
-            f"{file}: {where} has a 'weak_label', but the file does not say what its values mean; add "
-            '"weak_label": {"kind": "scribble", "values": {"0": "background", ..., "255": "unlabelled"}}'
+        raise FormatFault(
+            where,
+            "has a 'weak_label', but the file does not say what its values mean",
+            'add "weak_label": {"kind": "scribble", "values": {"0": "background", ..., "255": "unlabelled"}}',
         )
     if "kind" not in (case.get("weak_labels") or {}):
         return
-    tagged = case.get("tags") is not None or case.get("slice_tags") is not None
-    lacks = {"dense": not drawn and case.get("label") is None, "tags": not tagged, "nothing": False}
-    if lacks.get(str(own.kind), not drawn):
-        need = {"dense": "'label'", "tags": "'tags' or 'slice_tags'"}.get(str(own.kind), "'weak_label'")
-        raise ValueError(f"{file}: {where}: 'weak_labels.kind' is '{own.kind}', but the case has no {need}; add it")
-    if drawn and own.kind in ("tags", "nothing"):
-        raise ValueError(
-            f"{file}: {where}: 'weak_labels.kind' is '{own.kind}', but the case has a 'weak_label'; take one away"
-        )
+    traits, declared = own.traits, f"'weak_labels.kind' is '{own.kind}', but the case has"
+    lacking = traits.needs and all(case.get(key) is None for key in traits.needs)
+    if lacking and not (drawn and traits.drawn):
+        need = " or ".join(f"'{key}'" for key in traits.needs)
+        raise FormatFault(where, f"{declared} no {need}", "add it")
+    if drawn and not traits.drawn:
+        raise FormatFault(where, f"{declared} a 'weak_label'", "take one away")
 
 
-def check_files(case: dict[str, Any], where: str, file: Path, root: Path, outside: bool) -> None:
-    """Check that the files a case names are there, in the data set's folder unless ``outside`` ones are allowed.
-
-    Args:
-        case: the entry of `dataset.json`.
-        where: its name in messages.
-        file: the `dataset.json`.
-        root: its folder, resolved; relative paths start there.
-        outside: allow paths that lead out of the folder; symbolic links are not followed.
+def check_segments(segments: Any, where: str, names: Sequence[str]) -> dict[str, str]:
+    """Check a map from segments of dense labels to classes.
 
     Raises:
-        FileNotFoundError: a file is missing.
-        ValueError: a path is none, or leads out of the folder.
+        FormatFault: it is none, or names what is no class.
     """
-    for key in PATH_KEYS:
-        value = case.get(key)
-        if value is None:
-            continue
-        several = isinstance(value, list) and key == "image" and len(value) > 0
-        for item in value if several else [value]:
-            if not is_name(item):
-                raise ValueError(f"{file}: {where}: '{key}' must be a path, got {item!r}")
-            path = Path(absolute(root, item))
-            if not (outside or path.is_relative_to(root) or path.is_relative_to(os.path.abspath(file.parent))):
-                raise ValueError(
-                    f"{file}: {where}: '{key}' names '{item}', which lies outside of the data set's folder; copy or "
-                    'move it into the folder, or write "files_outside": true at the top of the file'
-                )
-            if not (path.is_file() or (path.is_dir() and key == "image" and path != root)):
-                raise FileNotFoundError(
-                    f"{file}: {where}: '{key}' names a missing file '{item}' (looked for {path}); "
-                    "paths start at the folder of dataset.json"
-                )
+    table = {} if segments is None else segment_map(segments, "segments", where)
+    if strange := sorted({name for name in table.values() if name not in names}):
+        raise FormatFault(
+            where, f"'segments' names {strange}, which are no class of 'labels' {list(names)}", "use those names"
+        )
+    return table
 
 
-def _check_tags(case: dict[str, Any], where: str, file: Path, names: list[str]) -> None:
-    """Check `tags` (K,) and `slice_tags` (S, K)."""
-    rule = f"{len(names)} values out of 1 (present), 0 (absent), -1 (unknown), in the order {names}"
-    tags = case.get("tags")
-    if tags is not None and not _is_tag_row(tags, len(names)):
-        raise ValueError(f"{file}: {where}: 'tags' must be {rule}; got {tags!r}")
-    rows = case.get("slice_tags")
+def _check_file(key: str, item: Any, file: Path, where: str, dataset: Dataset, outside: bool) -> bool:
+    """Check that a file is there, in the data set's folder unless ``outside`` ones are allowed."""
+    if not is_name(item):
+        raise FormatFault(where, f"'{key}' must be a path, got {item!r}")
+    path, root = Path(dataset.path_of(item)), dataset.root
+    if not (outside or path.is_relative_to(root) or path.is_relative_to(os.path.abspath(file.parent))):
+        raise FormatFault(
+            where,
+            f"'{key}' names '{item}', which lies outside of the data set's folder",
+            'copy or move it into the folder, or write "files_outside": true at the top of the file',
+        )
+    if not (path.is_file() or (path.is_dir() and key == "image" and path != root)):
+        raise MissingFile(
+            where,
+            f"'{key}' names a missing file '{item}' (looked for {path})",
+            "paths start at the folder of dataset.json",
+            file=item,
+        )
+    return True
+
+
+def _tag_rule(names: list[str]) -> tuple[str, int]:
+    """Say what a row of tags must be, and how long it is."""
+    return f"{len(names)} values out of 1 (present), 0 (absent), -1 (unknown), in the order {names}", len(names)
+
+
+def _check_tags(tags: Any, where: str, rule: str, length: int) -> None:
+    if tags is not None and not _is_tag_row(tags, length):
+        raise FormatFault(where, f"'tags' must be {rule}; got {tags!r}")
+
+
+def _check_slice_tags(rows: Any, where: str, rule: str, length: int) -> None:
     if rows is None:
         return
     if not isinstance(rows, list) or not rows:
-        raise ValueError(
-            f"{file}: {where}: 'slice_tags' must be a list with one row a slice, each {rule}; got {rows!r}"
-        )
+        raise FormatFault(where, f"'slice_tags' must be a list with one row a slice, each {rule}; got {rows!r}")
     for i, row in enumerate(rows):
-        if not _is_tag_row(row, len(names)):
-            raise ValueError(f"{file}: {where}: 'slice_tags' row {i} must be {rule}; got {row!r}")
+        if not _is_tag_row(row, length):
+            raise FormatFault(where, f"'slice_tags' row {i} must be {rule}; got {row!r}")
 
 
 def _is_tag_row(row: Any, length: int) -> bool:
     return isinstance(row, list) and len(row) == length and all(type(v) is int and v in (1, 0, -1) for v in row)
-
-
-def _name_from_files(case: Mapping[str, Any]) -> str | None:
-    """Derive a case id from the file name of the image (the first of several), else of the label."""
-    for key in ("image", "label"):
-        value = case.get(key)
-        first = value[0] if isinstance(value, list) and value else value
-        if isinstance(first, str) and first.strip():
-            return without_suffix(Path(first).name)
-    return None
-
-
-def absolute(root: Path, value: str) -> str:
-    """Give the absolute path of what a case names."""
-    return os.path.normpath(root / value)

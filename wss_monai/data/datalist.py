@@ -24,6 +24,7 @@ from wss_monai.data.splits import (
     stratified,
 )
 from wss_monai.functional import UNLABELLED
+from wss_monai.functional.weak.kinds import WeakKind
 
 __all__ = ["CASE_KEYS", "DataSplit", "draw_dense", "list_cases", "load_cases"]
 
@@ -118,9 +119,10 @@ def load_cases(
         parts, fold_lists, chosen = _file_parts(file, dataset, groups, wanted, fold)
     if "validation" not in parts and parts["training"]:
         parts = _take_validation(parts, validation, fold_lists, chosen, groups, seed)
+    counts = {part: len(ids) for part, ids in parts.items()}
     if not parts["training"]:
         raise ValueError(
-            f"no patient of '{dataset.path}' is left for training; parts: {_counts(parts)}. List cases under "
+            f"no patient of '{dataset.path}' is left for training; parts: {counts}. List cases under "
             "'training' in dataset.json, or choose another split, fold or validation"
         )
     used = {patient for ids in parts.values() for patient in ids}
@@ -186,7 +188,7 @@ def _densely(cases: list[dict[str, Any]], patients: Sequence[str]) -> list[dict[
     if lacking := [c["case"] for c in cases if c["patient"] in set(patients) and c["label"] is None]:
         raise ValueError(f"dense names patients whose cases {lacking} have no dense label")
     return [
-        {**case, "weak_label": None, "weak_kind": "dense"} if case["patient"] in set(patients) else case
+        {**case, "weak_label": None, "weak_kind": WeakKind.DENSE.value} if case["patient"] in set(patients) else case
         for case in cases
     ]
 
@@ -297,10 +299,6 @@ def _take_validation(
             )
         taken = stratified(training, groups, n, np.random.RandomState(seed))
     return {**parts, "training": sorted(set(training) - set(taken)), "validation": taken}
-
-
-def _counts(parts: Parts) -> dict[str, int]:
-    return {part: len(ids) for part, ids in parts.items()}
 
 
 def _cases(dataset: Dataset, names: list[str], used: set[str]) -> list[dict[str, Any]]:

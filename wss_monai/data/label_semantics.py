@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from wss_monai.functional.weak.kinds import Traits, WeakKind, traits_of
+from wss_monai.io.faults import FormatFault
 from wss_monai.io.labels import UNLABELLED_NAME
 
 __all__ = [
@@ -25,16 +27,6 @@ __all__ = [
 
 BACKGROUND = "background"
 """Name of class 0, always the meaning of the file value 0."""
-WITHOUT_FILE = ("dense", "tags", "nothing")
-"""Kinds of cases that need no file under `weak_label`."""
-_MEANT = {
-    "boxes": "box",
-    "bounding_box": "box",
-    "bounding box": "box",
-    "tag": "tags",
-    "none": "nothing",
-    "full": "dense",
-}
 Meant = str | tuple[str, ...]
 """What a file value stands for: a class or "unlabelled"; in a map of boxes also several classes, whose boxes overlap
 there."""
@@ -46,7 +38,7 @@ class WeakMeaning:
     """What a weak label means.
 
     Attributes:
-        kind: "scribble", "points", "box", "slices", "dense", "tags", "nothing" or another word; None where unknown.
+        kind: a word of `WeakKind` or another one; None where unknown.
         values: file value -> class name or "unlabelled"; of boxes also the names of several classes.
         segments: name of a segment in 3D Slicer -> class name or "unlabelled", beside the classes' own names.
         undrawn_means_absent: whether a class that was not drawn in a slice (2D) or volume (3D) is absent there.
@@ -57,19 +49,25 @@ class WeakMeaning:
     segments: dict[str, str]
     undrawn_means_absent: bool
 
+    @property
+    def traits(self) -> Traits:
+        """What follows from the kind."""
+        return traits_of(self.kind)
+
     def refuse_strangers(self, names: Sequence[str], where: str, section: str) -> None:
         """Refuse classes that are not among ``names``.
 
         Raises:
-            ValueError: names the part and the classes.
+            FormatFault: names the part and the classes.
         """
         for part, table in (("values", self.values), ("segments", self.segments)):
             named = {name for meant in table.values() for name in names_of(meant)}
             strange = sorted(named - {*names, UNLABELLED_NAME})
             if strange:
-                raise ValueError(
-                    f"{where}: '{section}.{part}' names {strange}, which are no class of 'labels' {list(names)}; "
-                    f"use those names or '{UNLABELLED_NAME}'"
+                raise FormatFault(
+                    where,
+                    f"'{section}.{part}' names {strange}, which are no class of 'labels' {list(names)}",
+                    f"use those names or '{UNLABELLED_NAME}'",
                 )
 
 
@@ -84,17 +82,19 @@ def class_names_of(labels: Mapping[int, str]) -> list[str]:
 
 
 def label_map(labels: Any, where: str) -> dict[int, str]:
-    """Check the value map of dense labels.
+    """Check `labels`, the value map of dense labels.
 
     Raises:
-        ValueError: it is none, or 0 is not the background.
+        FormatFault: it is none, or 0 is not the background.
     """
-    values = _value_map(labels, where)
+    values = _value_map(labels, "labels", where)
     if values.get(0) != BACKGROUND:
         found = f"'{values[0]}'" if 0 in values else "missing"
-        raise ValueError(f'{where}: value 0 must be \'{BACKGROUND}\', it is {found}; write "0": "{BACKGROUND}"')
+        raise FormatFault(
+            where, f"'labels': value 0 must be '{BACKGROUND}', it is {found}", f'write "0": "{BACKGROUND}"'
+        )
     if UNLABELLED_NAME in values.values():
-        raise ValueError(f"{where}: '{UNLABELLED_NAME}' is no class; dense labels know every voxel")
+        raise FormatFault(where, f"'labels': '{UNLABELLED_NAME}' is no class", "dense labels know every voxel")
     return values
 
 
@@ -108,7 +108,7 @@ def read_meaning(section: Any, where: str, name: str, base: WeakMeaning | None =
         base: what holds for keys that the section leaves out; None: `kind`, and `values` or `segments`, are required.
 
     Raises:
-        ValueError: it breaks a rule of the format.
+        FormatFault: it breaks a rule of the format.
     """
     empty = WeakMeaning(None, {}, {}, False)
     if section is None:
@@ -116,87 +116,92 @@ def read_meaning(section: Any, where: str, name: str, base: WeakMeaning | None =
     if base is None:
         known = isinstance(section, dict) and is_name(section.get("kind"))
         if not known or not ("values" in section or "segments" in section):
-            raise ValueError(
-                f"{where}: '{name}' must be an object with 'kind' and 'values' (or 'segments'), got {section!r}"
+            raise FormatFault(
+                where, f"'{name}' must be an object with 'kind' and 'values' (or 'segments'), got {section!r}"
             )
     elif not isinstance(section, dict) or not any(key in section for key in _KEYS):
-        raise ValueError(f"{where}: '{name}' must be an object with any of {list(_KEYS)}, got {section!r}")
+        raise FormatFault(where, f"'{name}' must be an object with any of {list(_KEYS)}, got {section!r}")
     found = base or empty
     if "kind" in section:
-        found = replace(found, kind=_check_kind(section["kind"], f"{where}: '{name}.kind'"))
+        found = replace(found, kind=_check_kind(section["kind"], f"{name}.kind", where))
     if "values" in section:
-        found = replace(found, values=_weak_values(section["values"], found.kind, f"{where}: '{name}.values'"))
+        found = replace(found, values=_weak_values(section["values"], found.kind, f"{name}.values", where))
     if "segments" in section:
-        found = replace(found, segments=segment_map(section["segments"], f"{where}: '{name}.segments'"))
+        found = replace(found, segments=segment_map(section["segments"], f"{name}.segments", where))
     absent = section.get("undrawn_means_absent", found.undrawn_means_absent)
     if not isinstance(absent, bool):
-        raise ValueError(f"{where}: '{name}.undrawn_means_absent' must be true or false, got {absent!r}")
+        raise FormatFault(where, f"'{name}.undrawn_means_absent' must be true or false, got {absent!r}")
     return replace(found, undrawn_means_absent=absent)
 
 
-def _check_kind(kind: Any, where: str) -> str:
+def _check_kind(kind: Any, name: str, where: str) -> str:
     """Check the word for a kind of weak label.
 
     Raises:
-        ValueError: it is no text, or near one of the words that decide how a case is read.
+        FormatFault: it is no text, or near one of the words that decide how a case is read.
     """
     if not is_name(kind):
-        raise ValueError(f"{where} must be a text such as scribble, points, box or slices, got {kind!r}")
-    if kind.lower() in _MEANT:
-        raise ValueError(f"{where}: write '{_MEANT[kind.lower()]}' in place of '{kind}'")
+        raise FormatFault(where, f"'{name}' must be a text such as scribble, points, box or slices, got {kind!r}")
+    if kind != (meant := WeakKind.meant_by(kind)):
+        raise FormatFault(where, f"'{name}': write '{meant}' in place of '{kind}'")
     return str(kind)
 
 
-def _weak_values(values: Any, kind: str | None, where: str) -> dict[int, Meant]:
+def _weak_values(values: Any, kind: str | None, name: str, where: str) -> dict[int, Meant]:
     """Check a map of file values to names, in boxes also to lists of names.
 
     Raises:
-        ValueError: it is none.
+        FormatFault: it is none.
     """
     if not isinstance(values, dict):
-        return dict(_value_map(values, where))
+        return dict(_value_map(values, name, where))
     lists = {value: names for value, names in values.items() if isinstance(names, list)}
     for value, names in lists.items():
-        if kind != "box":
-            raise ValueError(
-                f"{where}: '{value}' stands for several classes {names}, which only boxes can (kind 'box', this is "
-                f"'{kind}'): give each value one class"
+        if not traits_of(kind).boxes:
+            raise FormatFault(
+                where,
+                f"'{name}': '{value}' stands for several classes {names}, which only boxes can (kind 'box', this is "
+                f"'{kind}'): give each value one class",
             )
-        wrong = [name for name in names if not is_name(name) or name in (BACKGROUND, UNLABELLED_NAME)]
+        wrong = [one for one in names if not is_name(one) or one in (BACKGROUND, UNLABELLED_NAME)]
         if wrong or not names or len(set(names)) < len(names):
-            raise ValueError(
-                f"{where}: '{value}' must list the classes whose boxes overlap there, each once and without "
-                f"'{BACKGROUND}' and '{UNLABELLED_NAME}', got {names}"
+            raise FormatFault(
+                where,
+                f"'{name}': '{value}' must list the classes whose boxes overlap there, each once and without "
+                f"'{BACKGROUND}' and '{UNLABELLED_NAME}', got {names}",
             )
-    checked = _value_map({value: names[0] if value in lists else names for value, names in values.items()}, where)
+    firsts = {value: names[0] if value in lists else names for value, names in values.items()}
+    checked = _value_map(firsts, name, where)
     return {**checked, **{int(value): tuple(names) for value, names in lists.items() if len(names) > 1}}
 
 
-def _value_map(values: Any, where: str) -> dict[int, str]:
+def _value_map(values: Any, name: str, where: str) -> dict[int, str]:
     """Check a map of file values to names.
 
     Raises:
-        ValueError: it is none.
+        FormatFault: it is none.
     """
     if not isinstance(values, dict) or not values:
-        raise ValueError(f'{where} must be an object like {{"0": "background", "1": "LV"}}, got {values!r}')
-    for value, name in values.items():
-        if not re.fullmatch(r"-?\d+", str(value)) or not is_name(name):
-            raise ValueError(f'{where} must map file values to class names, as in "1": "LV"; got {value!r}: {name!r}')
-    return {int(value): name for value, name in values.items()}
+        raise FormatFault(where, f'\'{name}\' must be an object like {{"0": "background", "1": "LV"}}, got {values!r}')
+    for value, meant in values.items():
+        if not re.fullmatch(r"-?\d+", str(value)) or not is_name(meant):
+            raise FormatFault(
+                where, f'\'{name}\' must map file values to class names, as in "1": "LV"; got {value!r}: {meant!r}'
+            )
+    return {int(value): meant for value, meant in values.items()}
 
 
-def segment_map(segments: Any, where: str) -> dict[str, str]:
+def segment_map(segments: Any, name: str, where: str) -> dict[str, str]:
     """Check a map of segment names to class names.
 
     Raises:
-        ValueError: it is none.
+        FormatFault: it is none.
     """
     if not isinstance(segments, Mapping) or not all(is_name(k) and is_name(v) for k, v in segments.items()):
-        raise ValueError(
-            f'{where} must map names of segments to classes, as in "Left ventricle": "LV"; got {segments!r}'
+        raise FormatFault(
+            where, f'\'{name}\' must map names of segments to classes, as in "Left ventricle": "LV"; got {segments!r}'
         )
-    return {str(segment).strip(): str(name) for segment, name in segments.items()}
+    return {str(segment).strip(): str(meant) for segment, meant in segments.items()}
 
 
 def is_name(value: Any) -> bool:

@@ -16,6 +16,7 @@ import numpy as np
 from wss_monai.data.datalist import DataSplit, load_cases
 from wss_monai.data.leak_guard import warn_of_shared_patients
 from wss_monai.data.splits import find_split_file, patient_count, read_split_file, stratified
+from wss_monai.functional.weak.kinds import WeakKind
 
 __all__ = ["SemiSupervisedSplit", "load_semi_supervised"]
 
@@ -295,7 +296,7 @@ def _validation_scans(training: Cases, unlabelled: set[str], validation: float |
 def _with_label(case: dict[str, Any], labels: str) -> dict[str, Any]:
     """Keep the one kind of label that teaches."""
     if labels == "dense":
-        return {**case, "weak_label": None, "weak_kind": "dense"}
+        return {**case, "weak_label": None, "weak_kind": WeakKind.DENSE.value}
     return {**case, "label": None}
 
 
@@ -309,5 +310,5 @@ def _without_label(case: dict[str, Any]) -> dict[str, Any]:
         "tags": [-1] * len(case["tags"]),
         "slice_tags": None if rows is None else [[-1] * len(row) for row in rows],
         "undrawn_means_absent": False,
-        "weak_kind": "nothing",
+        "weak_kind": WeakKind.NOTHING.value,
     }

@@ -10,10 +10,11 @@ import numpy as np
 
 from wss_monai.data.label_semantics import BACKGROUND, UNLABELLED_NAME, class_names_of
 from wss_monai.functional.weak.generators import present_classes
+from wss_monai.functional.weak.kinds import WeakKind
 
 __all__ = ["TAGGED", "TAGS_TEXT", "checked_class_name", "file_word", "merged_labels", "slice_tags"]
 
-TAGGED = {"kind": "tags"}
+TAGGED = {"kind": WeakKind.TAGS.value}
 """`weak_labels` of a case whose dense label is a reference only: no weak loss reads it, see docs/reference."""
 TAGS_TEXT = (
     "slice_tags say which classes each slice shows; they are read off the dense labels and simulate the tags that a "

@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["SplitFile", "find_split_file", "kfold", "read_split_file", "split_patients", "stratified"]
+from wss_monai.io.faults import FormatFault
+
+__all__ = ["SplitFile", "find_split_file", "kfold", "read_split_file", "stratified"]
 
 Groups = Mapping[str, "str | None"]
 
@@ -74,38 +76,6 @@ def kfold(patients: Iterable[str], groups: Groups, k: int, seed: int = 0) -> lis
     R = np.random.RandomState(seed)
     shuffled = [stratum[j] for stratum in strata for j in R.permutation(len(stratum))]
     return [sorted(shuffled[i::k]) for i in range(k)]
-
-
-def split_patients(
-    patients: Iterable[str], sizes: Mapping[str, float], R: np.random.RandomState, groups: Groups | None = None
-) -> dict[str, list[str]]:
-    """Split patients into named parts; who is in none of them is `training`.
-
-    Args:
-        patients: patient ids, without repetition, in any order.
-        sizes: part -> a number of patients (int) or a fraction of all of them (float below 1; rounded, but at
-            least one patient where it is above 0). `training` is what remains and is not named here.
-        R: source of randomness.
-        groups: patient -> group, to draw every part stratified by group.
-
-    Returns:
-        part -> sorted patients, `training` included.
-
-    Raises:
-        ValueError: a size is out of range, or no patient is left for training.
-    """
-    rest = sorted(patients)
-    total = len(rest)
-    counts = {part: patient_count(size, total, part) for part, size in sizes.items()}
-    if "training" in counts:
-        raise ValueError("sizes must not name 'training': it is what the other parts leave")
-    if sum(counts.values()) >= total:
-        raise ValueError(f"the parts {counts} leave none of the {total} patients for training; ask for fewer")
-    parts = {}
-    for part, count in counts.items():
-        parts[part] = stratified(rest, groups or {}, count, R)
-        rest = [patient for patient in rest if patient not in set(parts[part])]
-    return {"training": rest, **parts}
 
 
 def patient_count(size: float, total: int, name: str = "size") -> int:
@@ -196,37 +166,35 @@ def read_split_file(path: str | os.PathLike[str]) -> SplitFile:
     except FileNotFoundError:
         raise FileNotFoundError(f"no split file '{path}'") from None
     except ValueError as error:
-        raise ValueError(f"{path}: not a JSON file: {error}") from error
+        raise FormatFault(path, f"not a JSON file: {error}") from error
     if not isinstance(raw, dict):
-        raise ValueError(f"{path}: a split file holds a JSON object, got {type(raw).__name__}")
+        raise FormatFault(path, f"a split file holds a JSON object, got {type(raw).__name__}")
     patients = None if raw.get("patients") is None else _ids(raw["patients"], path, "patients")
     folds = raw.get("folds", raw.get("test") if isinstance(raw.get("test"), dict) else None)
     if folds is not None:
         if isinstance(folds, list):
             folds = {f"fold{i + 1}": fold for i, fold in enumerate(folds)}
         if not isinstance(folds, dict) or not folds:
-            raise ValueError(f"{path}: folds must be an object of lists of patients, got {folds!r}")
+            raise FormatFault(path, f"folds must be an object of lists of patients, got {folds!r}")
         parts = {name: _ids(ids, path, name) for name, ids in folds.items()}
         _disjoint(parts, path)
         if raw.get("labelled") is not None:
-            raise ValueError(f"{path}: 'labelled' goes with an explicit split, {{\"training\": [patients], ...}}")
+            raise FormatFault(path, "'labelled' goes with an explicit split, {\"training\": [patients], ...}")
         return SplitFile(path, patients, parts, None)
     if "training" in raw:
         parts = {part: _ids(raw[part], path, part) for part in ("training", "validation", "test") if part in raw}
         _disjoint(parts, path)
         return SplitFile(path, patients, None, parts, _labelled(raw.get("labelled"), parts["training"], path))
-    raise ValueError(
-        f'{path}: neither {{"test": {{"fold1": [patients], ...}}}} nor {{"training": [...], "validation": [...], '
-        f'"test": [...]}}; it has the keys {sorted(raw)}'
-    )
+    forms = 'neither {"test": {"fold1": [patients], ...}} nor {"training": [...], "validation": [...], "test": [...]}'
+    raise FormatFault(path, f"{forms}; it has the keys {sorted(raw)}")
 
 
 def _ids(ids: Any, path: Path, part: str) -> list[str]:
     if not isinstance(ids, list) or not all(isinstance(item, str) and item for item in ids):
-        raise ValueError(f"{path}: '{part}' must be a list of patient names, got {ids!r}")
+        raise FormatFault(path, f"'{part}' must be a list of patient names, got {ids!r}")
     twice = sorted({item for item in ids if ids.count(item) > 1})
     if twice:
-        raise ValueError(f"{path}: '{part}' names {twice} twice; name each patient once")
+        raise FormatFault(path, f"'{part}' names {twice} twice", "name each patient once")
     return ids
 
 
@@ -235,12 +203,12 @@ def _labelled(lists: Any, training: list[str], path: Path) -> dict[str, list[str
     if lists is None:
         return {}
     if not isinstance(lists, dict):
-        raise ValueError(f"{path}: 'labelled' must be an object of lists of training patients, got {lists!r}")
+        raise FormatFault(path, f"'labelled' must be an object of lists of training patients, got {lists!r}")
     for name, ids in lists.items():
         if strange := sorted(set(_ids(ids, path, f"labelled {name}")) - set(training)):
-            raise ValueError(f"{path}: 'labelled' {name} names {strange}, who are not in 'training'")
+            raise FormatFault(path, f"'labelled' {name} names {strange}, who are not in 'training'")
         if not ids or (name.isdecimal() and int(name) != len(ids)):
-            raise ValueError(f"{path}: 'labelled' {name} lists {len(ids)} patients; mend the list or its name")
+            raise FormatFault(path, f"'labelled' {name} lists {len(ids)} patients", "mend the list or its name")
     return dict(lists)
 
 
@@ -249,8 +217,8 @@ def _disjoint(parts: Mapping[str, list[str]], path: Path) -> None:
     for part, ids in parts.items():
         for patient in ids:
             if patient in seen:
-                raise ValueError(
-                    f"{path}: patient '{patient}' is in '{seen[patient]}' and in '{part}'; leave it in one"
+                raise FormatFault(
+                    path, f"patient '{patient}' is in '{seen[patient]}' and in '{part}'", "leave it in one"
                 )
             seen[patient] = part
 

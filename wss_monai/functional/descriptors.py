@@ -251,3 +251,7 @@ class Compactness(_OneNumber):
         growth = stretch_of(matrix, spacing).prod(-1)
         least, most = boundary_stretch(matrix, spacing)
         return unbounded_where(between(bounds, least**power / growth, most**power / growth), cut)
+
+
+DESCRIPTORS: tuple[type[Measure], ...] = (Size, Centroid, Spread, Length, Compactness)
+"""All of this file; what holds for every descriptor is tested for these."""

@@ -12,7 +12,6 @@ import numpy as np
 __all__ = [
     "AreaProfile",
     "IntervalModel",
-    "kind_of",
     "positions_in_stack",
     "slice_features",
     "slice_positions",
@@ -176,10 +175,3 @@ def volume_features(kind: str, cues: np.ndarray, present: np.ndarray, thickness:
     rows = [1.0, np.log(height)]
     rows += {"position": [], "box": [np.log(drawn[1] + 1)], "scribble": [np.log(drawn[2] + 1)]}[kind]
     return np.array([rows])
-
-
-def kind_of(weak_kind: str | None) -> str:
-    """Which cues a kind of weak label has: its lengths, its boxes, or nothing but its tags."""
-    if weak_kind is not None and weak_kind.startswith("scribble"):
-        return "scribble"
-    return "box" if weak_kind == "box" else "position"

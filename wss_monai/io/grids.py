@@ -18,6 +18,7 @@ from nibabel.imageglobals import LoggingOutputSuppressor
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from wss_monai.io.faults import FormatFault
 from wss_monai.io.volumes import affine_of, quiet_itk, reason_of, refuse_deadly_header
 
 __all__ = ["Grid", "read_grid", "same_grid", "spacing_of", "voxel_edges"]
@@ -113,11 +114,16 @@ def read_grid(path: str) -> Grid:
         else:
             shape, affine = _itk_grid(Path(path))
     except Exception as error:  # readers of broken files fail in every way there is
-        raise ValueError(f"cannot be read: {reason_of(error)}") from error
+        raise FormatFault("", f"cannot be read: {reason_of(error)}", kind="unreadable") from error
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
     if len(shape) not in (2, 3) or 0 in shape:
-        raise ValueError(f"has shape {shape}, expected 2 or 3 non-empty axes; split a 4D file into one 3D file a frame")
+        raise FormatFault(
+            "",
+            f"has shape {shape}, expected 2 or 3 non-empty axes",
+            "split a 4D file into one 3D file a frame",
+            kind="unreadable",
+        )
     return Grid(tuple(int(n) for n in shape), affine)
 
 

@@ -16,6 +16,7 @@ import torch
 from monai.data import MetaTensor
 
 from wss_monai.functional import UNLABELLED
+from wss_monai.io.faults import FormatFault
 from wss_monai.io.grids import same_grid
 from wss_monai.io.volumes import UnreadableVolume, affine_of, quiet_itk, read_image, read_volume, reason_of
 
@@ -140,7 +141,7 @@ def segments_of(path: str | PathLike[str]) -> list[Segment]:
     def number_of(n: int, name: str, default: int) -> int:
         text = field(n, name, str(default))
         if not text.isdecimal():
-            raise UnreadableVolume(f"{fspath(path)}: its header says Segment{n}_{name} '{text}', which is no number")
+            raise UnreadableVolume(fspath(path), f"its header says Segment{n}_{name} '{text}', which is no number")
         return int(text)
 
     # files of Slicer before 4.11 give each segment a layer of its own, and no values
@@ -159,7 +160,7 @@ def _read_segmentation(
     try:
         stored = read_image(path)
     except (RuntimeError, ValueError) as error:
-        raise UnreadableVolume(f"{path}: {reason_of(error)}") from error
+        raise UnreadableVolume(path, reason_of(error)) from error
     layers = sitk.GetArrayFromImage(stored)
     layers = layers[..., None] if stored.GetNumberOfComponentsPerPixel() == 1 else layers
     layers = layers.transpose(3, 2, 1, 0) if layers.ndim == 4 else layers.transpose(2, 1, 0)[..., None]
@@ -167,10 +168,10 @@ def _read_segmentation(
     drawn = {}
     for segment in found:
         if not 0 <= segment.layer < len(layers):
-            raise UnreadableVolume(f"{path}: segment '{segment.name}' lies in layer {segment.layer} of {len(layers)}")
+            raise UnreadableVolume(path, f"segment '{segment.name}' lies in layer {segment.layer} of {len(layers)}")
         mask = layers[segment.layer] == segment.value
         if mask.sum() != mask[here].sum():
-            raise ValueError(f"{path}: segment '{segment.name}' reaches out of the image; crop it")
+            raise FormatFault(path, f"segment '{segment.name}' reaches out of the image", "crop it", kind="values")
         if mask.any():
             drawn[segment] = mask[here]
     _check_names(path, drawn, classes)
@@ -185,9 +186,12 @@ def _read_segmentation(
         clash = mask & taken & (part != index)
         if clash.any():
             other = owner[int(part[clash][0])]
-            raise ValueError(
-                f"{path}: the segments '{other}' and '{segment.name}' overlap in {int(clash.sum())} voxels and are "
-                "different classes; draw with 'overwrite other segments', or give both one class"
+            raise FormatFault(
+                path,
+                f"the segments '{other}' and '{segment.name}' overlap in {int(clash.sum())} voxels and are different "
+                "classes",
+                "draw with 'overwrite other segments', or give both one class",
+                kind="values",
             )
         part[mask], taken[mask] = index, True
         owner.setdefault(index, segment.name)
@@ -203,11 +207,13 @@ def _check_names(path: str, drawn: Mapping[Segment, np.ndarray], classes: Mappin
         return
     alike = {name.strip().lower(): name for name in classes}
     wanted = {name: alike.get(name.strip().lower(), "?") for name in names if name not in classes}
-    raise ValueError(
-        f"{path} has the segments {_some(names)}, of which {_some(list(wanted))} are no class; the classes are "
-        f"{list(classes)}. Rename them in 3D Slicer, or write in dataset.json, under 'weak_label' (for a dense label: "
-        f"at the top), with a class{' or unlabelled' if UNLABELLED_NAME in classes else ''} in place of '?': "
-        f'"segments": {json.dumps(wanted, ensure_ascii=False)}'
+    raise FormatFault(
+        path,
+        f"has the segments {_some(names)}, of which {_some(list(wanted))} are no class",
+        f"the classes are {list(classes)}. Rename them in 3D Slicer, or write in dataset.json, under 'weak_label' (for "
+        f"a dense label: at the top), with a class{' or unlabelled' if UNLABELLED_NAME in classes else ''} in place of "
+        f"'?': \"segments\": {json.dumps(wanted, ensure_ascii=False)}",
+        kind="values",
     )
 
 
@@ -221,10 +227,12 @@ def _places(path: str, shape: tuple[int, ...], affine: np.ndarray, image: MetaTe
     offset = np.rint(to_image[:3, 3]).astype(int)
     corners = np.array(list(itertools.product(*[(0, n - 1) for n in shape])), dtype=float)
     if np.abs(corners @ to_image[:3, :3].T + to_image[:3, 3] - corners - offset).max() > 0.05:
-        raise ValueError(
-            f"{path}: its voxels are not those of the image: index (i, j, k) lies at "
-            f"{np.round(to_image[:3], 3).tolist()} @ (i, j, k, 1) of the image; in 3D Slicer choose the image as "
-            "source geometry, or export a label map on it"
+        raise FormatFault(
+            path,
+            "its voxels are not those of the image: index (i, j, k) lies at "
+            f"{np.round(to_image[:3], 3).tolist()} @ (i, j, k, 1) of the image",
+            "in 3D Slicer choose the image as source geometry, or export a label map on it",
+            kind="affine",
         )
     size = (*image.shape[1:], 1)[:3]
     there, here = [], []

@@ -17,6 +17,8 @@ from monai.data.image_reader import ImageReader
 from monai.transforms import LoadImage
 from monai.utils import MetaKeys, SpaceKeys, ensure_tuple
 
+from wss_monai.io.faults import FormatFault
+
 if TYPE_CHECKING:
     import SimpleITK as sitk  # loaded where it is needed: a run on NIfTI files does without it
 
@@ -39,8 +41,10 @@ SUFFIXES = (".nii.gz", ".nii", ".seg.nrrd", *ITK_SUFFIXES)
 POSITION, ORIENTATION, DESCRIPTION = "0020|0032", "0020|0037", "0008|103e"
 
 
-class UnreadableVolume(ValueError):
+class UnreadableVolume(FormatFault):
     """A file that is no volume; one line that begins with its path and says why."""
+
+    kind = "unreadable"
 
 
 def read_volume(path: str | PathLike[str]) -> MetaTensor:
@@ -64,18 +68,19 @@ def read_volume(path: str | PathLike[str]) -> MetaTensor:
     try:
         volume = _loader()(path)
     except Exception as error:  # readers of broken files fail in every way there is
-        raise UnreadableVolume(f"{fspath(path)}: {reason_of(error)}") from error
+        raise UnreadableVolume(fspath(path), reason_of(error)) from error
     while volume.dim() > 3 and volume.shape[-1] == 1:
         volume = volume[..., 0]
     if volume.dim() not in (2, 3) or 0 in volume.shape:
         raise UnreadableVolume(
-            f"{fspath(path)}: shape {tuple(volume.shape)}, expected 2 or 3 non-empty axes; split a 4D file into one "
-            "3D file a frame or modality"
+            fspath(path),
+            f"shape {tuple(volume.shape)}, expected 2 or 3 non-empty axes",
+            "split a 4D file into one 3D file a frame or modality",
         )
     affine = np.asarray(volume.affine)
     if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine)) < 1e-12:
         raise UnreadableVolume(
-            f"{fspath(path)}: its affine cannot be inverted, so that no voxel has a place: {_row(affine)}"
+            fspath(path), f"its affine cannot be inverted, so that no voxel has a place: {_row(affine)}"
         )
     return volume
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from wss_monai.functional.plain_tensor import plain_tensor
 
-__all__ = ["OTSU", "CAMLogits", "CAMLogitsD", "CAMLogitsDict", "CAMLogitsd"]
+__all__ = ["OTSU", "CAMLogits", "CAMLogitsd"]
 
 OTSU = "otsu"
 ROUNDING = 1e-4
@@ -157,6 +157,3 @@ class CAMLogitsd(MapTransform):
         for key in self.key_iterator(d):
             d[key] = self.logits(d[key])
         return d
-
-
-CAMLogitsD = CAMLogitsDict = CAMLogitsd

@@ -18,7 +18,7 @@ from wss_monai.functional.cams.max_norm import max_norm
 from wss_monai.functional.plain_tensor import plain_tensor
 from wss_monai.transforms.bounds.intervals import tags_of
 
-__all__ = ["CAMScores", "CAMScoresD", "CAMScoresDict", "CAMScoresd"]
+__all__ = ["CAMScores", "CAMScoresd"]
 
 GATES, NORMS, FUSIONS = ("predicted", "tags", "none", "soft"), ("slice", "volume", "evidence"), ("mean", "max")
 
@@ -176,6 +176,3 @@ class CAMScoresd(MapTransform):
             if key in self.maps_keys:
                 d[self.maps_keys[key]] = maps
         return d
-
-
-CAMScoresD = CAMScoresDict = CAMScoresd

@@ -20,7 +20,7 @@ from wss_monai.functional.crf.features import Width
 from wss_monai.functional.plain_tensor import plain_tensor
 from wss_monai.io.grids import spacing_of
 
-__all__ = ["RefineByDenseCRF", "DenseCRFD", "DenseCRFDict", "DenseCRFd"]
+__all__ = ["RefineByDenseCRF", "DenseCRFd"]
 
 LOWER, UPPER = 0.5, 99.5
 """Percentiles of each channel of the image that become 0 and 255."""
@@ -227,6 +227,3 @@ class DenseCRFd(MapTransform):
         for key in self.key_iterator(d):
             d[key] = self.refine(d[key], d[self.image_key])
         return d
-
-
-DenseCRFD = DenseCRFDict = DenseCRFd

@@ -98,6 +98,3 @@ class FarBackgroundd(MapTransform):
 
 def _models(entry: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [model for model in entry.values() if isinstance(model, Mapping)]
-
-
-FarBackgroundD = FarBackgroundDict = FarBackgroundd

@@ -15,7 +15,7 @@ from monai.utils import convert_to_dst_type, convert_to_numpy
 from wss_monai.functional import UNLABELLED
 from wss_monai.functional.weak.box_maps import in_boxes, visible_index
 
-__all__ = ["FilledBoxesD", "FilledBoxesDict", "FilledBoxesd"]
+__all__ = ["FilledBoxesd"]
 
 
 class FilledBoxesd(MapTransform):
@@ -40,6 +40,3 @@ class FilledBoxesd(MapTransform):
             filled = np.where(shown != UNLABELLED, shown, convert_to_numpy(d[key]))
             d[key] = convert_to_dst_type(filled, d[key], dtype=torch.uint8)[0]
         return d
-
-
-FilledBoxesD = FilledBoxesDict = FilledBoxesd

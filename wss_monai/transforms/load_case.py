@@ -15,6 +15,7 @@ from monai.transforms import MapTransform
 
 from wss_monai.functional import UNLABELLED
 from wss_monai.functional.weak.box_maps import index_of_sets, number_boxes, split_index
+from wss_monai.functional.weak.kinds import traits_of
 from wss_monai.io.labels import check_grid, read_label
 from wss_monai.io.volumes import UnreadableVolume, read_volume
 
@@ -23,8 +24,6 @@ MAPS = {
     "weak_label": ("weak_values", "weak_segments", UNLABELLED),
 }
 """Entries of a case that say what the values and segments of a map mean, and what is not drawn in a segmentation."""
-WITHOUT_DRAWING = ("tags", "nothing")
-"""Kinds of cases whose dense label, if they have one, is for evaluation alone."""
 SPENT = {entry for entries in MAPS.values() for entry in entries[:2]}
 
 
@@ -33,8 +32,8 @@ class LoadCased(MapTransform):
 
     Several image files (modalities) become channels. Label maps become uint8 class indices (255 = unlabelled) through
     the case's ``label_values`` and ``weak_values``; where a case has no weak label, its dense label takes that place (a
-    case drawn densely) unless its ``weak_kind`` is "tags" or "nothing", and a missing map is 255 everywhere, so that
-    every case carries every key.
+    case drawn densely) unless nothing of its ``weak_kind`` is drawn ("tags", "nothing"), and a missing map is 255
+    everywhere, so that every case carries every key.
 
     Filled boxes (``weak_kind`` "box") are no partial label, since a box is not the organ: they go to the key ``boxes``
     (K, *spatial), which every case then carries: 1..n inside the n boxes of a class, 0 outside, 255 throughout where
@@ -67,47 +66,50 @@ class LoadCased(MapTransform):
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return a copy of the case with tensors in the place of paths."""
-        case = {key: value for key, value in data.items() if key not in SPENT}
         name = str(data.get("case") or data.get("image"))
         image = self._image(name, data["image"])
-        case["image"] = image
-        if self.spatial_dims == 3 and min(image.shape[1:]) < 2:
-            raise ValueError(
-                f"case '{name}': {_paths(data['image'])[0]} has shape {tuple(image.shape[1:])}, a single slice, "
-                "which a 3D network cannot use; take the 2D configuration, or leave the case out."
-            )
-        dense_instead = (
-            "weak_label" in self.keys
-            and data.get("weak_label") is None
-            and data.get("weak_kind") not in WITHOUT_DRAWING
-        )
-        wanted = {*self.keys, *(["label"] if dense_instead else [])}
-        count = self.num_classes or _class_count(data)
-        sets: list[tuple[int, ...]] = []
-        if data.get("weak_kind") == "box" and data.get("weak_values") is not None:
-            table, sets = index_of_sets(data["weak_values"], count)
-            data = {**data, "weak_values": table}
-        maps = {key: self._map(name, key, data, image) for key in MAPS if key in wanted and data.get(key) is not None}
-        for key in MAPS:
-            if key not in self.keys:
-                case.pop(key, None)
-            elif key in maps:
-                case[key] = maps[key]
-            elif key == "weak_label" and dense_instead and "label" in maps:
-                case[key] = maps["label"].clone()
-            else:
-                case[key] = MetaTensor(_nothing_like(image).as_tensor().clone(), meta=image.meta)
-        if "weak_label" in self.keys:
-            case["boxes"] = _nothing_like(image, count)
-            if data.get("weak_kind") == "box" and "weak_label" in maps:
-                axis = int(data.get("slice_axis", 2))
-                with _named(name, "weak_label", data["weak_label"]):
-                    case["boxes"] = _boxes(maps["weak_label"], sets, count, None if self.spatial_dims == 3 else axis)
-                case["weak_label"] = _outside(maps["weak_label"], bool(data.get("undrawn_means_absent")), axis)
+        case = {key: value for key, value in data.items() if key not in SPENT and key not in MAPS}
+        case |= {"image": image, **self._maps(name, data, image)}
         for key in ("tags", "slice_tags"):
             if case.get(key) is None:
                 case.pop(key, None)
         return {key: "" if value is None else value for key, value in case.items()}
+
+    def _maps(self, name: str, data: Mapping[Hashable, Any], image: MetaTensor) -> dict[Hashable, MetaTensor]:
+        """Read the maps among the keys, and with a weak label the boxes."""
+        maps: dict[Hashable, MetaTensor] = {}
+        if "label" in self.keys:
+            maps["label"] = self._map(name, "label", data, image)
+        if "weak_label" in self.keys:
+            maps |= self._weak_label(name, data, image, maps.get("label"))
+        return maps
+
+    def _weak_label(
+        self, name: str, data: Mapping[Hashable, Any], image: MetaTensor, dense: MetaTensor | None
+    ) -> dict[Hashable, MetaTensor]:
+        """Read the weak label, or the dense one where it takes that place."""
+        traits, count = traits_of(data.get("weak_kind")), self.num_classes or _class_count(data)
+        drawn = data.get("weak_label") is not None
+        if drawn and traits.boxes:
+            return self._filled_boxes(name, data, image, count)
+        if drawn or not traits.drawn:
+            weak = self._map(name, "weak_label", data, image)
+        else:
+            weak = self._map(name, "label", data, image) if dense is None else dense.clone()
+        return {"weak_label": weak, "boxes": _nothing_like(image, count)}
+
+    def _filled_boxes(
+        self, name: str, data: Mapping[Hashable, Any], image: MetaTensor, count: int
+    ) -> dict[Hashable, MetaTensor]:
+        """Read a map of filled boxes: what they are, and what is around them."""
+        values, sets = data.get("weak_values"), list[tuple[int, ...]]()
+        if values is not None:
+            values, sets = index_of_sets(values, count)
+        drawn = self._map(name, "weak_label", {**data, "weak_values": values}, image)
+        axis = int(data.get("slice_axis", 2))
+        with _named(name, "weak_label", data["weak_label"]):
+            boxes = _boxes(drawn, sets, count, None if self.spatial_dims == 3 else axis)
+        return {"weak_label": _outside(drawn, bool(data.get("undrawn_means_absent")), axis), "boxes": boxes}
 
     def _image(self, name: str, source: str | Sequence[str]) -> MetaTensor:
         paths = _paths(source)
@@ -122,9 +124,17 @@ class LoadCased(MapTransform):
                     "file, or leave the case out."
                 )
             channels.append(channel)
+        if self.spatial_dims == 3 and min(channels[0].shape[1:]) < 2:
+            raise ValueError(
+                f"case '{name}': {paths[0]} has shape {tuple(channels[0].shape[1:])}, a single slice, "
+                "which a 3D network cannot use; take the 2D configuration, or leave the case out."
+            )
         return MetaTensor(torch.cat([c.as_tensor() for c in channels]), meta=channels[0].meta)
 
     def _map(self, name: str, key: str, data: Mapping[Hashable, Any], image: MetaTensor) -> MetaTensor:
+        """Read a map; where the case has none it is 255 everywhere."""
+        if data.get(key) is None:
+            return _nothing_like(image).clone()
         values, segments, undrawn = MAPS[key]
         with _named(name, key, data[key]):
             first = _paths(data["image"])[0]
@@ -179,6 +189,3 @@ def _named(name: str, key: str, path: Any) -> Iterator[None]:
         raise ValueError(f"case '{name}': cannot read {key} {error}.") from error
     except ValueError as error:
         raise ValueError(f"case '{name}': {key} {error}") from error
-
-
-LoadCaseD = LoadCaseDict = LoadCased

@@ -17,7 +17,7 @@ from wss_monai.functional import UNLABELLED
 from wss_monai.functional.weak.box_maps import in_boxes
 from wss_monai.functional.weak.generators import present_classes
 
-__all__ = ["WeakTags", "WeakTagsD", "WeakTagsDict", "WeakTagsd"]
+__all__ = ["WeakTags", "WeakTagsd"]
 
 PRESENT, ABSENT, UNKNOWN = 1, 0, -1
 
@@ -217,6 +217,3 @@ def _slices_are_reversed(weak: Any, file_axis: int, slice_axis: int, case: str) 
             f"axis {slice_axis}; set slice_axis to where the reorientation put it"
         )
     return cosine < 0
-
-
-WeakTagsD = WeakTagsDict = WeakTagsd

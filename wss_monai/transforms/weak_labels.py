@@ -30,11 +30,7 @@ from wss_monai.functional.weak.scribbles import scribble, scribble_border, scrib
 __all__ = [
     "STRATEGIES",
     "RandWeakLabel",
-    "RandWeakLabelD",
-    "RandWeakLabelDict",
     "RandWeakLabeld",
-    "WeakLabelD",
-    "WeakLabelDict",
     "WeakLabeld",
     "case_seed",
     "strategy_options",
@@ -220,7 +216,3 @@ class RandWeakLabeld(RandomizableTransform, WeakLabeld):
         if self.seed is not None:
             return WeakLabeld.draw_seed(self, data)
         return int(self.R.randint(2**32, dtype=np.uint32))
-
-
-WeakLabelD = WeakLabelDict = WeakLabeld
-RandWeakLabelD = RandWeakLabelDict = RandWeakLabeld

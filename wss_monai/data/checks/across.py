@@ -12,7 +12,7 @@ import numpy as np
 from wss_monai.data.checks.case import CaseFacts
 from wss_monai.data.checks.entries import Entries
 from wss_monai.data.checks.problem import Problems
-from wss_monai.data.label_semantics import BACKGROUND, UNLABELLED_NAME, class_names_of
+from wss_monai.data.label_semantics import BACKGROUND, UNLABELLED_NAME, WeakMeaning, class_names_of
 
 __all__ = ["check_annotation", "check_geometries", "check_images", "class_statistics"]
 
@@ -20,8 +20,6 @@ SPACING_RATIO = 3.0
 """Cases whose spacing along an axis differs by a larger factor are worth a look."""
 RANGE_RATIO = 100.0
 """The same for the range of intensities."""
-COMPLETE = ("box", "dense")
-"""Kinds of weak labels that may well have a meaning for every voxel."""
 UNDRAWN_SHARE = 0.05
 """Where `undrawn_means_absent`, this share of the classes that slices show may be undrawn."""
 
@@ -127,7 +125,7 @@ def check_annotation(
             f"no dense label shows {never}",
             "check 'labels'; remove what the set does not have: no score can be given for it",
         )
-    partial = [facts.weak or {} for facts in weak if _kind(facts) not in COMPLETE]
+    partial = [facts.weak or {} for facts in weak if not _meaning(facts).traits.complete]
     declared = any(UNLABELLED_NAME in voxels for voxels in partial)
     if declared and not any(voxels.get(UNLABELLED_NAME) for voxels in partial):
         problems.warning(
@@ -167,7 +165,7 @@ def _check_supervision(names: Sequence[str], training: Sequence[CaseFacts], prob
         for key, voxels in (("label", facts.dense), ("weak_label", facts.weak)):
             if key in facts.entry.refused or (facts.entry.case.get(key) and voxels is None):
                 return  # a map that cannot be read may hold it; the answer comes once it is mended
-    maps = [facts.dense if facts.weak is None and _kind(facts) == "dense" else facts.weak for facts in training]
+    maps = [facts.dense if facts.weak is None and _meaning(facts).traits.drawn else facts.weak for facts in training]
     tagged = {name for facts in training for name in facts.tagged}
     if not any(facts is not None for facts in maps) and not tagged:
         problems.error(
@@ -182,8 +180,8 @@ def _check_supervision(names: Sequence[str], training: Sequence[CaseFacts], prob
         if any((voxels or {}).get(name) for voxels in maps):
             continue
         if name == BACKGROUND:
-            kinds = [facts.entry.dataset.weak_of(facts.entry.case) for facts in training if facts.weak]
-            if any(meaning.kind == "box" and meaning.undrawn_means_absent for meaning in kinds):
+            meanings = [_meaning(facts) for facts in training if facts.weak]
+            if any(meaning.traits.boxes and meaning.undrawn_means_absent for meaning in meanings):
                 continue  # what lies outside of the boxes is background
             problems.warning(
                 "class_undrawn",
@@ -204,9 +202,9 @@ def _check_supervision(names: Sequence[str], training: Sequence[CaseFacts], prob
             )
 
 
-def _kind(facts: CaseFacts) -> str | None:
-    """Give the kind of a case's annotation."""
-    return facts.entry.dataset.weak_of(facts.entry.case).kind
+def _meaning(facts: CaseFacts) -> WeakMeaning:
+    """Give what a case's annotation means."""
+    return facts.entry.dataset.weak_of(facts.entry.case)
 
 
 def _names(facts: CaseFacts) -> list[str]:

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 from nibabel.imageglobals import LoggingOutputSuppressor
 
-from wss_monai.data.checks.entries import Entry
+from wss_monai.data.case_entry import Entry
 from wss_monai.data.checks.geometry import check_grid, check_nifti, check_same_grid
 from wss_monai.data.checks.image import ImageFacts, check_image
 from wss_monai.data.checks.maps import MapFacts, check_agreement, check_map, check_segmentation, check_tags
-from wss_monai.data.checks.problem import Problems
+from wss_monai.data.checks.problem import MEND, Problems
 from wss_monai.data.label_semantics import UNLABELLED_NAME, class_names_of, names_of
+from wss_monai.io.faults import halves_of
 from wss_monai.io.grids import Grid, read_grid
 from wss_monai.io.labels import segments_of
 from wss_monai.io.volumes import read_volume
@@ -128,8 +129,8 @@ def _compare(facts: CaseFacts, maps: dict[str, MapFacts]) -> None:
     check_tags(tags, rows, shape, dataset.slice_axis, list(maps.values()), facts.problems)
     if "label" in maps and "weak_label" in maps:
         dense, weak, meaning = maps["label"], maps["weak_label"], dataset.weak_of(case)
-        check_agreement(dense, weak, meaning.kind, facts.problems)
-        if meaning.undrawn_means_absent and meaning.kind != "box":
+        check_agreement(dense, weak, meaning.traits.partial, facts.problems)
+        if meaning.undrawn_means_absent and meaning.traits.partial:
             facts.undrawn = _undrawn(dense, weak, dataset.slice_axis)
 
 
@@ -159,13 +160,14 @@ def _files(entry: Entry) -> list[tuple[str, int, str, str]]:
 def _read(path: str, shown: str, quick: bool, problems: Problems) -> tuple[np.ndarray | None, Grid | None]:
     """Read a file; the array is None where only the header could, or should, be read."""
     if os.path.isfile(path) and os.path.getsize(path) == 0:
-        problems.error("unreadable", "is empty (0 bytes)", "export or copy it again", shown)
+        problems.error("unreadable", "is empty (0 bytes)", MEND, shown)
         return None, None
     try:
         grid = read_grid(path)
         check_nifti(path, shown, problems)
     except (ValueError, OSError) as error:
-        problems.error("unreadable", *_halves(str(error)), shown)
+        what, todo = halves_of(error)
+        problems.error("unreadable", what, todo or MEND, shown)
         return None, None
     if quick:
         return None, grid
@@ -174,16 +176,7 @@ def _read(path: str, shown: str, quick: bool, problems: Problems) -> tuple[np.nd
             volume = read_volume(path)
     except (ValueError, OSError) as error:
         if np.isfinite(grid.affine).all() and abs(np.linalg.det(grid.affine)) >= 1e-12:  # else check_grid says it
-            problems.error("unreadable", *_halves(f"cannot be read: {_without_path(str(error), path)}"), shown)
+            what, todo = halves_of(error)
+            problems.error("unreadable", f"cannot be read: {what}", todo or MEND, shown)
         return None, grid
     return np.asarray(volume), Grid(tuple(volume.shape), np.asarray(volume.affine, dtype=float))
-
-
-def _halves(message: str) -> tuple[str, str]:
-    """Cut a message into what is wrong and what to do."""
-    what, _, todo = message.partition("; ")
-    return what, todo or "export or copy it again"
-
-
-def _without_path(message: str, path: str) -> str:
-    return message.removeprefix(f"{path}: ").removeprefix("cannot be read: ")

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wss_monai.data.case_entry import Entry
 from wss_monai.data.checks.across import check_annotation, check_geometries, check_images, class_statistics
 from wss_monai.data.checks.case import CaseFacts, check_case
-from wss_monai.data.checks.entries import Entry, read_entries
+from wss_monai.data.checks.entries import read_entries
 from wss_monai.data.checks.problem import Problem, Problems
 from wss_monai.data.checks.split import check_parts, check_same_images, check_split_file
+from wss_monai.data.schema import find_dataset
 from wss_monai.data.splits import find_split_file
 
 __all__ = ["CheckResult", "check_dataset"]
@@ -90,12 +92,7 @@ def check_dataset(
     """
     if jobs < 1:
         raise ValueError(f"jobs must be 1 or more, got {jobs}")
-    file = Path(path)
-    if file.suffix != ".json":
-        file = file / "dataset.json"
-    if not file.is_file():
-        what = "no dataset.json in" if file.parent.is_dir() else "no data set folder"
-        raise FileNotFoundError(f"{what} '{file.parent}'; docs/reference/dataset-json.md describes what to write there")
+    file = find_dataset(path)
     split_file = None if split is None else find_split_file(split, file.parent)
     entries = read_entries(file)
 

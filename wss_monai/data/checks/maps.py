@@ -12,14 +12,14 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 
-from wss_monai.data.checks.problem import Problems
+from wss_monai.data.checks.problem import MEND, Problems
 from wss_monai.data.label_semantics import UNLABELLED_NAME, Meant, names_of
 from wss_monai.functional import UNLABELLED
 from wss_monai.functional.weak.box_maps import index_of_sets
 from wss_monai.functional.weak.generators import present_classes
+from wss_monai.io.faults import Fault, halves_of
 from wss_monai.io.grids import Grid
 from wss_monai.io.labels import read_label
-from wss_monai.io.volumes import UnreadableVolume
 
 __all__ = ["MapFacts", "check_agreement", "check_map", "check_segmentation", "check_tags"]
 
@@ -144,10 +144,8 @@ def check_segmentation(
     try:
         label = read_label(path, image, None, meaning, UNLABELLED if weak else 0, "the image")
     except (ValueError, OSError) as error:
-        kind = "unreadable" if isinstance(error, UnreadableVolume) else "values"
-        kind = "affine" if "its voxels are not those" in str(error) else kind
-        what, _, todo = str(error).removeprefix(path).lstrip(": ").partition("; ")
-        problems.error(kind, what, todo or "export or copy it again", shown)
+        what, todo = halves_of(error)
+        problems.error(error.kind if isinstance(error, Fault) else "values", what, todo or MEND, shown)
         return None
     index = np.asarray(label)[0]
     counts = np.bincount(index.reshape(-1), minlength=UNLABELLED + 1)
@@ -189,7 +187,7 @@ def _check_empty(facts: MapFacts, problems: Problems) -> None:
         )  # fmt: skip
 
 
-def check_agreement(dense: MapFacts, weak: MapFacts, kind: str | None, problems: Problems) -> None:
+def check_agreement(dense: MapFacts, weak: MapFacts, partial: bool, problems: Problems) -> None:
     """Compare a weak label with the dense one, where something is drawn.
 
     The inside of a box is not all organ, so of boxes only what is drawn as background is compared.
@@ -197,11 +195,11 @@ def check_agreement(dense: MapFacts, weak: MapFacts, kind: str | None, problems:
     Args:
         dense: the dense label.
         weak: the weak label, of the same shape.
-        kind: what sort of weak label it is.
+        partial: whether the inside of what is drawn is all organ.
         problems: grows.
     """
     drawn = weak.index != UNLABELLED
-    if kind == "box":
+    if not partial:
         drawn &= weak.index == 0
     total = int(drawn.sum())
     wrong = drawn & (weak.index != dense.index)

@@ -9,6 +9,8 @@ from typing import Literal
 __all__ = ["Problem", "Problems"]
 
 Severity = Literal["error", "warning"]
+MEND = "mend the file, or export or copy it again"
+"""What to do about a file whose reader says no more than what is wrong."""
 
 
 @dataclass(frozen=True)

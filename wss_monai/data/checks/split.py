@@ -13,6 +13,7 @@ from wss_monai.data.checks.case import CaseFacts
 from wss_monai.data.checks.problem import Problems
 from wss_monai.data.leak_guard import patient_key
 from wss_monai.data.splits import read_split_file
+from wss_monai.io.faults import Fault
 
 __all__ = ["check_parts", "check_same_images", "check_split_file"]
 
@@ -70,11 +71,11 @@ def check_split_file(path: Path, cases: Sequence[CaseFacts], problems: Problems)
     Returns:
         The patients who train, None where that changes from fold to fold.
     """
+    refusal: Fault | None = None
     try:
         read_split_file(path)
-        refusal = None
-    except ValueError as error:
-        refusal = str(error).removeprefix(f"{path}: ")
+    except Fault as fault:
+        refusal = fault
     parts = _lenient_parts(path)
     before = len(problems)
     _report_shared({name: set(ids) for name, ids in parts.items()}, path.name, problems)
@@ -90,8 +91,7 @@ def check_split_file(path: Path, cases: Sequence[CaseFacts], problems: Problems)
                 path.name,
             )
     if refusal is not None and not any(problem.kind == "leak" for problem in problems[before:]):
-        what, _, todo = refusal.partition("; ")
-        problems.error("split", what, todo or "mend the split file", path.name)
+        problems.error("split", refusal.problem, refusal.todo or "mend the split file", path.name)
     left = sorted(patients - {patient for ids in parts.values() for patient in ids})
     if parts and left and refusal is None:
         problems.warning(

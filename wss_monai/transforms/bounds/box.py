@@ -189,8 +189,3 @@ class EmptinessBoundsd(Boundsd):
     ) -> None:
         super().__init__(term, keys, tags_key, EmptinessBounds(**bounds))
         self.region_key = keys
-
-
-BoxBoundsD = BoxBoundsDict = BoxBoundsd
-BoxTightnessBoundsD = BoxTightnessBoundsDict = BoxTightnessBoundsd
-EmptinessBoundsD = EmptinessBoundsDict = EmptinessBoundsd

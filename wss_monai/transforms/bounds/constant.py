@@ -234,7 +234,3 @@ class LabelBoundsd(Boundsd):
 
     def __init__(self, term: str = "size", keys: str = "label", **bounds: Any) -> None:
         super().__init__(term, keys, None, LabelBounds(**bounds))
-
-
-ConstantBoundsD = ConstantBoundsDict = ConstantBoundsd
-LabelBoundsD = LabelBoundsDict = LabelBoundsd

@@ -17,9 +17,10 @@ from torch import Tensor
 
 from wss_monai.functional import UNLABELLED
 from wss_monai.functional.descriptors import Descriptor
-from wss_monai.functional.interval_models import AreaProfile, IntervalModel, kind_of, slice_features, volume_features
+from wss_monai.functional.interval_models import AreaProfile, IntervalModel, slice_features, volume_features
 from wss_monai.functional.weak.box_maps import in_boxes
 from wss_monai.functional.weak.features import CUES, slice_cues
+from wss_monai.functional.weak.kinds import traits_of
 from wss_monai.io.grids import spacing_of
 from wss_monai.transforms.bounds.constant import Boundsd
 from wss_monai.transforms.bounds.file import TERMS, classes_of, read_bounds_file, refuse_seen, require_profiles
@@ -65,7 +66,7 @@ class WeakCuesd(MapTransform):
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Add the cues to a copy of the case."""
-        kind = kind_of(data.get(self.kind_key))
+        traits = traits_of(data.get(self.kind_key))
         weak = data[self.first_key(dict(data))]
         spacing = spacing_of(weak)
         flat = weak.dim() == 3
@@ -76,7 +77,7 @@ class WeakCuesd(MapTransform):
             slices = index[None] if flat else np.moveaxis(index, self.slice_axis, 0)
             return slice_cues(slices, plane, self.num_classes)
 
-        if kind == "box" and "boxes" in data:  # they may overlap
+        if traits.boxes and "boxes" in data:  # they may overlap
             inside = in_boxes(np.asarray(data["boxes"]))
             found = [measure(np.where(channel, k, UNLABELLED)) for k, channel in enumerate(inside)]
             cues, at = (np.stack([of[which][:, k] for k, of in enumerate(found)], 1) for which in (0, 1))
@@ -90,7 +91,7 @@ class WeakCuesd(MapTransform):
             **data,
             "cues": torch.from_numpy(cues).float(),
             "places": torch.from_numpy(_to_world(voxels, weak)).float(),
-            "cue_kind": kind,
+            "cue_kind": traits.features,
             "thickness": 1.0 if flat else spacing[self.slice_axis],
         }
 
@@ -344,7 +345,3 @@ def to_voxels(world: np.ndarray, volume: Tensor) -> np.ndarray:
     inverse = np.linalg.inv(_affine(volume))
     voxels: np.ndarray = world[..., : volume.dim() - 1] @ inverse[:-1, :-1].T + inverse[:-1, -1]
     return voxels
-
-
-EstimatedBoundsD = EstimatedBoundsDict = EstimatedBoundsd
-WeakCuesD = WeakCuesDict = WeakCuesd

@@ -20,7 +20,7 @@ from wss_monai.io.grids import spacing_of
 from wss_monai.transforms.bounds.constant import Boundsd
 from wss_monai.transforms.bounds.intervals import NO_BOUND, check_interval, pairs_of, tags_of
 
-__all__ = ["PredictedBounds", "PredictedBoundsD", "PredictedBoundsDict", "PredictedBoundsd"]
+__all__ = ["PredictedBounds", "PredictedBoundsd"]
 
 BATCH = 16
 """Slices that the network sees at a time."""
@@ -156,6 +156,3 @@ def _load(network: nn.Module, file: Path) -> None:
     except Exception as error:
         reason = f"this {type(network).__name__}: {' '.join(str(error).split())[:300]}"
         raise ValueError(f"weights: '{file}' does not hold the weights of {reason}") from error
-
-
-PredictedBoundsD = PredictedBoundsDict = PredictedBoundsd

@@ -111,7 +111,7 @@ class TestRefusals:
         array[0, 0, 0], array[1, 0, 0], array[2, 0, 0] = 1, 2, 3
         path = slicer(array, [("lv ", 1, 0), ("RV", 2, 0), ("tumour", 3, 0), ("never drawn", 4, 0)])
         match = (
-            r"(?s)drawn.seg.nrrd has the segments \['lv', 'RV', 'tumour'\], of which \['lv', 'tumour'\] are no class; "
+            r"(?s)drawn.seg.nrrd: has the segments \['lv', 'RV', 'tumour'\], of which \['lv', 'tumour'\] are no class; "
             r'.*\["?\'?background.*unlabelled in place of .*"segments": \{"lv": "LV", "tumour": "\?"\}'
         )
         with pytest.raises(ValueError, match=match):

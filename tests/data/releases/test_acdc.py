@@ -382,7 +382,7 @@ def test_command_refuses_a_bad_patients_file(release, tmp_path, capsys, text, me
 
 
 def test_committed_split_is_that_of_the_development_data(real_data):
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[3]
     mine = json.loads((root / "benchmarks" / "splits" / "acdc40.json").read_text())
     folder = real_data("acdc")
     assert mine["test"] == json.loads((folder / "dev_folds.json").read_text())["test"]

@@ -28,10 +28,6 @@ def ours():
     WeightedSumLoss({})
 
 
-def not_raised_but_failed():
-    exec("int('seven')", {"__name__": "wss_monai.somewhere"})
-
-
 def others():
     int("seven")
 
@@ -67,8 +63,47 @@ def test_other_errors_keep_their_traceback_and_end_with_the_first_cause(shown):
     assert shown(caught(others)) == ("", 1)
 
 
-def test_failure_inside_the_package_is_no_users_error(shown):
-    assert shown(caught(not_raised_but_failed))[1] == 1
+ACCIDENTS = {
+    "wrong text": "int('seven')",
+    "wrong unpacking": "a, b = [1]",
+    "not in a list": "[].remove(1)",
+    "missing file": "open('/nowhere/at/all')",
+    "missing key": "{}['a']",
+    "division": "1 / 0",
+    "type": "len(3)",
+    "raised as another class": "raise KeyError('a')",
+    "raised by MONAI": "import monai.losses\nmonai.losses.DiceLoss(sigmoid=True, softmax=True)",
+    "raised by torch": "import torch\ntorch.utils.data.DataLoader([1], num_workers=-1)",
+    "without a source": None,
+}
+
+
+def in_package(source, folder, name="wss_monai.somewhere"):
+    """Run what stands in a file of a module of the package."""
+    file = folder / "somewhere.py"
+    if source is not None:
+        file.write_text(source)
+    return lambda: exec(compile(source or "raise ValueError('a')", str(file), "exec"), {"__name__": name})
+
+
+@pytest.mark.parametrize("accident", ACCIDENTS)
+def test_an_accident_inside_the_package_keeps_its_traceback(shown, tmp_path, accident):
+    assert shown(caught(in_package(ACCIDENTS[accident], tmp_path))) == ("", 1)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "raise ValueError('mend it')",
+        "raise FileNotFoundError('mend it')",
+        "raise ValueError(\n    'mend '\n    + str(\n        'it'\n    )\n)",
+        "try:\n    int('seven')\nexcept ValueError as error:\n    raise ValueError('mend it') from error",
+        "class Own(ValueError):\n    pass\nraise Own('mend it')",
+    ],
+)
+def test_what_the_package_raises_is_the_users(shown, tmp_path, source):
+    assert shown(caught(in_package(source, tmp_path))) == ("\nError: mend it\n", 0)
+    assert shown(caught(in_package(source, tmp_path, "other.somewhere")))[1] == 1
 
 
 def test_outermost_message_of_the_package_counts(tmp_path):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Archives by themselves; tests/data/test_acdc.py has what they do to a conversion."""
+"""Archives by themselves; tests/data/releases/test_acdc.py has what they do to a conversion."""
 
 from __future__ import annotations
 
