@@ -108,7 +108,7 @@ def read_maps(
 def pseudo_labels(
     mode: str, seeds: Sequence[int], common: Mapping[str, object], out: Path, options: Mapping[str, object]
 ) -> None:
-    """Write a data set of pseudo-labels from the maps of each seed's run, with the verb `weaken`."""
+    """Write a data set of pseudo-labels from the maps of each seed's run, with the verb `pseudo-label`."""
     configs = ROOT / "bundles" / NAME / "configs"
     for seed in seeds:
         target = out / f"labels_{mode}_s{seed}"
@@ -117,8 +117,8 @@ def pseudo_labels(
         settings = {k: v for k, v in common.items() if k not in ("dataset_dir", "evaluate_on")}
         settings |= {"mode": mode, "keep_largest": "volume"}
         words = [word for key, value in {**settings, "seed": seed}.items() for word in ("--set", f"{key}={value}")]
-        line = [sys.executable, "-m", "wss_monai", "weaken", "--strategy", "cam", "--data", str(common["dataset_dir"])]
-        line += ["--config_file", str(configs / "train.yaml"), str(configs / "cpu.yaml")]
+        line = [sys.executable, "-m", "wss_monai", "pseudo-label", "--data", str(common["dataset_dir"])]
+        line += ["--config-file", str(configs / "train.yaml"), str(configs / "cpu.yaml")]
         line += ["--run", str((out / f"{mode}_s{seed}").resolve()), "--out", str(target), *words]
         line += [str(word) for key, value in options.items() for word in (f"--{key}", value)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}

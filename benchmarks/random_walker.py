@@ -27,9 +27,9 @@ from tqdm import tqdm
 
 from wss_monai.data import load_cases
 from wss_monai.functional import UNLABELLED
+from wss_monai.io.grids import spacing_of
 from wss_monai.metrics import summarize_volumes, volume_metrics
 from wss_monai.transforms import LoadCased
-from wss_monai.transforms.bounds.constant import spacing_of
 from wss_monai.transforms.weak_labels import RandWeakLabel, case_seed
 
 RULES = {"drawn": "drawn classes alone", "background": "a class lacks: background (WSL4MIS)"}

@@ -21,9 +21,9 @@ from grid import run_facts, table, write_csv
 from monai.transforms import KeepLargestConnectedComponent, LoadImage
 from tqdm import tqdm
 
+from wss_monai.io.grids import spacing_of
 from wss_monai.metrics import summarize_volumes, volume_metrics
 from wss_monai.transforms import LoadCased
-from wss_monai.transforms.bounds.intervals import spacing_of
 
 
 def score(run: Path) -> dict:

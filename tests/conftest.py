@@ -82,7 +82,7 @@ SLOW = (
     "test_random_walker.py",
     "test_tutorials.py",
     "commands/test_score.py",
-    "commands/test_weaken_cam.py",
+    "commands/test_pseudo_label.py",
     "data/phantoms/test_brain_phantom.py",
     "data/phantoms/test_cardiac_phantom.py",
     "data/phantoms/test_promise12_phantom.py",

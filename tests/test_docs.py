@@ -221,7 +221,7 @@ def test_files_and_overrides_of_bundle_commands_exist(page):
             continue
         predicts = "inference" in command or "ckpt_export" in command
         config = settings(*(file for bundle in bundles for file in configs(bundle, predicts)))
-        for flag in re.findall(r"(?<![\w-])--([A-Za-z][\w#]*)", command.partition("monai.bundle")[2] or command):
+        for flag in re.findall(r"(?<![\w-])--([A-Za-z][\w#-]*)", command.partition("monai.bundle")[2] or command):
             if flag not in NOT_IDS and not (command.startswith("--") and f"--{flag}" in ours):
                 assert has(config, flag), f"{page.name}: --{flag} in: {command}"
 

@@ -35,7 +35,8 @@ MAY_IMPORT = {
     "report": FILES_AND_TENSORS | {"data", "transforms", "losses"},
     "moved": set(),
 }
-MAY_IMPORT["commands"] = MAY_IMPORT["__main__"] = set(MAY_IMPORT)
+MAY_IMPORT["commands"] = set(MAY_IMPORT)
+MAY_IMPORT["__main__"] = set(MAY_IMPORT)
 MAY_IMPORT["__init__"] = {"moved"}
 """Room -> rooms that it may import. `data` has rooms of its own; the `__init__` of a room may import all in it, and
 `moved`, which knows the places of an earlier release."""

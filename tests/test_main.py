@@ -15,6 +15,7 @@ from tiny import ROOT
 
 from wss_monai import __main__ as command_line
 from wss_monai import __version__
+from wss_monai.commands.former import current
 
 
 @pytest.fixture
@@ -163,3 +164,58 @@ def test_prepare_without_a_source_is_an_error_of_the_user(tmp_path):
     assert done.returncode == 2
     assert done.stderr.startswith("wss_monai prepare: error: source 'nowhere.zip' does not exist")
     assert "Traceback" not in done.stderr
+
+
+def options(parser: argparse.ArgumentParser) -> set[str]:
+    """All option strings of a parser and of those below it."""
+    found = {option for action in parser._actions for option in action.option_strings}
+    below = [a.choices.values() for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
+    return found.union(*(options(child) for children in below for child in children))
+
+
+def test_options_are_written_with_dashes():
+    assert [option for option in options(command_line.make_parser()) if "_" in option] == []
+
+
+@pytest.mark.parametrize(
+    ("former", "today"),
+    [
+        (["prepare", "folder", "--weak_label=a_b"], ["prepare", "folder", "--weak-label=a_b"]),
+        (["prepare", "folder", "--dry_run", "--name", "a_b"], ["prepare", "folder", "--dry-run", "--name", "a_b"]),
+        (["pseudo-label", "--set", "a_b=1"], ["pseudo-label", "--set", "a_b=1"]),
+        (["weaken", "--strategy", "cam", "--score_cues"], ["pseudo-label", "--score-cues"]),
+        (["weaken", "--out", "o", "--strategy=cam"], ["pseudo-label", "--out", "o"]),
+        (["weaken", "--strategy", "points"], ["weaken", "--strategy", "points"]),
+        (["synthesize", "prostate", "--layout", "brats", "--zones", "none"], ["synthesize", "brain"]),
+        (["synthesize", "prostate", "--layout=dataset", "--out", "o"], ["synthesize", "prostate", "--out", "o"]),
+        (["prepare", "folder", "--", "--a_b"], ["prepare", "folder", "--", "--a_b"]),
+    ],
+)
+def test_former_words_mean_what_they_meant(former, today):
+    assert current(former) == today
+
+
+def test_a_verb_of_another_name_says_so(capsys):
+    current(["synthesize", "prostate", "--layout", "brats"])
+    said = "note: 'synthesize prostate --layout brats' is now 'synthesize brain'; the old words work for one release\n"
+    assert capsys.readouterr().err == said
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "prepare folder --source s --image i --labels l --weak_label w --weak_values v --weak_kind k --slice_axis 1 "
+        "--undrawn_means_absent --weak_segments t --dry_run",
+        "prepare brats --source s --out o --keep_classes --skip_incomplete",
+        "prepare decathlon --source s --out o --task 1 --keep_classes",
+        "prepare localization-cues --source s --out o --num_classes 3",
+        "report browse --runs r --no_contours --limit_mb 7",
+        "score --predictions p --data d --class_names [] --processes 2",
+        "bounds --fit d --out o --split_seed 3",
+        "pseudo-label --data d --out o --config_file c --score_cues",
+    ],
+)
+def test_underscores_in_options_give_the_same(words):
+    parser, today = command_line.make_parser(), [w.replace("_", "-") if w[:2] == "--" else w for w in words.split()]
+    assert current(words.split()) == today != words.split()
+    assert vars(parser.parse_args(current(words.split()))) == vars(parser.parse_args(today))

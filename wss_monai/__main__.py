@@ -13,11 +13,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wss_monai import __version__
+from wss_monai.commands.former import current
 
 __all__ = ["VERBS", "main"]
 
-VERBS = ("synthesize", "prepare", "check", "weaken", "bounds", "score", "report")
-"""Modules of wss_monai.commands, one a verb; each has `add_parser(subparsers)`, which sets `run`."""
+VERBS = ("synthesize", "prepare", "check", "weaken", "pseudo-label", "bounds", "score", "report")
+"""Verbs, each a module of wss_monai.commands (with _ for -), whose `add_parser(subparsers)` adds it and sets `run`."""
 
 COMMAND = "wss-monai"
 """The command that an installation adds (setup.cfg, entry points); it exits with what `main` returns."""
@@ -35,7 +36,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     subparsers = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for verb in VERBS:
-        module = importlib.import_module(f"wss_monai.commands.{verb}")
+        module = importlib.import_module(f"wss_monai.commands.{verb.replace('-', '_')}")
         module.add_parser(subparsers)
     return parser
 
@@ -51,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
-    args = make_parser().parse_args([word for word in words if word != "--debug"])
+    args = make_parser().parse_args(current([word for word in words if word != "--debug"]))
     try:
         return int(args.run(args) or 0)
     except (ValueError, OSError) as error:

@@ -58,7 +58,7 @@ def _prostate_tags(out: Path) -> None:
 
 def _brain_tags(out: Path) -> None:
     layout, words = out.with_name("layout"), ["--modalities", 4, "--size", 64, "--patients", 5]
-    _call("synthesize", "prostate", "--layout", "brats", *words, "--out", layout)
+    _call("synthesize", "brain", *words, "--out", layout)
     _call("prepare", "brats", "--source", layout, "--out", out)
     shutil.rmtree(layout)
 

@@ -39,8 +39,8 @@ MODES = {
 def brains(tmp_path_factory):
     """Four modalities in the layout of BraTS, prepared."""
     folder = tmp_path_factory.mktemp("brats")
-    words = ["--layout", "brats", "--modalities", "4", "--size", "32", "--patients", "5"]
-    assert main(["synthesize", "prostate", *words, "--out", str(folder / "layout")]) == 0
+    words = ["--modalities", "4", "--size", "32", "--patients", "5"]
+    assert main(["synthesize", "brain", *words, "--out", str(folder / "layout")]) == 0
     assert main(["prepare", "brats", "--source", str(folder / "layout"), "--out", str(folder / "data")]) == 0
     return folder / "data"
 

@@ -29,11 +29,11 @@ def prepare(folder, *more, image="images/" + NAME, labels=LABELS):
 
 
 def test_a_folder_becomes_a_data_set(folder, capsys):
-    arguments = ["--label", "labels/" + NAME, "--weak_label", "scribbles/" + NAME, "--weak_values", VALUES]
-    assert prepare(folder, *arguments, "--undrawn_means_absent", "--dry-run") == 0
+    arguments = ["--label", "labels/" + NAME, "--weak-label", "scribbles/" + NAME, "--weak-values", VALUES]
+    assert prepare(folder, *arguments, "--undrawn-means-absent", "--dry-run") == 0
     assert not (folder / "dataset.json").exists()
     assert "would be written, 3 cases" in capsys.readouterr().out
-    assert prepare(folder, *arguments, "--undrawn_means_absent") == 0
+    assert prepare(folder, *arguments, "--undrawn-means-absent") == 0
     said = capsys.readouterr().out
     assert "images: 3 cases of 3 patients" in said
     assert "dense labels: 2; cases without: 1 (p1_ED)" in said
@@ -49,7 +49,7 @@ def test_nothing_is_replaced_without_leave(folder, capsys):
     assert prepare(folder) == 2
     assert "exists already; pass --overwrite" in capsys.readouterr().err
     assert (folder / "dataset.json").read_text() == "mine"
-    assert prepare(folder, "--overwrite", "--slice_axis", "1", "--name", "discs") == 0
+    assert prepare(folder, "--overwrite", "--slice-axis", "1", "--name", "discs") == 0
     content = json.loads((folder / "dataset.json").read_text())
     assert (content["name"], content["slice_axis"], "weak_label" in content) == ("discs", 1, False)
 
@@ -60,8 +60,8 @@ def test_nothing_is_replaced_without_leave(folder, capsys):
         ((), {"labels": "{0: background}"}, '--labels must be JSON such as \'{"0": "background"'),
         ((), {"labels": "[1]"}, "--labels must be a JSON object"),
         ((), {"labels": '{"1": "LV"}'}, "value 0 must be 'background', it is missing"),
-        (("--weak_label", "scribbles/" + NAME), {}, "--weak_values is needed for 'scribbles/p0_ED.nii.gz'"),
-        (("--weak_label", "scribbles/" + NAME, "--weak_values", '{"1": "x"}'), {}, "names ['x'], which are no class"),
+        (("--weak-label", "scribbles/" + NAME), {}, "--weak-values is needed for 'scribbles/p0_ED.nii.gz'"),
+        (("--weak-label", "scribbles/" + NAME, "--weak-values", '{"1": "x"}'), {}, "names ['x'], which are no class"),
         ((), {"image": "images/.*"}, "has no group named patient"),
     ],
 )

@@ -34,22 +34,26 @@ def test_the_command_in_dataset_json_makes_the_same_files(tmp_path):
 
 
 @pytest.mark.parametrize(("words", "number"), [([], 2), (["--modalities", "4"], 4)])
-def test_the_layout_of_brats(tmp_path, capsys, words, number):
+def test_brains_in_the_layout_of_brats(tmp_path, capsys, words, number):
     out = tmp_path / "release"
-    command = ["synthesize", "prostate", "--layout", "brats", "--out", str(out), "--patients", "2", "--size", "32"]
+    command = ["synthesize", "brain", "--out", str(out), "--patients", "2", "--size", "32"]
     assert main([*command, *words]) == 0
     assert f"2 cases of {number} modalities in the layout of BraTS" in capsys.readouterr().out
     assert len(list(out.glob("BraTS19_SYN_00?_1/*.nii.gz"))) == 2 * (number + 1)
 
 
+def test_the_former_words_for_brains_still_do(tmp_path, capsys):
+    words = ["--patients", "1", "--size", "32", "--grades"]
+    assert main(["synthesize", "prostate", "--layout", "brats", "--out", str(tmp_path / "a"), *words]) == 0
+    assert "is now 'synthesize brain'" in capsys.readouterr().err
+    assert main(["synthesize", "brain", "--out", str(tmp_path / "b"), *words]) == 0
+    a, b = (sorted(folder.rglob("*.nii.gz")) for folder in (tmp_path / "a", tmp_path / "b"))
+    assert [file.read_bytes() for file in a] == [file.read_bytes() for file in b] and len(a) == 3
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--modalities", "4"], "--modalities is of --layout brats"),
-        (["--grades"], "--grades is of --layout brats"),
-        (["--layout", "brats", "--test", "1"], "--test is of --layout dataset"),
-        (["--layout", "brats", "--field", "100"], "--field is of --layout dataset"),
-        (["--layout", "brats", "--zones", "folder"], "--zones: 'folder' are zones of the prostate"),
         (["--zones", "nowhere"], "no data set folder 'nowhere'"),
         (["--size", "-5"], "size must be 24 pixels or more, got -5"),
         (["--field", "nan"], "field must lie between 60 and 1000 mm"),

@@ -88,8 +88,11 @@ def test_single_slices_are_shown(make_run, tmp_path):
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        (lambda a: a + 9 * (a == 2).astype(np.uint8), r"label_new.*holds the values \[11\].*does not translate"),
-        (lambda a: a[:-1], r"label_new.*shape \(19, 14, 5\) and its image \(20, 14, 5\)"),
+        (
+            lambda a: a + 9 * (a == 2).astype(np.uint8),
+            r"label_new.*values \[11\], which dataset.json does",
+        ),
+        (lambda a: a[:-1], r"label_new.*shape \(19, 14, 5\), but the image has \(20, 14, 5\)"),
     ],
 )
 def test_labels_that_do_not_fit_are_refused(make_run, change, match):
@@ -97,4 +100,15 @@ def test_labels_that_do_not_fit_are_refused(make_run, change, match):
     _, entry = edit(run)
     read, entry = edit(run, label=resaved(entry["label"], change))
     with pytest.raises(ValueError, match=match):
+        run_panel([read], [entry])
+
+
+def test_a_map_that_lies_elsewhere_is_refused(make_run):
+    run = make_run()
+    _, entry = edit(run)
+    moved = nib.load(entry["label"])
+    path = entry["label"].replace(".nii.gz", "_moved.nii.gz")
+    nib.save(nib.Nifti1Image(np.asarray(moved.dataobj), moved.affine + np.diag([0, 0, 0.5, 0])), path)
+    read, entry = edit(run, label=path)
+    with pytest.raises(ValueError, match=r"label_moved.*has another affine than the image"):
         run_panel([read], [entry])

@@ -11,8 +11,8 @@ import torch
 from monai.data import MetaTensor
 
 from wss_monai.functional.descriptors import DESCRIPTORS, Centroid, Compactness, Length, Size, Spread
+from wss_monai.io.grids import spacing_of
 from wss_monai.transforms import BoxBounds, BoxBoundsd, ConstantBounds, ConstantBoundsd, LabelBounds, LabelBoundsd
-from wss_monai.transforms.bounds.constant import spacing_of
 
 INF = math.inf
 NAMES = ["background", "RV", "LV"]
@@ -100,6 +100,11 @@ class TestUnits:
         assert spacing_of(volume()) == pytest.approx([2, 3, 10])
         assert spacing_of(volume((6, 5))) == pytest.approx([2, 3])
         assert spacing_of(torch.zeros(1, 4, 4)) == [1, 1]
+
+    def test_a_plane_in_space_has_the_edges_of_its_voxels(self):
+        upright = torch.zeros(4, 4, dtype=torch.float64)
+        upright[0, 0], upright[2, 1], upright[1, 2], upright[3, 3] = 2, 3, 1, 1  # its second axis is the body's third
+        assert spacing_of(MetaTensor(torch.zeros(1, 6, 5), affine=upright)) == pytest.approx([2, 3])
 
 
 class TestTags:

@@ -57,12 +57,13 @@ def run(args: argparse.Namespace) -> int:
     from wss_monai.data.datalist import list_cases
     from wss_monai.data.schema import read_dataset
     from wss_monai.handlers import VolumeScores
+    from wss_monai.io.run_folder import PREDICTIONS
     from wss_monai.transforms import LoadCased
 
     if args.processes < 1:
         raise ValueError(f"--processes must be 1 or more, got {args.processes}")
     out: Path = args.out or args.predictions / "scores"
-    if (out / "evaluation" / "predictions").resolve() == args.predictions.resolve():
+    if (out / PREDICTIONS).resolve() == args.predictions.resolve():
         raise ValueError(f"--out {out} holds the evaluation that made these predictions: choose another folder")
     dataset = read_dataset(args.data)
     cases = list_cases(dataset, _names(args.class_names))

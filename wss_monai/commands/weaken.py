@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m wss_monai weaken`: write weak labels made from a data set's dense ones, to look at and to reuse.
-
-With `--strategy cam` they are pseudo-labels of networks that are trained on image tags, and no dense label is needed.
-"""
+"""`python -m wss_monai weaken`: write weak labels made from a data set's dense ones, to look at and to reuse."""
 
 from __future__ import annotations
 
@@ -13,8 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
-from wss_monai.commands import weaken_cam
 
 if TYPE_CHECKING:
     from wss_monai.data.schema import Dataset
@@ -29,30 +24,17 @@ HIDING = ("sparse_slices",)
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the verb `weaken`."""
-    parser = subparsers.add_parser("weaken", help="write weak labels made from dense ones or tags", description=__doc__)
-    parser.add_argument(
-        "--data", required=True, metavar="FOLDER", help="data set with a dataset.json and dense labels (cam: or tags)"
-    )
-    parser.add_argument("--strategy", required=True, metavar="NAME", help=f"one of {NAMES}, or cam")
+    parser = subparsers.add_parser("weaken", help="write weak labels made from dense ones", description=__doc__)
+    parser.add_argument("--data", required=True, metavar="FOLDER", help="data set with a dataset.json and dense labels")
+    parser.add_argument("--strategy", required=True, metavar="NAME", help=f"one of {NAMES}")
     parser.add_argument("--out", required=True, metavar="FOLDER", help="where the weak labels and a dataset.json go")
-    parser.add_argument(
-        "--seed", type=int, help="of the draw; each case has its own (default 0). cam: of the training and the split"
-    )
+    parser.add_argument("--seed", type=int, default=0, help="of the draw; each case has its own (default 0)")
     parser.add_argument(
         "--slice-axis",
         choices=("0", "1", "2", "none"),
         help="draw in every slice along this axis of the stored volume, or 'none': in 3D (default: the data set's)",
     )
-    parser.add_argument(
-        "--background",
-        nargs="?",
-        type=float,
-        const=True,
-        default=False,
-        metavar="B",
-        help="draw background as a class as well. cam: a number, the score up to which a voxel is background "
-        "(default: the bundle's, 0.2)",
-    )
+    parser.add_argument("--background", action="store_true", help="draw background as a class as well")
     parser.add_argument(
         "--option",
         action="append",
@@ -62,7 +44,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "An unknown one is answered with the list",
     )
     parser.add_argument("--preview", metavar="PNG", help="draw a few slices of one case: image, dense and weak label")
-    weaken_cam.add_options(parser)
     parser.set_defaults(run=run)
 
 
@@ -73,15 +54,11 @@ def run(args: argparse.Namespace) -> int:
         FileNotFoundError: there is no such data set.
         ValueError: strategy, option, folder or a label do not fit.
     """
-    if args.strategy == weaken_cam.CAM:
-        return weaken_cam.run(args)
-    weaken_cam.refuse_options(args)
     from tqdm import tqdm
 
     from wss_monai.data.schema import read_dataset, write_dataset
     from wss_monai.transforms.weak_labels import RandWeakLabel, case_seed
 
-    seed = args.seed or 0
     dataset, out = read_dataset(args.data), Path(args.out)
     if (out / "dataset.json").exists():
         raise ValueError(f"--out: '{out}' holds a dataset.json already; remove it or choose another folder")
@@ -96,13 +73,13 @@ def run(args: argparse.Namespace) -> int:
     sets: list[tuple[int, ...]] = []
     counts = np.zeros((2, len(names)), dtype=np.int64)
     for case in tqdm(cases, desc="weaken", unit="case"):
-        counts += _weaken_case(dataset, case, transform, case_seed(seed, case["case"]), out, sets)
+        counts += _weaken_case(dataset, case, transform, case_seed(args.seed, case["case"]), out, sets)
     several = {str(len(names) + j): [names[k] for k in classes] for j, classes in enumerate(sets)}
     section = {
         "kind": args.strategy,
         "values": {**{str(k): name for k, name in enumerate(names)}, **several, "255": "unlabelled"},
         "undrawn_means_absent": axis == dataset.slice_axis and args.strategy not in HIDING and "classes" not in options,
-        "made_with": {"strategy": args.strategy, "seed": seed, "slice_axis": axis, "options": options},
+        "made_with": {"strategy": args.strategy, "seed": args.seed, "slice_axis": axis, "options": options},
     }
     path = write_dataset(out, _description(dataset, section, out))
     _print_counts(names, counts)
@@ -176,8 +153,7 @@ def _load_dense(dataset: Dataset, case: Mapping[str, Any]) -> tuple[np.ndarray, 
     """Load a dense label as class indices, (X, Y[, Z]) uint8, and the image it came in."""
     import nibabel as nib
 
-    from wss_monai.io.labels import read_label
-    from wss_monai.io.volumes import read_volume
+    from wss_monai.transforms import LoadCased
 
     file, source = str(dataset.file_of(case, "label")), dataset.file_of(case, "image")
     index = {name: i for i, name in enumerate(dataset.class_names)}
@@ -185,11 +161,9 @@ def _load_dense(dataset: Dataset, case: Mapping[str, Any]) -> tuple[np.ndarray, 
     values = {value: index[name] for value, name in dataset.labels_of(case).items()}
     image = source[0] if isinstance(source, list) else source
     nifti = file.lower().endswith((".nii", ".nii.gz"))
-    try:
-        grid: Any = read_volume(file if nifti or image is None else image)[None]
-        found = read_label(file, grid, values, segments, image_path=str(image))
-    except ValueError as error:
-        raise ValueError(f"case '{case['case']}': {error}") from error
+    grid = file if nifti or image is None else str(image)
+    meaning: dict[Any, Any] = {"label_values": values, "label_segments": segments}
+    found = LoadCased(["label"])({"case": case["case"], "image": grid, "label": file, **meaning})["label"]
     dense = found[0].numpy()
     return dense, nib.load(file) if nifti else nib.Nifti1Image(dense, found.affine.numpy())
 

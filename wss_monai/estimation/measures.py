@@ -11,9 +11,9 @@ import numpy as np
 from monai.data import MetaTensor
 from scipy.ndimage import distance_transform_edt
 
+from wss_monai.io.grids import spacing_of
 from wss_monai.transforms import LoadCased, WeakTagsd
 from wss_monai.transforms.bounds.estimated import WeakCuesd, middle_of, to_voxels
-from wss_monai.transforms.bounds.intervals import spacing_of
 
 __all__ = ["CaseMeasures", "measure_cases"]
 

@@ -19,9 +19,11 @@ from wss_monai.functional import UNLABELLED
 from wss_monai.functional.descriptors import completed
 from wss_monai.functional.plain_tensor import plain_tensor
 from wss_monai.io.atomic_files import replacing
+from wss_monai.io.grids import spacing_of
+from wss_monai.io.run_folder import PREDICTIONS
 from wss_monai.metrics import confusion_matrix, constraint_rows, slice_metrics, volume_metrics
 from wss_monai.metrics.measure import measure_prediction
-from wss_monai.transforms.bounds.constant import Boundsd, spacing_of
+from wss_monai.transforms.bounds.constant import Boundsd
 
 PATHS = ("image", "weak_label", "label")
 
@@ -94,7 +96,7 @@ class VolumeScorer:
                 torch.from_numpy(hard), limits, made.descriptor, spacing, self.slice_axis, region
             )
             scored.constraints += self._constraints(made, measure, bounds, units, spacing, about)
-        path = self.folder / "evaluation" / "predictions" / f"{name}.nii.gz"
+        path = self.folder / PREDICTIONS / f"{name}.nii.gz"
         affine = prediction.affine if isinstance(prediction, MetaTensor) else np.eye(4)
         with replacing(path) as temporary:
             nib.save(nib.Nifti1Image(hard, np.asarray(affine, dtype=np.float64)), temporary)

@@ -14,14 +14,13 @@ import numpy as np
 import torch
 from ignite.engine import Engine, Events
 from monai.data import MetaTensor
-from monai.data.utils import affine_to_spacing
 from monai.transforms import SpatialResample
 from PIL import Image
 from torch import Tensor
 
 from wss_monai.evaluation.case_outputs import as_array, case_name, each_case
 from wss_monai.io.atomic_files import check_writable, replacing
-from wss_monai.io.grids import same_grid
+from wss_monai.io.grids import same_grid, voxel_edges
 
 STEPS = 255
 SLOPE = float(np.nextafter(np.float32(1 / STEPS), np.float32(0)))  # so that no value is above 1
@@ -143,7 +142,7 @@ class CAMFiles:
             as_array(_on_grid_of(maps, item[self.keys[2]])),
             values,
             as_array(prediction)[0],
-            [1.0] * dimensions if affine is None else [float(s) for s in affine_to_spacing(affine, r=dimensions)],
+            voxel_edges(affine, dimensions),
             self.modalities,
             reference=None if label is None or label.shape[1:] != maps.shape[1:] else as_array(label)[0],
             affine=affine if dimensions == 3 else None,

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 from ignite.engine import Engine
-from monai.data.utils import affine_to_spacing
 from PIL import Image
 from torch import Tensor
 
 from wss_monai.evaluation.case_outputs import as_array
 from wss_monai.functional import UNLABELLED
 from wss_monai.handlers.snapshots import Snapshots, affine_of_item
+from wss_monai.io.grids import voxel_edges
 from wss_monai.transforms.cam_scores import CAMScores
 
 SHOWN = 3
@@ -79,7 +79,7 @@ class CAMSnapshots(Snapshots):
             as_array(images[number]),
             values,
             (values[-1] > self.threshold).astype(np.uint8),
-            [1.0] * dimensions if affine is None else [float(s) for s in affine_to_spacing(affine, r=dimensions)],
+            voxel_edges(affine, dimensions),
             self.scores.names,
             reference=reference,
             affine=affine if dimensions == 3 else None,

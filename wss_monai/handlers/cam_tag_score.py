@@ -21,7 +21,8 @@ from wss_monai.functional.cams.channels import CLASSES, slice_tag_logits
 from wss_monai.functional.plain_tensor import plain_tensor
 from wss_monai.handlers.tag_score import TagScore
 from wss_monai.io.processes import first_process, of_all_processes
-from wss_monai.io.tables import write_csv, write_json
+from wss_monai.io.run_folder import SLICE_TAGS, TAGS
+from wss_monai.io.tables import write_json
 
 
 class CAMTagScore(TagScore):
@@ -67,7 +68,7 @@ class CAMTagScore(TagScore):
             raise ValueError(f"modalities must be at least 1, or their names, got {modalities!r}.")
         self.slice_axis = slice_axis
         self.pred_key = pred_key
-        self.folder = None if output_dir is None else Path(output_dir) / "evaluation"
+        self.folder = None if output_dir is None else Path(output_dir)
         super().__init__(class_names, tags_key)
 
     def attach(self, engine: Engine, name: str = "tag_score", *args: Any, **kwargs: Any) -> None:
@@ -140,12 +141,9 @@ class CAMTagScore(TagScore):
         rows = list(found.values())
         tags = [row["tag"] for row in rows]
         counts = {"slices": len(tags), "present": tags.count(1), "absent": tags.count(0), "unknown": tags.count("")}
-        folder.mkdir(parents=True, exist_ok=True)
-        write_csv(folder / "slice_tags.csv", rows)
+        SLICE_TAGS.write(folder, rows)
         scores = {key: value if math.isfinite(value) else None for key, value in values.items()}
-        write_json(
-            folder / "tags.json", {"class": self.class_names[1], "modalities": self.modalities, **counts, **scores}
-        )
+        write_json(folder / TAGS, {"class": self.class_names[1], "modalities": self.modalities, **counts, **scores})
 
     def _rows(self) -> dict[tuple[str, int], dict[str, Any]]:
         """Rows of the table by case and slice."""

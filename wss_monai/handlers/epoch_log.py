@@ -17,8 +17,9 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from wss_monai.io.atomic_files import naming, replacing
+from wss_monai.io.atomic_files import naming
 from wss_monai.io.processes import first_process, rank_and_size
+from wss_monai.io.run_folder import EPOCHS
 from wss_monai.losses import WeightedSumLoss
 
 NOT_SHOWN = ("iteration", "lr")
@@ -82,7 +83,7 @@ class EpochLog:
 
     def _start(self, engine: Engine) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / "metrics.csv"
+        path = self.folder / EPOCHS.file
         self.rows = []
         if engine.state.epoch > 0 and path.is_file():
             with path.open(newline="") as file:
@@ -143,11 +144,7 @@ class EpochLog:
         tqdm.write(self._line(row, state.max_epochs))
 
     def _save(self) -> None:
-        columns = list(dict.fromkeys(name for row in self.rows for name in row))
-        with replacing(self.folder / "metrics.csv", wait=False) as temporary, temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, columns, restval="")
-            writer.writeheader()
-            writer.writerows(self.rows)
+        EPOCHS.write(self.folder, self.rows, wait=False)
 
     def _line(self, row: dict[str, Any], max_epochs: int) -> str:
         """The row as text, under the names of its columns wherever they are new or 20 epochs old."""

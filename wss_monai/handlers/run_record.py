@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -16,8 +15,9 @@ from ignite.engine import Engine, Events
 from torch import nn
 
 from wss_monai import __version__
-from wss_monai.io.atomic_files import replacing
 from wss_monai.io.processes import first_process
+from wss_monai.io.run_folder import RECORD
+from wss_monai.io.tables import write_json
 
 PACKAGES = ("monai", "torch", "pytorch-ignite", "numpy")
 
@@ -70,5 +70,4 @@ class RunRecord:
             "versions": {"wss_monai": __version__, **{name: version(name) for name in PACKAGES}},
             "patients": self.patients,
         }
-        with replacing(self.folder / "run.json") as temporary:
-            temporary.write_text(json.dumps(record, indent=2, allow_nan=False) + "\n")
+        write_json(self.folder / RECORD, record)

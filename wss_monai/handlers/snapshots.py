@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from ignite.engine import Engine, Events
 from monai.data import MetaTensor
-from monai.data.utils import affine_to_spacing
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 from scipy.spatial import cKDTree
@@ -22,6 +21,7 @@ from torch.utils.tensorboard import SummaryWriter
 from wss_monai.evaluation.case_outputs import as_array
 from wss_monai.functional import UNLABELLED
 from wss_monai.io.atomic_files import naming, replacing
+from wss_monai.io.grids import voxel_edges
 from wss_monai.io.processes import first_process
 
 GAP, LINE = 10, 20
@@ -126,7 +126,7 @@ class Snapshots:
         return self.panel(
             as_array(batch["image"][number, 0]),
             maps,
-            [1.0] * dimensions if affine is None else [float(s) for s in affine_to_spacing(affine, r=dimensions)],
+            voxel_edges(affine, dimensions),
             self.class_names,
             affine=affine if dimensions == 3 else None,
             slice_axis=self.slice_axis if dimensions == 3 else 2,

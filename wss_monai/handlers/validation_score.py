@@ -7,18 +7,19 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import ignite.distributed as idist
 import torch
 import torch.nn.functional as F
 from ignite.engine import Engine
 from ignite.metrics import Metric
-from monai.data import MetaTensor
 from torch import Tensor
 
 from wss_monai.functional import UNLABELLED
 from wss_monai.functional.class_values import check_classes
 from wss_monai.functional.hard_classes import hard_classes
 from wss_monai.functional.plain_tensor import plain_tensor
+from wss_monai.handlers.snapshots import affine_of_item
+from wss_monai.io.grids import voxel_edges
+from wss_monai.io.processes import of_all_processes
 from wss_monai.metrics.measure import measure_prediction
 from wss_monai.transforms.bounds.constant import Boundsd
 
@@ -83,10 +84,11 @@ class ValidationScore(Metric):
         if "label" in batch:
             self._dice(hard, plain_tensor(batch["label"])[:, 0].to(hard.device))
         for made in self.bounds:
+            spacing = voxel_edges(affine_of_item(batch["image"], 0), hard.dim() - 1)
             regions = plain_tensor(batch[made.region_key]) if made.region_key else [None] * len(hard)
             for prediction, bounds, region in zip(hard, batch[f"bounds_{made.term}"], regions, strict=True):
                 measure, limits, _ = measure_prediction(
-                    prediction, plain_tensor(bounds), made.descriptor, _spacing(batch["image"]), self.slice_axis, region
+                    prediction, plain_tensor(bounds), made.descriptor, spacing, self.slice_axis, region
                 )
                 bounded = limits.isfinite().any(-1)
                 held = (measure >= limits[..., 0]) & (measure <= limits[..., 1])
@@ -143,15 +145,4 @@ class ValidationScore(Metric):
 
 def _summed(values: Tensor) -> Tensor:
     """Sum over the processes."""
-    if idist.get_world_size() == 1:
-        return values
-    device = idist.device()
-    return torch.as_tensor(idist.all_reduce(values.to(device))).cpu()
-
-
-def _spacing(image: Tensor) -> list[float]:
-    dimensions = image.dim() - 2
-    if not isinstance(image, MetaTensor):
-        return [1.0] * dimensions
-    affine = image.affine[0] if image.affine.dim() == 3 else image.affine
-    return [float(v) for v in affine[:dimensions, :dimensions].norm(dim=0)]
+    return torch.stack(of_all_processes(values)).sum(dim=0)

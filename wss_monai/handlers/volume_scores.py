@@ -14,7 +14,8 @@ from ignite.engine import Engine, Events
 from wss_monai.evaluation.volume_scorer import ScoredVolume, VolumeScorer
 from wss_monai.io.atomic_files import check_writable
 from wss_monai.io.processes import first_process, of_all_processes
-from wss_monai.io.tables import write_csv, write_json
+from wss_monai.io.run_folder import CASES, CONSTRAINTS, PREDICTIONS, SCORED, SLICES, SUMMARY
+from wss_monai.io.tables import write_json
 from wss_monai.metrics import summarize_confusion, summarize_constraints, summarize_slices, summarize_volumes
 from wss_monai.transforms.bounds.constant import Boundsd
 
@@ -93,7 +94,7 @@ class VolumeScores:
         """
         self.scored = {}
         check_writable(self.folder)
-        (self.folder / "evaluation" / "predictions").mkdir(parents=True, exist_ok=True)
+        (self.folder / PREDICTIONS).mkdir(parents=True, exist_ok=True)
 
     def add(self, scored: ScoredVolume) -> None:
         """Take the scores of a case."""
@@ -116,12 +117,11 @@ class VolumeScores:
         summary |= {"evaluated_on": self.part} if self.part else {}
         summary |= {"bounds_origin": self.bounds_origin, "seed": self.seed}
         if first_process():
-            folder = self.folder / "evaluation"
-            write_csv(folder / "cases.csv", rows)
-            write_csv(folder / "slices.csv", slices)
-            write_csv(folder / "constraints.csv", constraints)
-            write_json(folder / "cases.json", [volume.record for volume in scored])
-            write_json(self.folder / "metrics_summary.json", summary)
+            CASES.write(self.folder, rows)
+            SLICES.write(self.folder, slices)
+            CONSTRAINTS.write(self.folder, constraints)
+            write_json(self.folder / SCORED, [volume.record for volume in scored])
+            write_json(self.folder / SUMMARY, summary)
             print(_table(summary, self.class_names))
             print(f"written to {self.folder}")
         return summary

@@ -11,13 +11,17 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.data.utils import affine_to_spacing
 from nibabel.imageglobals import LoggingOutputSuppressor
 from numpy.typing import ArrayLike
+from torch import Tensor
 
 from wss_monai.io.faults import FormatFault
 from wss_monai.io.volumes import affine_of, quiet_itk, reason_of, refuse_deadly_header
 
-__all__ = ["Grid", "read_grid", "same_grid"]
+__all__ = ["Grid", "read_grid", "same_grid", "spacing_of", "voxel_edges"]
 
 ALIGNED = 0.94
 """Cosine of the largest angle between an axis and the body's at which the axis is named after it."""
@@ -42,6 +46,24 @@ def same_grid(affine: ArrayLike, other: ArrayLike, shape: Sequence[int]) -> bool
     return bool(moved <= TOLERANCE * np.linalg.norm(b[:3, : len(shape)], axis=0).min())
 
 
+def voxel_edges(affine: ArrayLike | None, axes: int) -> list[float]:
+    """Edge lengths of a voxel in mm.
+
+    Args:
+        affine: (n + 1, n + 1), from voxel indices to mm; None: it is not known, all edges are 1.
+        axes: how many of its columns are axes of the volume: 2 of a 4 x 4 matrix for a plane in space.
+    """
+    if affine is None:
+        return [1.0] * axes
+    matrix = np.asarray(affine, dtype=float)
+    return [float(edge) for edge in affine_to_spacing(matrix, r=len(matrix) - 1, suppress_zeros=False)[:axes]]
+
+
+def spacing_of(image: Tensor) -> list[float]:
+    """Edge lengths in mm of the voxels of a channel-first tensor; ones where it carries no affine."""
+    return voxel_edges(torch.as_tensor(image.affine) if isinstance(image, MetaTensor) else None, image.dim() - 1)
+
+
 @dataclass(frozen=True)
 class Grid:
     """Where the voxels of a file lie.
@@ -57,8 +79,7 @@ class Grid:
     @property
     def spacing(self) -> tuple[float, ...]:
         """Edge lengths of a voxel in mm."""
-        columns = self.affine[:3, : len(self.shape)]
-        return tuple(float(v) for v in np.sqrt((columns**2).sum(axis=0)))
+        return tuple(voxel_edges(self.affine, len(self.shape)))
 
     @property
     def voxel_ml(self) -> float:

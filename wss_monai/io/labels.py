@@ -43,6 +43,7 @@ def read_label(
     segments: Mapping[str, int] | None = None,
     undrawn: int = 0,
     image_path: str | PathLike[str] = "the image",
+    squeezed: bool = False,
 ) -> MetaTensor:
     """Read a label map, or a 3D Slicer segmentation, as class indices.
 
@@ -54,6 +55,7 @@ def read_label(
         segments: segment name -> class index; what a segment of index 255 covers counts as not drawn.
         undrawn: index of what no segment covers (0 in a dense label, 255 in a weak one).
         image_path: name of the image in messages.
+        squeezed: the file may have more or fewer axes of length 1 than the image, as what other programs save may.
 
     Returns:
         Class indices, (1, *spatial), uint8, on the image's grid.
@@ -70,6 +72,8 @@ def read_label(
         array = _read_segmentation(fspath(path), found, image, segments or {}, undrawn)
         return MetaTensor(torch.from_numpy(array)[None], meta=image.meta)
     volume: Any = read_volume(path)[None]
+    if squeezed and volume.squeeze().shape == image[0].squeeze().shape:
+        volume = MetaTensor(volume.as_tensor().reshape(1, *image.shape[1:]), meta=volume.meta)
     check_grid(path, volume, image_path, image)
     return MetaTensor(torch.from_numpy(_indices(path, np.asarray(volume), values, names)), meta=volume.meta)
 

@@ -9,18 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from wss_monai.report.run_folder import TEXT_COLUMNS, Run
+from wss_monai.io.run_folder import CASES, EVALUATION
+from wss_monai.report.run_folder import Run
 
 __all__ = ["class_scores", "mean_score", "measured_classes", "metric_word", "scored_runs", "unit_of"]
 
-METRIC_WORDS = {
-    "dice": "Dice",
-    "iou": "IoU",
-    "hd95_mm": "HD95 (mm)",
-    "asd_mm": "ASD (mm)",
-    "volume_ml": "volume (ml)",
-    "reference_ml": "reference volume (ml)",
-    "volume_error_ml": "volume error (ml)",
+METRIC_WORDS = {column.name: column.word for column in CASES.columns if column.word} | {
     "volume_error_ml_abs": "absolute volume error (ml)",
     "slice_dice": "Dice of slices",
     "slice_dice_shown": "Dice of slices that show the class",
@@ -62,11 +56,11 @@ def scored_runs(runs: Sequence[Run], metrics: Sequence[str]) -> None:
     """
     for run in runs:
         if run.summary is None:
-            raise ValueError(f"{run.folder} has no evaluation/: run the bundle's evaluation on it first.")
+            raise ValueError(f"{run.folder} has no {EVALUATION}/: run the bundle's evaluation on it first.")
         there = _metrics(run)
         if missing := [metric for metric in metrics if metric not in there]:
             dense = "" if run.has_dense_labels else "; no case has a dense label, which Dice and distances need"
-            raise ValueError(f"{run.folder / 'evaluation'} has no {missing[0]!r}; there are {', '.join(there)}{dense}.")
+            raise ValueError(f"{run.folder / EVALUATION} has no {missing[0]!r}; there are {', '.join(there)}{dense}.")
 
 
 def measured_classes(runs: Sequence[Run]) -> list[str]:
@@ -110,7 +104,7 @@ def mean_score(scores: dict[str, np.ndarray], of: str) -> float | None:
 
 
 def _metrics(run: Run) -> list[str]:
-    of_cases = [c for c in dict.fromkeys(c for row in run.cases for c in row) if c not in TEXT_COLUMNS]
+    of_cases = CASES.measures(run.cases)
     if "volume_error_ml" in of_cases:
         of_cases.append("volume_error_ml_abs")
     of_slices = {column for row in run.slices for column in row}

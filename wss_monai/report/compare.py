@@ -14,8 +14,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from wss_monai.io.tables import write_csv
 from wss_monai.report.case_scores import class_scores, measured_classes, metric_word, scored_runs, unit_of
-from wss_monai.report.figure_file import check_figure_name, save_figure, write_table
+from wss_monai.report.figure_file import check_figure_name, save_figure
 from wss_monai.report.figures import STYLE
 from wss_monai.report.palette import run_colour
 from wss_monai.report.run_folder import Run, read_runs
@@ -68,7 +69,7 @@ def write_comparison(
         for name, found in zip(names, scores, strict=True)
     ]
     if table is not None:
-        write_table(rows, table)
+        write_csv(table, rows)
     values = [[found[of] for found in scores] for of in classes]
     save_figure(_figure(values, names, classes, metric, title, _weights(read, names)), out)
     return rows

@@ -13,7 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from wss_monai.report.figure_file import check_figure_name, save_figure, write_table
+from wss_monai.io.tables import write_csv
+from wss_monai.report.figure_file import check_figure_name, save_figure
 from wss_monai.report.figures import STYLE, legend_below, log_where_wide
 from wss_monai.report.palette import run_colour
 from wss_monai.report.run_folder import Run, read_runs
@@ -75,7 +76,7 @@ def write_curves(
         raise ValueError(f"ylim names {unknown}, which are not drawn; drawn are {drawn}.")
     points = curve_points(read, drawn, smooth)
     if table is not None:
-        write_table(_rows(points, names, drawn), table)
+        write_csv(table, _rows(points, names, drawn))
     save_figure(_figure(points, names, drawn, title, ends, smooth), out)
     return drawn
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from collections.abc import Sequence
@@ -11,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Run", "find_file", "not_finite", "read_run", "read_runs"]
+from wss_monai.io.run_folder import CASES, CONSTRAINTS, EPOCHS, EVALUATION, RECORD, SCORED, SLICES, SUMMARY, RunTable
 
-TEXT_COLUMNS = {"case", "patient", "group", "phase", "class", "term", "origin", "slice", "component", "unit", "state"}
+__all__ = ["Run", "find_file", "not_finite", "read_run", "read_runs"]
 
 
 @dataclass(frozen=True)
@@ -119,28 +118,26 @@ def read_run(folder: Path | str, scores: bool = True) -> Run:
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"run folder {folder} does not exist: give the output_dir of a run.")
-    info = _read_json(folder / "run.json", "it is written when a run starts; give the output_dir of a run")
+    info = _read_json(folder / RECORD, "it is written when a run starts; give the output_dir of a run")
     if not info.get("class_names"):
-        raise ValueError(f"{folder / 'run.json'} has no class_names.")
-    evaluation, curves = folder / "evaluation", folder / "metrics.csv"
-    epochs = _read_csv(curves) if curves.is_file() else []
-    if not scores or not evaluation.is_dir():
+        raise ValueError(f"{folder / RECORD} has no class_names.")
+    epochs = _read_if_there(EPOCHS, folder)
+    if not scores or not (folder / EVALUATION).is_dir():
         if not epochs:
-            lacking = f"neither {curves.name} nor evaluation/" if scores else f"no {curves.name}"
+            lacking = f"neither {EPOCHS.file} nor {EVALUATION}/" if scores else f"no {EPOCHS.file}"
             raise FileNotFoundError(f"{folder} holds {lacking}: there is nothing to show.")
         return Run(folder, folder.name, info, epochs)
     again = "run the evaluation of this run again"
-    constraints, slices = evaluation / "constraints.csv", evaluation / "slices.csv"
     return Run(
         folder,
         folder.name,
         info,
         epochs,
-        _read_json(folder / "metrics_summary.json", again),
-        _read_csv(evaluation / "cases.csv"),
-        _read_csv(constraints) if constraints.is_file() else [],
-        _read_json(evaluation / "cases.json", again),
-        _read_csv(slices) if slices.is_file() else [],
+        _read_json(folder / SUMMARY, again),
+        CASES.read(folder),
+        _read_if_there(CONSTRAINTS, folder),
+        _read_json(folder / SCORED, again),
+        _read_if_there(SLICES, folder),
     )
 
 
@@ -151,10 +148,10 @@ def find_file(run: Run, path: str | Sequence[str]) -> Path:
         FileNotFoundError: if it is in none of these places.
     """
     name = Path(path if isinstance(path, str) else path[0])
-    for place in (run.folder / name, run.folder / "evaluation" / name, name):
+    for place in (run.folder / name, run.folder / EVALUATION / name, name):
         if place.exists():
             return place
-    raise FileNotFoundError(f"{name}, named in {run.folder / 'evaluation' / 'cases.json'}, is not there.")
+    raise FileNotFoundError(f"{name}, named in {run.folder / SCORED}, is not there.")
 
 
 def _same_cases(runs: Sequence[Run]) -> None:
@@ -191,24 +188,8 @@ def _read_json(path: Path, advice: str) -> Any:
         raise ValueError(f"{path} is not valid JSON ({error}).") from error
 
 
-def _read_csv(path: Path) -> list[dict[str, Any]]:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: run the evaluation of this run again.")
-    with path.open(newline="", encoding="utf-8") as file:
-        return [_numbers(row, path, line) for line, row in enumerate(csv.DictReader(file), start=2)]
-
-
-def _numbers(row: dict[str, str], path: Path, line: int) -> dict[str, Any]:
-    """Turn the cells of number columns into numbers and leave empty cells out."""
-    values: dict[str, Any] = {}
-    for column, cell in row.items():
-        if cell is None or cell == "" or column is None:
-            continue
-        try:
-            values[column] = cell if column in TEXT_COLUMNS else float(cell)
-        except ValueError:
-            raise ValueError(f"{path}, line {line}, column {column}: {cell!r} is not a number.") from None
-    return values
+def _read_if_there(table: RunTable, folder: Path) -> list[dict[str, Any]]:
+    return table.read(folder) if (folder / table.file).is_file() else []
 
 
 def not_finite(run: Run) -> int:

@@ -5,17 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 from monai.data import MetaTensor
-from monai.data.utils import affine_to_spacing
 from PIL import Image
 
 from wss_monai.functional import UNLABELLED
 from wss_monai.functional.weak.box_maps import index_of_sets, split_index, visible_index
+from wss_monai.io.grids import spacing_of
 from wss_monai.io.labels import read_label
 from wss_monai.io.volumes import read_volume
 from wss_monai.report.panels import case_panel, shown_slices
@@ -70,7 +68,7 @@ def read_case(runs: Sequence[Run], entries: Sequence[dict[str, Any]]) -> ScoredC
         maps["reference"] = _read_map(runs[0], entry, "label", scan)
     known = [key for key in ("reference", "weak label") if key in maps]
     trusted = [str(key) for key in known if np.isin(maps[key], range(1, len(names))).any()]
-    spacing = [float(s) for s in affine_to_spacing(scan.affine, r=image.ndim)]
+    spacing = spacing_of(scan[None])
     axis = int(entry.get("slice_axis", 2)) if image.ndim > 2 else 2
     return ScoredCase(image, maps, spacing, scan.affine.numpy(), axis, trusted)
 
@@ -107,28 +105,7 @@ def _read_map(run: Run, entry: Mapping[str, Any], key: str, scan: MetaTensor) ->
     path = find_file(run, entry[key])
     meant = {int(float(value)): index for value, index in (entry.get(values) or {}).items()}
     table, sets = index_of_sets(meant, len(run.class_names))
-    if path.name.lower().endswith((".nii", ".nii.gz")):
-        index = _read_nifti(path, table, tuple(scan.shape))
-    else:
-        image: Any = scan[None]
-        index = read_label(path, image, table or None, entry.get(segments), undrawn)[0].numpy()
+    translated = {0: 0, UNLABELLED: UNLABELLED, **table} if table else None
+    image: Any = scan[None]
+    index = read_label(path, image, translated, entry.get(segments), undrawn, squeezed=True)[0].numpy()
     return visible_index(split_index(index, sets, len(run.class_names))) if sets else index
-
-
-def _read_nifti(path: Path, table: dict[int, int], shape: tuple[int, ...]) -> np.ndarray:
-    """Read a label map as class indices; ``table`` translates the file's values."""
-    file: Any = nib.load(path)
-    stored = np.asarray(file.dataobj)
-    if stored.squeeze().shape != tuple(n for n in shape if n > 1):
-        raise ValueError(f"{path} has shape {stored.shape} and its image {shape}.")
-    stored = stored.reshape(shape)
-    stored = np.rint(stored).astype(int)
-    if not table:
-        return stored.astype(np.uint8)
-    unknown = [int(v) for v in np.unique(stored) if int(v) not in table and v not in (0, UNLABELLED)]
-    if unknown:
-        raise ValueError(f"{path} holds the values {unknown}, which cases.json does not translate: {table}.")
-    indices = stored.copy()
-    for value, index in table.items():
-        indices[stored == value] = index
-    return indices.astype(np.uint8)

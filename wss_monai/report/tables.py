@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from wss_monai.io.run_folder import CASES
 from wss_monai.report.ranking import worst_violations
 from wss_monai.report.run_folder import Run
 
@@ -154,8 +155,9 @@ def _dense_columns(runs: Sequence[Run]) -> list[Column]:
     for metric, name in of_slices.items():
         if any(_of(metric)(run) is not None for run in runs):  # evaluations of older versions lack it
             columns.append(Column("Dice of slices", name, _of(metric), lambda v: f"{v:.3f}", +1))
-    columns.append(Column("Surface distance, mm", "HD95", _of("hd95_mm"), number, -1))
-    columns.append(Column("Surface distance, mm", "ASD", _of("asd_mm"), number, -1))
+    for column in CASES.columns:
+        if column.heading and any(_of(column.name)(run) is not None for run in runs):
+            columns.append(Column(*column.heading, _of(column.name), number, column.better))
     columns.append(Column("Volume error, ml", "abs. (signed)", _of("volume_error_ml_abs"), number, -1, small=_signed))
     columns.append(Column("Missed", "n", _missed, lambda v: f"{v:.0f}", -1))
     return columns

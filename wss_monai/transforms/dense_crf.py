@@ -18,7 +18,7 @@ from torch import Tensor
 from wss_monai.functional.crf import METHODS, dense_crf
 from wss_monai.functional.crf.features import Width
 from wss_monai.functional.plain_tensor import plain_tensor
-from wss_monai.transforms.bounds.intervals import spacing_of
+from wss_monai.io.grids import spacing_of
 
 __all__ = ["RefineByDenseCRF", "DenseCRFd"]
 

@@ -15,8 +15,9 @@ from monai.utils import convert_to_dst_type, convert_to_numpy
 from scipy.ndimage import distance_transform_edt
 
 from wss_monai.functional import UNLABELLED
+from wss_monai.io.grids import spacing_of
 from wss_monai.transforms.bounds.file import classes_of, read_bounds_file, refuse_seen
-from wss_monai.transforms.bounds.intervals import spacing_of, tags_of
+from wss_monai.transforms.bounds.intervals import tags_of
 
 __all__ = ["FarBackgroundd"]
 

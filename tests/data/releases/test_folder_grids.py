@@ -66,7 +66,7 @@ def test_several_grids_are_said_and_resampled_on_demand(folder, capsys):
     assert prepare(folder, *words) == 0
     said = capsys.readouterr().out
     assert "modalities on several grids, which training refuses: 1 (b); --resample brings them to that of" in said
-    assert prepare(folder, *words, "--overwrite", "--resample", "--dry_run") == 0
+    assert prepare(folder, *words, "--overwrite", "--resample", "--dry-run") == 0
     assert "1 (b); they would be resampled" in capsys.readouterr().out and not (folder / "resampled").exists()
     assert prepare(folder, *words, "--overwrite", "--resample") == 0
     said = capsys.readouterr().out

@@ -5,53 +5,36 @@ from __future__ import annotations
 
 import argparse
 
-from wss_monai.commands.prepare.notes import print_notes, read_patients
+from wss_monai.commands.kinds import new_folder
+from wss_monai.commands.prepare.conversion import PATIENTS, Converted, conversion
 
-__all__ = ["add_brats", "run"]
+HELP = "a BraTS release, 2013 to 2024"
+DESCRIPTION = (
+    f"{__doc__} Files are called CASE_flair.nii.gz (t1, t1ce, t2, seg) or CASE-t2f.nii.gz (t1n, t1c, t2w, seg), one "
+    "folder a case, at any depth. Tags of the slices (slice_tags) are read off the segmentations: they simulate the "
+    "tags of a reader. Modalities on another grid than the first one are resampled, and the last lines say so."
+)
+SHARED = [new_folder("data/BRATS"), PATIENTS]
 
 
-def add_brats(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the sub-verb `brats`."""
-    parser = subparsers.add_parser(
-        "brats",
-        help="a BraTS release, 2013 to 2024",
-        description=f"{__doc__} Files are called CASE_flair.nii.gz (t1, t1ce, t2, seg) or CASE-t2f.nii.gz (t1n, t1c, "
-        "t2w, seg), one folder a case, at any depth. Tags of the slices (slice_tags) are read off the segmentations: "
-        "they simulate the tags of a reader. Modalities on another grid than the first one are resampled, and the last "
-        "lines say so.",
-    )
-    parser.add_argument("--source", required=True, metavar="DIR", help="the folder that the release was unpacked to")
-    parser.add_argument("--out", required=True, help="folder to make, for example data/BRATS")
-    parser.add_argument(
-        "--modalities", nargs="+", metavar="WORD", help="which, in this order (default: t1 t1ce t2 flair)"
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this release."""
+    add = parser.add_argument
+    add("--source", required=True, metavar="DIR", help="the folder that the release was unpacked to")
+    add("--modalities", nargs="+", metavar="WORD", help="which, in this order (default: t1 t1ce t2 flair)")
     classes = parser.add_mutually_exclusive_group()
-    classes.add_argument(
-        "--merge",
-        metavar="NAME",
-        default="whole tumour",
-        help="the class that all labels become (default: %(default)s)",
-    )
-    classes.add_argument("--keep-classes", "--keep_classes", action="store_true", help="keep the classes apart")
-    parser.add_argument(
-        "--skip-incomplete",
-        "--skip_incomplete",
-        action="store_true",
-        help="leave out cases that lack a modality or do not fit, in place of an error",
-    )
-    parser.add_argument(
-        "--patients", metavar="FILE", help='JSON: a list of patients, or {"patients": [...]}; the only ones'
-    )
-    parser.set_defaults(run=run)
+    text = "the class that all labels become (default: %(default)s)"
+    classes.add_argument("--merge", metavar="NAME", default="whole tumour", help=text)
+    classes.add_argument("--keep-classes", action="store_true", help="keep the classes apart")
+    text = "leave out cases that lack a modality or do not fit, in place of an error"
+    add("--skip-incomplete", action="store_true", help=text)
 
 
-def run(args: argparse.Namespace) -> int:
-    """Convert the release and print what came of it, with a table of what was skipped or resampled."""
+@conversion
+def run(args: argparse.Namespace) -> Converted:
+    """Convert the release."""
     from wss_monai.data.releases.brats import prepare_brats
 
-    patients = None if args.patients is None else read_patients(args.patients)
     merge = None if args.keep_classes else args.merge
-    done = prepare_brats(args.source, args.out, args.modalities, merge, args.skip_incomplete, patients)
-    print_notes(done.notes)
-    print(f"{done.path}: {done.cases} cases of {done.training} patients; {len(done.notes)} notes")
-    return 0
+    done = prepare_brats(args.source, args.out, args.modalities, merge, args.skip_incomplete, args.patients)
+    return done, f"{done.cases} cases of {done.training} patients"

@@ -8,57 +8,43 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wss_monai.commands.prepare.notes import print_notes
+from wss_monai.commands.prepare.conversion import print_notes
 
 if TYPE_CHECKING:
     from wss_monai.data.releases.folder import FolderCases
 
-__all__ = ["add_folder", "run"]
-
+HELP = "your own volumes, by a naming pattern"
+DESCRIPTION = (
+    f"{__doc__} A PATTERN is a regular expression on the whole path relative to the folder; its named groups say what "
+    r"a file is: 'images/(?P<patient>p\d+)_(?P<phase>ED|ES)\.nii\.gz'. patient is required; phase, group, case, "
+    "modality and others tell files apart. A folder with a DICOM series counts as a file."
+)
 SHOWN = 5
 """How many names of a list are printed."""
 
 
-def add_folder(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the sub-verb `folder`."""
-    parser = subparsers.add_parser(
-        "folder",
-        help="your own volumes, by a naming pattern",
-        description=f"{__doc__} A PATTERN is a regular expression on the whole path relative to the folder; its named "
-        r"groups say what a file is: 'images/(?P<patient>p\d+)_(?P<phase>ED|ES)\.nii\.gz'. patient is required; phase, "
-        "group, case, modality and others tell files apart. A folder with a DICOM series counts as a file.",
-    )
-    parser.add_argument("--source", required=True, metavar="DIR", help="the folder; dataset.json is written into it")
-    parser.add_argument("--image", required=True, metavar="PATTERN", help="which files are images")
-    parser.add_argument("--label", metavar="PATTERN", help="which are dense labels")
-    parser.add_argument("--weak_label", metavar="PATTERN", help="which are weak labels: scribbles, points, boxes ...")
-    parser.add_argument(
-        "--labels", required=True, metavar="JSON", help='values of the dense labels: {"0": "background", "1": "LV"}'
-    )
-    parser.add_argument(
-        "--segments", metavar="JSON", help='segments of dense .seg.nrrd files: {"Left ventricle": "LV"}'
-    )
-    parser.add_argument(
-        "--weak_values", metavar="JSON", help='values of the weak labels: {"0": "unlabelled", "1": "background" ...}'
-    )
-    parser.add_argument("--weak_segments", metavar="JSON", help="segments of weak .seg.nrrd files")
-    parser.add_argument(
-        "--weak_kind", default="scribble", metavar="WORD", help="scribble (default), points, box, slices"
-    )
-    parser.add_argument(
-        "--undrawn_means_absent", action="store_true", help="what is not drawn in a slice is absent there"
-    )
-    parser.add_argument("--modalities", nargs="+", metavar="NAME", help="which, in this order (default: all, by name)")
-    parser.add_argument(
-        "--resample",
-        action="store_true",
-        help="resample modalities on another grid than the case's first one, into the folder 'resampled'",
-    )
-    parser.add_argument("--slice_axis", type=int, default=2, choices=(0, 1, 2), help="axis of the slices (default 2)")
-    parser.add_argument("--name", help="name of the data set (default: the folder's)")
-    parser.add_argument("--dry-run", "--dry_run", action="store_true", help="print what was found and write nothing")
-    parser.add_argument("--overwrite", action="store_true", help="replace a dataset.json that is there")
-    parser.set_defaults(run=run)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `prepare folder`."""
+    add = parser.add_argument
+    add("--source", required=True, metavar="DIR", help="the folder; dataset.json is written into it")
+    add("--image", required=True, metavar="PATTERN", help="which files are images")
+    add("--label", metavar="PATTERN", help="which are dense labels")
+    add("--weak-label", metavar="PATTERN", help="which are weak labels: scribbles, points, boxes ...")
+    text = 'values of the dense labels: {"0": "background", "1": "LV"}'
+    add("--labels", required=True, metavar="JSON", help=text)
+    add("--segments", metavar="JSON", help='segments of dense .seg.nrrd files: {"Left ventricle": "LV"}')
+    text = 'values of the weak labels: {"0": "unlabelled", "1": "background" ...}'
+    add("--weak-values", metavar="JSON", help=text)
+    add("--weak-segments", metavar="JSON", help="segments of weak .seg.nrrd files")
+    add("--weak-kind", default="scribble", metavar="WORD", help="scribble (default), points, box, slices")
+    add("--undrawn-means-absent", action="store_true", help="what is not drawn in a slice is absent there")
+    add("--modalities", nargs="+", metavar="NAME", help="which, in this order (default: all, by name)")
+    text = "resample modalities on another grid than the case's first one, into the folder 'resampled'"
+    add("--resample", action="store_true", help=text)
+    add("--slice-axis", type=int, default=2, choices=(0, 1, 2), help="axis of the slices (default 2)")
+    add("--name", help="name of the data set (default: the folder's)")
+    add("--dry-run", action="store_true", help="print what was found and write nothing")
+    add("--overwrite", action="store_true", help="replace a dataset.json that is there")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -76,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     source = Path(args.source)
     target = source / "dataset.json"
     if target.exists() and not (args.overwrite or args.dry_run):
-        raise ValueError(f"'{target}' exists already; pass --overwrite to replace it, or --dry_run to look only")
+        raise ValueError(f"'{target}' exists already; pass --overwrite to replace it, or --dry-run to look only")
     header = _header(args, source)
     found = find_cases(source, args.image, args.label, args.weak_label, args.modalities)
     if found.modalities:
@@ -113,14 +99,14 @@ def _weak_section(args: argparse.Namespace, found: FolderCases) -> dict[str, Any
     files = [case["weak_label"] for case in found.cases if "weak_label" in case]
     by_value = [file for file in files if not file.lower().endswith(".seg.nrrd")]
     if args.weak_values is not None:
-        section["values"] = _json(args.weak_values, "--weak_values")
+        section["values"] = _json(args.weak_values, "--weak-values")
     elif by_value:
         raise ValueError(
-            f"--weak_values is needed for '{by_value[0]}': what its values mean, for example "
+            f"--weak-values is needed for '{by_value[0]}': what its values mean, for example "
             '\'{"0": "unlabelled", "1": "background", "2": "LV"}\' with your classes'
         )
     if args.weak_segments is not None or args.weak_values is None:
-        section["segments"] = _json(args.weak_segments or "{}", "--weak_segments")
+        section["segments"] = _json(args.weak_segments or "{}", "--weak-segments")
     return section | {"undrawn_means_absent": args.undrawn_means_absent}
 
 

@@ -1,50 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m wss_monai report browse``: one page to look through cases, methods side by side."""
+"""Write one HTML file to look through random cases, the predictions of several runs side by side."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-__all__ = ["add_browse"]
+from wss_monai.commands.kinds import out_file, runs
+
+HELP = "one HTML file to look through random cases, the predictions of several runs side by side"
+SHARED = [runs("run folders, evaluated on the same cases"), out_file("browse.html")]
+MAPS = ["weak_label", "label"]
 
 
-def add_browse(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add what ``report browse`` takes."""
-    text = "one HTML file to look through random cases, the predictions of several runs side by side"
-    parser = kinds.add_parser("browse", help=text, description=f"Write {text}.")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what `report browse` takes."""
     add = parser.add_argument
-    add("--runs", nargs="+", type=Path, required=True, metavar="DIR", help="run folders, evaluated on the same cases")
     add("--data", type=Path, metavar="DIR", help="their data set, if its files are not where they were at evaluation")
-    add("--out", type=Path, default=Path("browse.html"), help="file to write (default: %(default)s)")
     add("-n", "--cases", type=int, default=20, help="how many cases to draw (default: %(default)s)")
     add("--seed", type=int, default=0, help="seed of the draw (default: %(default)s)")
     add("--pattern", metavar="REGEX", help="only cases whose id it matches somewhere")
-    add(
-        "--show",
-        nargs="*",
-        default=["weak_label", "label"],
-        choices=["weak_label", "label"],
-        help="what stands beside the predictions (default: both, where cases have them)",
-    )
+    text = "what stands beside the predictions (default: both, where cases have them)"
+    add("--show", nargs="*", default=MAPS, choices=MAPS, help=text)
     add("--names", nargs="+", metavar="NAME", help="what to call the runs, in their order (default: their modes)")
     add("--classes", nargs="+", metavar="CLASS", help="names or indices of those coloured at first (default: all)")
     add("--slices", type=int, default=24, help="slices of a case at most (default: %(default)s)")
     add("--crop", type=float, metavar="MM", help="leave out what is farther from the reference (default: whole slices)")
     add("--opacity", type=float, default=0.5, help="of the class colours at first (default: %(default)s)")
-    add("--no-contours", "--no_contours", action="store_true", help="no contours at first")
-    add(
-        "--limit-mb",
-        "--limit_mb",
-        type=float,
-        default=50.0,
-        metavar="MB",
-        help="write nothing if the page is larger (default: %(default)g)",
-    )
-    parser.set_defaults(make=_browse)
+    add("--no-contours", action="store_true", help="no contours at first")
+    text = "write nothing if the page is larger (default: %(default)g)"
+    add("--limit-mb", type=float, default=50.0, metavar="MB", help=text)
 
 
-def _browse(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
+    """Write the page."""
     from wss_monai.report.browse import write_browser
 
     names = ("data", "cases", "seed", "pattern", "show", "names", "classes", "slices", "crop", "opacity", "limit_mb")

@@ -6,35 +6,25 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-__all__ = ["add_curves", "limits", "run"]
+from wss_monai.commands.kinds import LABELS, TITLE, out_file, runs
+
+__all__ = ["limits", "run"]
+
+HELP = "columns of metrics.csv over the epochs, one figure"
+SHARED = [runs("run folders (output_dir)"), out_file("curves.png"), LABELS, TITLE]
 
 
-def add_curves(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what `report curves` takes."""
-    parser = kinds.add_parser("curves", help="columns of metrics.csv over the epochs, one figure", description=__doc__)
-    parser.add_argument("--runs", nargs="+", type=Path, required=True, metavar="DIR", help="run folders (output_dir)")
-    parser.add_argument(
-        "--out", type=Path, default=Path("curves.png"), help="file to write: .png, .svg or .pdf (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--columns",
-        nargs="+",
-        default=[],
-        metavar="NAME",
+    add = parser.add_argument
+    add("--columns", nargs="+", default=[], metavar="NAME",
         help="columns of metrics.csv, a panel each (default: loss, val_size_difference or size_difference, loss_size, "
-        "where they are)",
-    )
-    parser.add_argument("--by", choices=("class",), help="class: a panel for each class below a column that has them")
-    parser.add_argument(
-        "--smooth", type=int, default=1, metavar="N", help="draw means of N points up to each (default: %(default)s)"
-    )
-    parser.add_argument("--labels", nargs="+", metavar="TEXT", help="names of the runs (default: mode, seed or folder)")
-    parser.add_argument("--title", help="heading of the figure")
-    parser.add_argument(
-        "--ylim", nargs="+", default=[], metavar="NAME=LOW:HIGH", help="ends of an axis, such as val_dice=0.8:1"
-    )
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="write what is drawn as a table too")
-    parser.set_defaults(make=run)
+        "where they are)")  # fmt: skip
+    add("--by", choices=("class",), help="class: a panel for each class below a column that has them")
+    add("--smooth", type=int, default=1, metavar="N", help="draw means of N points up to each (default: %(default)s)")
+    text = "ends of an axis, such as val_dice=0.8:1"
+    add("--ylim", nargs="+", default=[], metavar="NAME=LOW:HIGH", help=text)
+    add("--csv", type=Path, metavar="FILE", help="write what is drawn as a table too")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -48,17 +38,8 @@ def run(args: argparse.Namespace) -> int:
 
     from wss_monai.report.curves import write_curves
 
-    drawn = write_curves(
-        args.runs,
-        args.out,
-        columns=args.columns,
-        by_class=args.by == "class",
-        smooth=args.smooth,
-        labels=args.labels,
-        title=args.title,
-        limits=ends,
-        table=args.csv,
-    )
+    options = {"columns": args.columns, "smooth": args.smooth, "labels": args.labels, "title": args.title}
+    drawn = write_curves(args.runs, args.out, by_class=args.by == "class", limits=ends, table=args.csv, **options)
     print(f"written: {args.out} ({', '.join(drawn)})")
     if args.csv is not None:
         print(f"written: {args.csv}")

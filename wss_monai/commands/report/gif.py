@@ -6,28 +6,24 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-__all__ = ["add_gif", "run"]
+from wss_monai.commands.kinds import out_file, runs
+
+HELP = "a film of one case over the epochs of several runs"
+SHARED = [runs("run folders, left to right"), out_file("result.gif")]
 
 
-def add_gif(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what `report gif` takes."""
-    parser = kinds.add_parser("gif", help="a film of one case over the epochs of several runs", description=__doc__)
-    parser.add_argument("--runs", nargs="+", type=Path, required=True, metavar="DIR", help="run folders, left to right")
-    parser.add_argument("--out", type=Path, default=Path("result.gif"), help="file to write (default: %(default)s)")
-    parser.add_argument("--case", help="case to show (default: the first that all runs show)")
-    parser.add_argument("--panel", default="prediction", help="panel of each run (default: %(default)s)")
-    parser.add_argument(
-        "--beside", nargs="+", default=[], metavar="PANEL", help='panels before them: image, "weak label", reference'
-    )
-    parser.add_argument(
-        "--captions", nargs="+", metavar="TEXT", help="one a run (default: what the loss consists of, or the name)"
-    )
-    parser.add_argument("--seconds", type=float, default=0.2, help="how long a frame stays (default: %(default)s)")
-    parser.add_argument("--scale", type=int, help="times the size in the snapshots (default: 1, small ones 2)")
-    parser.add_argument(
-        "--still", type=Path, metavar="PNG", help="the last frame beside image, weak label and reference"
-    )
-    parser.set_defaults(make=run)
+    add = parser.add_argument
+    add("--case", help="case to show (default: the first that all runs show)")
+    add("--panel", default="prediction", help="panel of each run (default: %(default)s)")
+    text = 'panels before them: image, "weak label", reference'
+    add("--beside", nargs="+", default=[], metavar="PANEL", help=text)
+    text = "one a run (default: what the loss consists of, or the name)"
+    add("--captions", nargs="+", metavar="TEXT", help=text)
+    add("--seconds", type=float, default=0.2, help="how long a frame stays (default: %(default)s)")
+    add("--scale", type=int, help="times the size in the snapshots (default: 1, small ones 2)")
+    add("--still", type=Path, metavar="PNG", help="the last frame beside image, weak label and reference")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -39,17 +35,8 @@ def run(args: argparse.Namespace) -> int:
     """
     from wss_monai.report.gif import write_gif
 
-    film = write_gif(
-        args.runs,
-        args.out,
-        case=args.case,
-        panel=args.panel,
-        beside=args.beside,
-        captions=args.captions,
-        seconds=args.seconds,
-        scale=args.scale,
-        still=args.still,
-    )
+    names = ("case", "panel", "beside", "captions", "seconds", "scale", "still")
+    film = write_gif(args.runs, args.out, **{name: getattr(args, name) for name in names})
     frames = "1 frame, epoch" if len(film.epochs) == 1 else f"{len(film.epochs)} frames, epochs"
     span = f"{film.epochs[0]}" if len(film.epochs) == 1 else f"{film.epochs[0]} to {film.epochs[-1]}"
     print(f"written: {film.path} ({film.case}, {frames} {span}: {' | '.join(film.captions)})")

@@ -4,27 +4,18 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-__all__ = ["add_penalties", "run"]
+from wss_monai.commands.kinds import out_file
+
+HELP = "the penalties as curves"
+SHARED = [out_file("penalties.png")]
 
 
-def add_penalties(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what `report penalties` takes."""
-    parser = kinds.add_parser("penalties", help="the penalties as curves", description=__doc__)
-    parser.add_argument(
-        "--out",
-        type=Path,
-        default=Path("penalties.png"),
-        help="file to write: .png, .svg or .pdf (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--t", nargs="+", type=float, default=[1.0, 5.0, 20.0], help="of the log-barrier (default: 1 5 20)"
-    )
-    parser.add_argument(
-        "--zlim", nargs=2, type=float, default=[-2.0, 1.0], metavar=("LOW", "HIGH"), help="(default: -2 1)"
-    )
-    parser.set_defaults(make=run)
+    add, ends = parser.add_argument, ("LOW", "HIGH")
+    add("--t", nargs="+", type=float, default=[1.0, 5.0, 20.0], help="of the log-barrier (default: 1 5 20)")
+    add("--zlim", nargs=2, type=float, default=[-2.0, 1.0], metavar=ends, help="(default: -2 1)")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -6,32 +6,24 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-__all__ = ["add_table", "run"]
+from wss_monai.commands.kinds import LABELS, runs
+
+HELP = "mean (std) of the scores as Markdown, CSV or LaTeX"
+DESCRIPTION = (
+    f"{__doc__} Runs that share all that run.json says but the seed make one row, over seeds; a run alone is averaged "
+    "over its cases, or their slices."
+)
+SHARED = [runs("evaluated run folders"), LABELS]
 
 
-def add_table(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what `report table` takes."""
-    parser = kinds.add_parser(
-        "table",
-        help="mean (std) of the scores as Markdown, CSV or LaTeX",
-        description=f"{__doc__} Runs that share all that run.json says but the seed make one row, over seeds; a run "
-        "alone is averaged over its cases, or their slices.",
-    )
-    parser.add_argument("--runs", nargs="+", type=Path, required=True, metavar="DIR", help="evaluated run folders")
-    parser.add_argument(
-        "--metrics",
-        nargs="+",
-        default=["dice"],
-        metavar="NAME",
+    add = parser.add_argument
+    add("--metrics", nargs="+", default=["dice"], metavar="NAME",
         help="dice iou hd95_mm asd_mm volume_error_ml volume_error_ml_abs slice_dice slice_dice_shown "
-        "slice_dice_positive size_difference size_difference_abs ... (default: dice)",
-    )
-    parser.add_argument(
-        "--format", choices=("markdown", "csv", "latex"), default="markdown", help="(default: %(default)s)"
-    )
-    parser.add_argument("--labels", nargs="+", metavar="TEXT", help="names of the rows (default: mode or folder)")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="file to write (default: print)")
-    parser.set_defaults(make=run)
+        "slice_dice_positive size_difference size_difference_abs ... (default: dice)")  # fmt: skip
+    add("--format", choices=("markdown", "csv", "latex"), default="markdown", help="(default: %(default)s)")
+    add("--out", type=Path, metavar="FILE", help="file to write (default: print)")
 
 
 def run(args: argparse.Namespace) -> int:

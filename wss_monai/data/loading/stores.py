@@ -10,13 +10,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from monai.data import MetaTensor
-from monai.data.utils import affine_to_spacing
 from torch import Tensor
 
 from wss_monai.functional import UNLABELLED
 from wss_monai.functional.patch_tags import longest_absence, tags_of_part, tags_of_volume
 from wss_monai.functional.plain_tensor import plain_tensor
+from wss_monai.io.grids import spacing_of
 
 MAPS = ("label", "weak_label", "far_background")
 """Maps (1, *spatial) that are taken where a case has them."""
@@ -86,7 +85,7 @@ class SliceStore:
         """The slices of a case, one tensor a key."""
         slices = plain_tensor(case["image"]).movedim(slice_axis + 1, 0).contiguous()
         count = len(slices)
-        plane = [step for axis, step in enumerate(_spacing(case["image"])) if axis != slice_axis]
+        plane = [step for axis, step in enumerate(spacing_of(case["image"])) if axis != slice_axis]
         row = {"image": slices, "spacing": torch.tensor(plane).repeat(count, 1), "volume": torch.full((count,), number)}
         row |= {key: plain_tensor(case[key]).movedim(slice_axis + 1, 0).to(torch.uint8) for key in maps if key in case}
         for key, value in case.items():
@@ -186,7 +185,7 @@ class PatchStore:
             )
         if len(self.patch_size) != image.dim() - 1:
             raise ValueError(f"patch_size {self.patch_size} does not fit case '{name}' of {tuple(image.shape[1:])}.")
-        out = {"image": self._pad(image, 0), "spacing": torch.tensor(_spacing(case["image"]))}
+        out = {"image": self._pad(image, 0), "spacing": torch.tensor(spacing_of(case["image"]))}
         out |= {key: self._pad(plain_tensor(case[key]).to(torch.uint8), UNLABELLED) for key in self.maps if key in case}
         whole = all(n <= p for n, p in zip(image.shape[1:], self.patch_size, strict=True))
         moved = not whole or out["image"].shape != image.shape
@@ -278,13 +277,6 @@ class PatchStore:
                 sample["tags"] = tags_of_part(volume["tags"], spatial.get("weak_label"), rows, whole_plane)
             samples.append(sample)
         return {key: torch.stack([sample[key] for sample in samples]) for key in samples[0]}
-
-
-def _spacing(image: Tensor) -> list[float]:
-    """Voxel size in mm; ones where the image carries no affine."""
-    if not isinstance(image, MetaTensor):
-        return [1.0] * (image.dim() - 1)
-    return [float(step) for step in affine_to_spacing(image.affine, r=image.dim() - 1)]
 
 
 def _check_maps(name: str, case: Mapping[str, Any], maps: Sequence[str]) -> None:

@@ -17,12 +17,12 @@ from torch import Tensor
 
 from wss_monai.functional import UNLABELLED
 from wss_monai.functional.descriptors import Descriptor, Size, completed
+from wss_monai.io.grids import spacing_of
 from wss_monai.transforms.bounds.intervals import (
     NO_BOUND,
     as_slices,
     check_interval,
     pairs_of,
-    spacing_of,
     tags_of,
 )
 

@@ -21,9 +21,10 @@ from wss_monai.functional.interval_models import AreaProfile, IntervalModel, sli
 from wss_monai.functional.weak.box_maps import in_boxes
 from wss_monai.functional.weak.features import CUES, slice_cues
 from wss_monai.functional.weak.kinds import traits_of
+from wss_monai.io.grids import spacing_of
 from wss_monai.transforms.bounds.constant import Boundsd
 from wss_monai.transforms.bounds.file import TERMS, classes_of, read_bounds_file, refuse_seen, require_profiles
-from wss_monai.transforms.bounds.intervals import NO_BOUND, check_interval, spacing_of, tags_of
+from wss_monai.transforms.bounds.intervals import NO_BOUND, check_interval, tags_of
 
 __all__ = [
     "EstimatedBounds",

@@ -8,21 +8,13 @@ from numbers import Real
 from typing import Any
 
 import torch
-from monai.data import MetaTensor
 from torch import Tensor
 
 from wss_monai.functional.descriptors import Descriptor
 from wss_monai.functional.plain_tensor import plain_tensor
+from wss_monai.io.grids import spacing_of
 
 NO_BOUND = (-math.inf, math.inf)
-
-
-def spacing_of(image: Tensor) -> list[float]:
-    """Voxel size in mm of a channel-first tensor; ones where it carries no affine."""
-    dimensions = image.dim() - 1
-    if not isinstance(image, MetaTensor):
-        return [1.0] * dimensions
-    return torch.as_tensor(image.affine).double()[:-1, :dimensions].norm(dim=0).tolist()
 
 
 def as_slices(index: Tensor, slice_axis: int | None) -> tuple[Tensor, Tensor]:

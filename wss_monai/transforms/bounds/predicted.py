@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from wss_monai.functional.descriptors import Size
 from wss_monai.functional.plain_tensor import plain_tensor
 from wss_monai.functional.size_units import voxels_per
+from wss_monai.io.grids import spacing_of
 from wss_monai.transforms.bounds.constant import Boundsd
-from wss_monai.transforms.bounds.intervals import NO_BOUND, check_interval, pairs_of, spacing_of, tags_of
+from wss_monai.transforms.bounds.intervals import NO_BOUND, check_interval, pairs_of, tags_of
 
 __all__ = ["PredictedBounds", "PredictedBoundsd"]
 

@@ -1,13 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the readers of releases share on the command line: their notes, and lists of patients."""
+"""What the readers of releases share on the command line: a list of patients, and the report of what came of it."""
 
 from __future__ import annotations
 
+import argparse
+import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-__all__ = ["print_notes", "read_patients"]
+from wss_monai.commands.kinds import option
+
+__all__ = ["PATIENTS", "Converted", "conversion", "print_notes", "read_patients"]
+
+PATIENTS = option("--patients", metavar="FILE", help='JSON: a list of patients, or {"patients": [...]}; the only ones')
+Converted = tuple[Any, str]
+"""A `Preparation`, and in words what it holds."""
+
+
+def conversion(convert: Callable[[argparse.Namespace], Converted]) -> Callable[[argparse.Namespace], int]:
+    """Make the `run` of a release: read the file of --patients, convert, print notes and the summary in words."""
+
+    @functools.wraps(convert)
+    def run(args: argparse.Namespace) -> int:
+        if getattr(args, "patients", None) is not None:
+            args.patients = read_patients(args.patients)
+        done, summary = convert(args)
+        print_notes(done.notes)
+        print(f"{done.path}: {summary}; {len(done.notes)} notes")
+        return 0
+
+    return run
 
 
 def print_notes(notes: Sequence[tuple[str, str]]) -> None:

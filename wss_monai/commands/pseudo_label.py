@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`weaken --strategy cam`: pseudo-labels of networks that are trained on tags alone, no dense label needed."""
+"""`python -m wss_monai pseudo-label`: weak labels from networks that are trained on tags alone, no dense label needed.
+
+The networks are those of a bundle of activation maps; its settings are those of the bundle: --set.
+"""
 
 from __future__ import annotations
 
@@ -13,54 +16,35 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from wss_monai.data import DataSplit
 
-__all__ = ["CAM", "add_options", "parse_settings", "refuse_options", "run"]
+__all__ = ["add_parser", "parse_settings", "run"]
 
-CAM = "cam"
-OWN = {
-    "config_file": "--config_file",
-    "run_folder": "--run",
-    "settings": "--set",
-    "foreground": "--foreground",
-    "score_cues": "--score-cues",
-}
-"""What belongs to this strategy alone."""
-OTHERS = {"slice_axis": "--slice-axis", "option": "--option", "preview": "--preview"}
-"""What belongs to the other strategies alone."""
 TAKEN = {"dataset_dir": "--data", "output_dir": "--run", "cues_dir": "--out", "foreground_fraction": "--foreground"}
 TAKEN |= {"background_fraction": "--background", "score_cues": "--score-cues"}
 """Settings of a bundle that are options here."""
 RAW = ("$", "@", "%")
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this strategy to the verb."""
-    group = parser.add_argument_group("cam: pseudo-labels from the tags of slices, by the bundle's own networks")
-    group.add_argument("--config_file", nargs="+", action="extend", default=[], metavar="YAML",
-                       help="train.yaml of a bundle that has a cues.yaml, such as "
-                       "bundles/prostate_cross_modality/configs/train.yaml, then overlays")  # fmt: skip
-    group.add_argument("--run", dest="run_folder", metavar="FOLDER",
-                       help="of the trained networks; they are trained first where it has no model.pt "
-                       "(default: the bundle's output_dir)")  # fmt: skip
-    group.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE",
-                       help="a setting of the bundle, as in YAML: mode=cam, train#trainer#max_epochs=30; repeat for "
-                       "more")  # fmt: skip
-    group.add_argument("--foreground", type=float, metavar="F",
-                       help="score from which a voxel is foreground (default: the bundle's, 0.6)")  # fmt: skip
-    group.add_argument("--score-cues", "--score_cues", action="store_true",
-                       help="compare with dense labels where there are any, for evaluation alone")  # fmt: skip
-
-
-def refuse_options(args: argparse.Namespace) -> None:
-    """Refuse the options of this strategy for the others.
-
-    Raises:
-        ValueError: one was given; names it.
-    """
-    given = [flag for name, flag in OWN.items() if getattr(args, name) not in (None, False, [])]
-    if given:
-        raise ValueError(f"{', '.join(given)} is for --strategy cam alone, not for '{args.strategy}'")
-    if not isinstance(args.background, bool):
-        raise ValueError(f"--background takes no number with --strategy {args.strategy}, got {args.background}")
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the verb `pseudo-label`."""
+    parser = subparsers.add_parser("pseudo-label", help="write weak labels made from image tags", description=__doc__)
+    add = parser.add_argument
+    add("--data", required=True, metavar="FOLDER", help="data set with a dataset.json and tags")
+    add("--out", required=True, metavar="FOLDER", help="where the pseudo-labels and a dataset.json go")
+    add("--config-file", nargs="+", action="extend", required=True, metavar="YAML",
+        help="train.yaml of a bundle that has a cues.yaml, such as "
+        "bundles/prostate_cross_modality/configs/train.yaml, then overlays")  # fmt: skip
+    add("--run", dest="run_folder", metavar="FOLDER",
+        help="of the trained networks; they are trained first where it has no model.pt "
+        "(default: the bundle's output_dir)")  # fmt: skip
+    add("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE",
+        help="a setting of the bundle, as in YAML: mode=cam, train#trainer#max_epochs=30; repeat for more")  # fmt: skip
+    add("--seed", type=int, help="of the training and the split (default: the bundle's)")
+    add("--foreground", type=float, metavar="F",
+        help="score from which a voxel is foreground (default: the bundle's, 0.6)")  # fmt: skip
+    add("--background", type=float, metavar="B",
+        help="score up to which a voxel is background (default: the bundle's, 0.2)")  # fmt: skip
+    add("--score-cues", action="store_true", help="compare with dense labels where there are any, for evaluation alone")
+    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -73,15 +57,6 @@ def run(args: argparse.Namespace) -> int:
     from wss_monai.bundle.user_errors import find_user_error
     from wss_monai.data.schema import read_dataset
 
-    if given := [flag for name, flag in OTHERS.items() if getattr(args, name) not in (None, [])]:
-        raise ValueError(f"{', '.join(given)} is not for --strategy cam; its settings are those of the bundle: --set")
-    if args.background is True:
-        raise ValueError("--background needs a number with --strategy cam: the score up to which a voxel is background")
-    if not args.config_file:
-        raise ValueError(
-            "--strategy cam needs --config_file with the train.yaml of a bundle of activation maps, such as "
-            "bundles/prostate_cross_modality/configs/train.yaml"
-        )
     dataset, out = read_dataset(args.data), Path(args.out)
     if (out / "dataset.json").exists():
         raise ValueError(f"--out: '{out}' holds a dataset.json already; remove it or choose another folder")
@@ -129,11 +104,11 @@ def _files(given: Sequence[str]) -> list[str]:
     """The configuration files with the bundle's cues.yaml after the first; what follows may change its settings."""
     for file in given:
         if not Path(file).is_file():
-            raise FileNotFoundError(f"--config_file: there is no file '{file}'")
+            raise FileNotFoundError(f"--config-file: there is no file '{file}'")
     cues = Path(given[0]).with_name("cues.yaml")
     if not cues.is_file():
         raise ValueError(
-            f"--config_file: there is no cues.yaml beside '{given[0]}', so this bundle makes no pseudo-labels; take "
+            f"--config-file: there is no cues.yaml beside '{given[0]}', so this bundle makes no pseudo-labels; take "
             "the train.yaml of one that does, such as bundles/prostate_cross_modality/configs/train.yaml"
         )
     others = [file for file in given[1:] if Path(file).resolve() != cues.resolve()]
@@ -147,7 +122,7 @@ def _overrides(args: argparse.Namespace, files: Sequence[str]) -> dict[str, Any]
     optional = {
         "output_dir": args.run_folder,
         "foreground_fraction": args.foreground,
-        "background_fraction": None if args.background is False else args.background,
+        "background_fraction": args.background,
         "score_cues": args.score_cues or None,
         "seed": args.seed,
     }
@@ -205,7 +180,9 @@ def _check_patients(weights: Path, data: DataSplit, folder: str | None) -> None:
     Raises:
         ValueError: such networks; names the patients.
     """
-    record = weights.with_name("run.json")
+    from wss_monai.io.run_folder import RECORD
+
+    record = weights.with_name(RECORD)
     if not record.is_file():
         return
     seen = json.loads(record.read_text()).get("patients", {})
