@@ -21,7 +21,7 @@ def write_volume(array: np.ndarray, affine: np.ndarray, target: Path, *, scanner
         scanner: say in the header that the affine is the pose in a scanner, as sform and as qform (code 1).
     """
     picture = nib.Nifti1Image(array, affine)
-    picture.header.set_xyzt_units("mm")
+    picture.header.set_xyzt_units("mm", "sec" if scanner else None)
     if scanner:
         picture.set_sform(affine, code=1)
         picture.set_qform(affine, code=1)
