@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from wss_monai.functional import UNLABELLED
 from wss_monai.functional.class_values import check_classes
+from wss_monai.functional.settings import check_flags
 from wss_monai.functional.wide import wide
 from wss_monai.losses.term import probabilities
 
@@ -51,11 +52,7 @@ class PartialCrossEntropyLoss(nn.Module):
         per_class: bool = False,
     ) -> None:
         super().__init__()
-        for name, value in (("per_sample", per_sample), ("per_class", per_class)):
-            if not isinstance(value, bool):
-                raise ValueError(
-                    f"{name} must be true or false (True or False on the command line), not text; got {value!r}."
-                )
+        check_flags(per_sample=per_sample, per_class=per_class)
         self.ignore_index = ignore_index
         self.classes = classes
         self.target_keys = {"target": target_key}
