@@ -15,7 +15,7 @@ from wss_monai.functional.cluster_settings import HEAD_SETTINGS, LOSS_SETTINGS, 
 from wss_monai.functional.settings import check_flags
 from wss_monai.networks.cluster_heads import ClusterHead
 from wss_monai.networks.feature_tap import FeatureTap, TapError
-from wss_monai.networks.shallow_cnn import check_sizes
+from wss_monai.networks.sizes import check_sizes
 
 __all__ = ["ClusterNetwork"]
 
