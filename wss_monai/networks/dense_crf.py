@@ -56,15 +56,5 @@ class DenseCRF(ShownSettings, nn.Module):
         Raises:
             ValueError: as ``dense_crf``.
         """
-        return dense_crf(
-            logits,
-            image,
-            iterations=self.iterations,
-            w_bilateral=self.w_bilateral,
-            w_spatial=self.w_spatial,
-            theta_alpha=self.theta_alpha,
-            theta_beta=self.theta_beta,
-            theta_gamma=self.theta_gamma,
-            spacing=spacing,
-            method=self.method,
-        )
+        settings = {name: getattr(self, name) for name in self.shown}
+        return dense_crf(logits, image, spacing=spacing, **settings)

@@ -62,6 +62,13 @@ class Canvas:
             setattr(other, name, getattr(self, name).copy())
         return other
 
+    def filled(self, water: np.ndarray | float) -> Self:
+        """A canvas of the same place full of one tissue without fat, to paint on."""
+        other = self.copy()
+        other.fat[:] = 0
+        other.water[:] = water
+        return other
+
     def window(self, where: tuple[slice, ...]) -> Self:
         """The part of this canvas at ``where``; painting there paints here."""
         other = copy(self)

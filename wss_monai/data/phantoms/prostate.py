@@ -110,17 +110,13 @@ def _paint_zones(canvas: TwoContrasts, R: np.random.RandomState, zones: Zones) -
     """Paint the gland over what is there: capsule, peripheral zone with foci, transition zone with nodules."""
     outside = depth(zones.label > 0, canvas.edge)
     canvas.paint(outside - R.uniform(0.6, 1.1), 0.13, adc=0.9)
-    outer = canvas.copy()
-    outer.fat[:] = 0
-    outer.water[:] = R.uniform(0.5, 0.95) * (1 + 0.1 * canvas.noise(R, 2.5) + 0.12 * canvas.noise(R, 9, 2))
+    outer = canvas.filled(R.uniform(0.5, 0.95) * (1 + 0.1 * canvas.noise(R, 2.5) + 0.12 * canvas.noise(R, 9, 2)))
     outer.adc[:] = R.uniform(1.45, 1.95) * (1 + 0.06 * canvas.noise(R, 4) + 0.08 * canvas.noise(R, 9, 2))
     for _ in range(R.randint(0, 5)):  # what is dark in both, and scars dark in T2 alone
         _focus(outer, R, zones, PERIPHERAL, (2.5, 6), 0.3 * R.uniform(0.8, 1.2), R.choice([0.75, 0.9, 1.4]))
     canvas.paint(outside, outer.water, adc=outer.adc)
 
-    inner = canvas.copy()
-    inner.fat[:] = 0
-    inner.water[:] = R.uniform(0.28, 0.42) * (1 + 0.22 * canvas.noise(R, 3.5) + 0.15 * canvas.noise(R, 8, 2))
+    inner = canvas.filled(R.uniform(0.28, 0.42) * (1 + 0.22 * canvas.noise(R, 3.5) + 0.15 * canvas.noise(R, 8, 2)))
     inner.adc[:] = R.uniform(1.1, 1.4) * (1 + 0.06 * canvas.noise(R, 4) + 0.12 * canvas.noise(R, 8, 2))
     volume = (zones.label == TRANSITION).sum() * zones.spacing.prod() / 1000
     for _ in range(int(R.randint(3, 8) + min(volume, 120) / 6)):

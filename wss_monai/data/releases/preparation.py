@@ -19,7 +19,7 @@ import numpy as np
 from wss_monai.data.schema import write_dataset
 from wss_monai.io.archives import unpack
 
-__all__ = ["Entry", "Preparation", "digest_of", "opened", "preparation", "refuse_missing", "some"]
+__all__ = ["Entry", "Preparation", "digest_of", "opened", "preparation", "refuse_missing", "some", "visible_files"]
 
 SHOWN = 5
 Entry = dict[str, Any]
@@ -162,6 +162,21 @@ def opened(source: str | os.PathLike[str], folder: Path, wanted: re.Pattern[str]
     unpack(source, folder, lambda name: wanted.search(name) is not None)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def visible_files(root: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Walk through a folder: each folder with the names of its files, sorted.
+
+    Links are followed, those that lead back are not; what is hidden is left out.
+    """
+    seen: set[str] = set()
+    for folder, folders, files in os.walk(root, followlinks=True):
+        if (real := os.path.realpath(folder)) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield Path(folder), sorted(name for name in files if not name.startswith("."))
 
 
 def digest_of(array: np.ndarray) -> str:
