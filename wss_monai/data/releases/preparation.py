@@ -49,7 +49,7 @@ class Preparation:
     scribbles: int = 0
     notes: list[tuple[str, str]] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
-    _owners: dict[str, str] = field(default_factory=dict)
+    _owners: dict[str, str] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def result(self) -> Path:
