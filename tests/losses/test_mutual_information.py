@@ -243,7 +243,7 @@ def test_certain_clusters_have_finite_gradients(subtract_min, dtype):
 @pytest.mark.parametrize(
     ("settings", "shape", "message"),
     [
-        ({"padding": (1, 1, 1)}, (2, 4, 6, 5), r"padding \(1, 1, 1\) must be one number, or one for each of the 2"),
+        ({"padding": (1, 1, 1)}, (2, 4, 6, 5), r"padding \(1, 1, 1\) must be one number, or one for each of 2 axes"),
         ({"padding": 5}, (2, 4, 6, 5), r"padding \(5, 5\) must be smaller than the map \(6, 5\)"),
         ({"padding": 3, "patch_size": 3}, (2, 4, 6, 5), r"smaller than the patch \(3, 3\)"),
         ({"patch_size": 6}, (2, 4, 6, 5), r"patch_size \(6, 6\) is larger than the map \(6, 5\)"),

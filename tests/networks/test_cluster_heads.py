@@ -124,9 +124,9 @@ def test_autocast_and_half_precision_give_float32(pooled):
         ({"kind": "conv"}, r"kind must be one of \['linear', 'mlp'\], got 'conv'"),
         ({"pooled": "no"}, "pooled must be true or false, got 'no'"),
         ({"normalize": 1}, "normalize must be true or false, got 1"),
-        ({"temperature": 0}, "temperature must be a number above 0, got 0"),
-        ({"temperature": math.nan}, "temperature must be a number above 0, got nan"),
-        ({"temperature": "1"}, "temperature must be a number above 0, got '1'"),
+        ({"temperature": 0}, "temperature must be a positive number, got 0"),
+        ({"temperature": math.nan}, "temperature must be a positive number, got nan"),
+        ({"temperature": "1"}, "temperature must be a positive number, got '1'"),
     ],
 )
 def test_arguments_out_of_range_are_refused(arguments, message):

@@ -314,7 +314,7 @@ def test_other_networks():
         ),
         ({"num_clusters": 1}, "features['down_4']: num_clusters must be a whole number of 2 or more, got 1"),
         ({"kind": "deep"}, "features['down_4']: kind must be one of"),
-        ({"temperature": 0.0}, "features['down_4']: temperature must be a number above 0, got 0.0"),
+        ({"temperature": 0.0}, "features['down_4']: temperature must be a positive number, got 0.0"),
         ({"spatial_dims": 4}, "spatial_dims must be 1, 2 or 3, got 4"),
         ({"in_channels": 0}, "in_channels must be 1 or more, got 0"),
         ({"separate_statistics": "no"}, "separate_statistics must be true or false, got 'no'"),

@@ -63,6 +63,11 @@ class DataSplit:
         return {part: sorted({case["patient"] for case in cases}) for part, cases in parts.items()}
 
 
+def densely(case: dict[str, Any]) -> dict[str, Any]:
+    """Let the dense label of a case take the place of the weak one, in a copy."""
+    return {**case, "weak_label": None, "weak_kind": WeakKind.DENSE.value}
+
+
 def load_cases(
     dataset_dir: str | os.PathLike[str],
     class_names: Sequence[str] | None = None,
@@ -187,10 +192,7 @@ def _densely(cases: list[dict[str, Any]], patients: Sequence[str]) -> list[dict[
         raise ValueError(f"dense names {unknown}, who are no training patients; those are {sorted(known)}")
     if lacking := [c["case"] for c in cases if c["patient"] in set(patients) and c["label"] is None]:
         raise ValueError(f"dense names patients whose cases {lacking} have no dense label")
-    return [
-        {**case, "weak_label": None, "weak_kind": WeakKind.DENSE.value} if case["patient"] in set(patients) else case
-        for case in cases
-    ]
+    return [densely(case) if case["patient"] in set(patients) else case for case in cases]
 
 
 def _class_names(class_names: Sequence[str] | None, dataset: Dataset) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from wss_monai.data.datalist import DataSplit, load_cases
+from wss_monai.data.datalist import DataSplit, densely, load_cases
 from wss_monai.data.leak_guard import warn_of_shared_patients
 from wss_monai.data.splits import find_split_file, patient_count, read_split_file, stratified
 from wss_monai.functional.weak.kinds import WeakKind
@@ -151,7 +151,9 @@ def load_semi_supervised(
         pool = _Pool(training, *about)
     chosen = _labelled(pool, labelled, split_seed, list(lists))
     hidden = _unlabelled(pool, unlabelled, pool.without(chosen), split_seed)
-    with_labels = [_with_label(case, labels) for case in training if case[key] in chosen]
+    with_labels = [
+        densely(case) if labels == "dense" else {**case, "label": None} for case in training if case[key] in chosen
+    ]
     without_labels = [_without_label(case) for case in training if case[key] in hidden]
     if by == "scan":
         if not apart:
@@ -291,13 +293,6 @@ def _validation_scans(training: Cases, unlabelled: set[str], validation: float |
         raise ValueError(f"validation={validation!r} asks for {n} scans, but there are {len(scans)} unlabelled ones")
     drawn = np.random.RandomState(VALIDATION_SEED).permutation(len(scans))[:n]
     return [scans[i] for i in sorted(drawn)]
-
-
-def _with_label(case: dict[str, Any], labels: str) -> dict[str, Any]:
-    """Keep the one kind of label that teaches."""
-    if labels == "dense":
-        return {**case, "weak_label": None, "weak_kind": WeakKind.DENSE.value}
-    return {**case, "label": None}
 
 
 def _without_label(case: dict[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from wss_monai.functional import UNLABELLED
 from wss_monai.functional.class_values import check_classes
+from wss_monai.functional.wide import wide
 
 
 def cues_on_grid(cues: Tensor, shape: Sequence[int], num_classes: int, check_values: bool = True) -> Tensor:
@@ -129,3 +130,24 @@ def _stride(size: int, cells: int) -> int | None:
         return None
     stride = (size - 1) // (cells - 1)
     return None if size % cells == 0 and stride & (stride - 1) else stride
+
+
+def mm_steps(spacing: Tensor | None, image: Tensor, shape: Sequence[int], stride: Sequence[int]) -> Tensor:
+    """Mm (B, D) a cell of the grid that blocks of ``stride`` voxels of ``shape`` make, float32 or wider.
+
+    Args:
+        spacing: (B, D) mm a voxel of the image.
+        image: (B, C, *spatial), on the grid ``shape`` or on a finer one.
+        shape: the coarse grid.
+        stride: its voxels in a block, one an axis.
+
+    Raises:
+        ValueError: no spacing, or one of another shape.
+    """
+    if spacing is None or spacing.shape != (len(image), len(shape)):
+        raise ValueError(
+            f"with mm, spacing must be (B, D) = {(len(image), len(shape))} in mm, "
+            f"got {None if spacing is None else tuple(spacing.shape)}."
+        )
+    steps = [step * s for step, s in zip(grid_steps(image.shape[2:], shape), stride, strict=True)]
+    return wide(spacing) * torch.tensor(steps, dtype=wide(spacing).dtype, device=spacing.device)

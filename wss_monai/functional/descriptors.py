@@ -146,7 +146,24 @@ class Centroid(Measure):
 
 
 class _OneNumber(Measure):
-    """What descriptors with M = 1 in a unit of their own share."""
+    """What descriptors with M = 1 in a unit of their own share: the size of a voxel counts."""
+
+    unit: ClassVar[str] = "mm"
+    nonnegative: ClassVar[bool] = True
+    additive: ClassVar[bool] = False
+
+    def __call__(self, probs: Tensor, *, spacing: Tensor | None = None, region: Tensor | None = None) -> Tensor:
+        """Measure ``probs`` (B, K, *spatial); returns (B, K, 1).
+
+        Raises:
+            ValueError: in 3D without ``spacing``.
+        """
+        probs = inside(probs, region)
+        return self._measure(probs, voxel_steps(probs, spacing, self.name)).unsqueeze(-1)
+
+    def _measure(self, probs: Tensor, steps: Tensor) -> Tensor:
+        """Measure ``probs`` (B, K, *spatial), with voxels of ``steps`` (B, D); returns (B, K)."""
+        raise NotImplementedError
 
     def components(self, dimensions: int) -> int:
         """M = 1."""
@@ -162,18 +179,8 @@ class Spread(_OneNumber):
     """Mean distance to the soft centroid, in mm with ``spacing``, else in voxels (M = 1)."""
 
     name: ClassVar[str] = "spread"
-    unit: ClassVar[str] = "mm"
-    nonnegative: ClassVar[bool] = True
-    additive: ClassVar[bool] = False
 
-    def __call__(self, probs: Tensor, *, spacing: Tensor | None = None, region: Tensor | None = None) -> Tensor:
-        """Measure ``probs`` (B, K, *spatial); returns (B, K, 1).
-
-        Raises:
-            ValueError: in 3D without ``spacing``.
-        """
-        probs = inside(probs, region)
-        steps = voxel_steps(probs, spacing, self.name)
+    def _measure(self, probs: Tensor, steps: Tensor) -> Tensor:
         centre = centroid_of(probs)
         square: Tensor = torch.zeros((), dtype=probs.dtype, device=probs.device)
         for axis, coordinate in enumerate(coordinates(probs)):
@@ -182,7 +189,7 @@ class Spread(_OneNumber):
             offset = coordinate.view(view) - as_image(centre[..., axis], probs)
             square = square + (offset * as_image(steps[:, axis : axis + 1], probs)) ** 2
         distance = (square + 1e-12).sqrt()
-        return ((probs * distance).flatten(2).sum(-1) / (probs.flatten(2).sum(-1) + EPS)).unsqueeze(-1)
+        return (probs * distance).flatten(2).sum(-1) / (probs.flatten(2).sum(-1) + EPS)
 
     def move(self, bounds: Tensor, matrix: Tensor, cut: Tensor, spacing: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """Between the smallest and the largest stretch of the map; none for a class that may be cut."""
@@ -200,19 +207,9 @@ class Length(_OneNumber):
     """
 
     name: ClassVar[str] = "length"
-    unit: ClassVar[str] = "mm"
-    nonnegative: ClassVar[bool] = True
-    additive: ClassVar[bool] = False
 
-    def __call__(self, probs: Tensor, *, spacing: Tensor | None = None, region: Tensor | None = None) -> Tensor:
-        """Measure ``probs`` (B, K, *spatial); returns (B, K, 1).
-
-        Raises:
-            ValueError: in 3D without ``spacing``.
-        """
-        probs = inside(probs, region)
-        steps = voxel_steps(probs, spacing, self.name)
-        return length_of(probs, steps).unsqueeze(-1)
+    def _measure(self, probs: Tensor, steps: Tensor) -> Tensor:
+        return length_of(probs, steps)
 
     def move(self, bounds: Tensor, matrix: Tensor, cut: Tensor, spacing: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """Between the smallest and the largest stretch of a line (3D: of an area); none where it may be cut."""
@@ -229,20 +226,11 @@ class Compactness(_OneNumber):
 
     name: ClassVar[str] = "compactness"
     unit: ClassVar[str] = "1"
-    nonnegative: ClassVar[bool] = True
-    additive: ClassVar[bool] = False
 
-    def __call__(self, probs: Tensor, *, spacing: Tensor | None = None, region: Tensor | None = None) -> Tensor:
-        """Measure ``probs`` (B, K, *spatial); returns (B, K, 1).
-
-        Raises:
-            ValueError: in 3D without ``spacing``.
-        """
-        probs = inside(probs, region)
-        steps = voxel_steps(probs, spacing, self.name)
+    def _measure(self, probs: Tensor, steps: Tensor) -> Tensor:
         dimensions = probs.dim() - 2
         size = probs.flatten(2).sum(-1) * steps.prod(-1, keepdim=True)
-        return (length_of(probs, steps) ** (dimensions / (dimensions - 1)) / (size + 1e-6)).unsqueeze(-1)
+        return length_of(probs, steps) ** (dimensions / (dimensions - 1)) / (size + 1e-6)
 
     def move(self, bounds: Tensor, matrix: Tensor, cut: Tensor, spacing: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """Between the extremes that the stretch of boundary and size allows; none where it may be cut."""

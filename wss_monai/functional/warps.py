@@ -69,3 +69,11 @@ def fraction_outside(matrix: Tensor, shape: tuple[int, ...], points: int = 64) -
             position = position + (matrix[:, row, column, None] * axis).view(view)
         inside &= (position - (count - 1) / 2).abs() <= count / 2
     return 1 - inside.flatten(1).double().mean(1)
+
+
+def quarter_turns(dimensions: int, first: int, second: int) -> Tensor:
+    """Matrices (4, D, D) of no, one, two and three quarter turns in the plane of two axes."""
+    quarter = torch.eye(dimensions, dtype=torch.float64)
+    quarter[first, first] = quarter[second, second] = 0
+    quarter[first, second], quarter[second, first] = -1, 1
+    return torch.stack([torch.linalg.matrix_power(quarter, n) for n in range(4)])

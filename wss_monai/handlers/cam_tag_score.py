@@ -13,13 +13,12 @@ import torch
 import torch.nn.functional as F
 from ignite.engine import Engine
 from monai.metrics import compute_roc_auc
-from monai.utils import evenly_divisible_all_gather
 from torch import Tensor
 
 from wss_monai.evaluation.case_outputs import case_name, each_case
 from wss_monai.functional.cams.channels import CLASSES, slice_tag_logits
 from wss_monai.functional.plain_tensor import plain_tensor
-from wss_monai.handlers.tag_score import TagScore
+from wss_monai.handlers.tag_score import TagScore, of_all, rows
 from wss_monai.io.processes import first_process, of_all_processes
 from wss_monai.io.run_folder import SLICE_TAGS, TAGS
 from wss_monai.io.tables import write_json
@@ -118,9 +117,7 @@ class CAMTagScore(TagScore):
         """What there is of ``tag_ce``, ``tag_accuracy``, ``auc``, ``auc_<modality>``; every process has to call it."""
         out = super().values()
         out.pop(f"auc_{self.class_names[1]}", None)  # the same as auc
-        each = torch.cat([*self.each, torch.zeros(0, len(self.modalities))])
-        tags = torch.cat([*self.tags, torch.zeros(0, CLASSES)])[:, 1]
-        each, tags = (evenly_divisible_all_gather(part, concat=True) for part in (each, tags))
+        each, tags = of_all(rows(self.each, len(self.modalities)), rows(self.tags, CLASSES)[:, 1])
         known = tags >= 0
         if "auc" in out:
             for m, name in enumerate(self.modalities):
@@ -138,27 +135,27 @@ class CAMTagScore(TagScore):
         found = {place: row for part in of_all_processes(self._rows()) for place, row in part.items()}
         if not first_process():
             return
-        rows = list(found.values())
-        tags = [row["tag"] for row in rows]
+        table = list(found.values())
+        tags = [row["tag"] for row in table]
         counts = {"slices": len(tags), "present": tags.count(1), "absent": tags.count(0), "unknown": tags.count("")}
-        SLICE_TAGS.write(folder, rows)
+        SLICE_TAGS.write(folder, table)
         scores = {key: value if math.isfinite(value) else None for key, value in values.items()}
         write_json(folder / TAGS, {"class": self.class_names[1], "modalities": self.modalities, **counts, **scores})
 
     def _rows(self) -> dict[tuple[str, int], dict[str, Any]]:
         """Rows of the table by case and slice."""
-        rows = {}
+        found = {}
         for place, each, fused, tag in zip(
             self.slices,
-            torch.cat([*self.each, torch.zeros(0, len(self.modalities))]).sigmoid().tolist(),
-            torch.cat([*self.logits, torch.zeros(0, 1)])[:, 0].sigmoid().tolist(),
-            torch.cat([*self.tags, torch.zeros(0, CLASSES)])[:, 1].tolist(),
+            rows(self.each, len(self.modalities)).sigmoid().tolist(),
+            rows(self.logits, 1)[:, 0].sigmoid().tolist(),
+            rows(self.tags, CLASSES)[:, 1].tolist(),
             strict=True,
         ):
             about = {"case": place[0], "slice": place[1], "tag": int(tag) if tag >= 0 else ""}
             probs = {name: round(p, 6) for name, p in zip(self.modalities, each, strict=True)}
-            rows[place] = {**about, **probs, "fused": round(fused, 6)}
-        return rows
+            found[place] = {**about, **probs, "fused": round(fused, 6)}
+        return found
 
 
 def _logit_of_mean(logits: Tensor) -> Tensor:

@@ -63,9 +63,7 @@ class TagScore(Metric):
     def values(self) -> dict[str, float]:
         """What there is of ``tag_ce``, ``tag_accuracy``, ``auc`` and ``auc_<class>``; every process has to call it."""
         width = len(self.class_names)
-        logits = torch.cat([*self.logits, torch.zeros(0, width - 1)])
-        tags = torch.cat([*self.tags, torch.zeros(0, width)])[:, 1:]
-        logits, tags = (evenly_divisible_all_gather(part, concat=True) for part in (logits, tags))
+        logits, tags = of_all(rows(self.logits, width - 1), rows(self.tags, width)[:, 1:])
         known = tags >= 0
         if not bool(known.any()):
             return {}
@@ -87,3 +85,13 @@ class TagScore(Metric):
         """Write the key value under its name and the others beside it."""
         super().completed(engine, name)
         engine.state.metrics.update(self.values())
+
+
+def rows(parts: Sequence[Tensor], width: int) -> Tensor:
+    """The rows (N, width) of all parts; (0, width) where there is no part."""
+    return torch.cat([*parts, torch.zeros(0, width)])
+
+
+def of_all(*tables: Tensor) -> list[Tensor]:
+    """The rows of each table from all processes; every process has to call it."""
+    return [evenly_divisible_all_gather(table, concat=True) for table in tables]

@@ -7,10 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from wss_monai.functional.settings import ShownSettings
 from wss_monai.functional.wide import wide
 
 
-class ConsistencyLoss(nn.Module):
+class ConsistencyLoss(ShownSettings, nn.Module):
     """Distance of the student's softmax from the teacher's, which is a target: no gradient goes into it.
 
     "mse" is the squared difference, a mean over samples, voxels and classes too, so that four classes make it a fourth
@@ -25,6 +26,7 @@ class ConsistencyLoss(nn.Module):
         ValueError: an unknown kind.
     """
 
+    shown = ("kind",)
     uses_probs = False
 
     def __init__(self, kind: str = "mse", target_key: str = "teacher_logits") -> None:
@@ -51,10 +53,6 @@ class ConsistencyLoss(nn.Module):
                 return F.mse_loss(student.softmax(1), teacher.softmax(1).to(student))
             known, guess = teacher.log_softmax(1).to(student), student.log_softmax(1)
             return (known.exp() * (known - guess)).sum(1).mean()
-
-    def extra_repr(self) -> str:
-        """Show the settings; a run is not resumed with others."""
-        return f"kind={self.kind}"
 
 
 class EntropyLoss(nn.Module):

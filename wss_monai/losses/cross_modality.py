@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from wss_monai.functional.cams.channels import split_channels, tag_logits
 from wss_monai.functional.cams.max_norm import max_norm
+from wss_monai.functional.settings import ShownSettings
 from wss_monai.functional.spatial_map import SpatialMap
 from wss_monai.functional.wide import wide
 from wss_monai.losses.weighted_sum import WeightedSumLoss
@@ -40,7 +41,7 @@ class ClassificationLoss(nn.Module):
         return cost / (tags >= 0).sum().clamp(min=1)
 
 
-class EquivariantCAMLoss(WeightedSumLoss):
+class EquivariantCAMLoss(ShownSettings, WeightedSumLoss):
     """The sum of the published parts for M modalities, each kept by name.
 
     With z the logits and P, Q the normalised maps of the image and of the moved image:
@@ -63,6 +64,8 @@ class EquivariantCAMLoss(WeightedSumLoss):
         ValueError: unknown terms, or without a classification, ``visible`` outside 0..1.
     """
 
+    shown = ("modalities", "weights", "visible")
+
     def __init__(self, modalities: int, terms: Mapping[str, Sequence[Any]], visible: float = 0.5) -> None:
         super().__init__(terms)
         if not set(terms) <= set(PARTS) or PARTS[0] not in terms:
@@ -78,10 +81,6 @@ class EquivariantCAMLoss(WeightedSumLoss):
     def target_keys(self) -> set[str]:
         """The key of the tags, all that is read of a batch besides its image."""
         return {self.tags_key}
-
-    def extra_repr(self) -> str:
-        """The settings, by which a resumed run is compared."""
-        return f"modalities={self.modalities}, weights={self.weights}, visible={self.visible}"
 
     def forward(self, logits: Tensor, target: Mapping[str, Any]) -> Tensor:
         """Scalar loss.

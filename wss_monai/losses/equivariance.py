@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from wss_monai.functional.settings import ShownSettings
 from wss_monai.functional.wide import wide
 
 __all__ = ["ClassDistributionExchangeLoss", "CrossModalityEquivarianceLoss", "WithinModalityEquivarianceLoss"]
@@ -22,7 +23,7 @@ BATCH = ("counted", "all")
 EPS = 1e-12
 
 
-class _MapLoss(nn.Module):
+class _MapLoss(ShownSettings, nn.Module):
     """How both losses on maps add up voxels and images.
 
     Args:
@@ -32,6 +33,8 @@ class _MapLoss(nn.Module):
     Raises:
         ValueError: other words.
     """
+
+    shown = ("spatial_reduction", "batch_reduction")
 
     def __init__(self, spatial_reduction: str = "sum", batch_reduction: str = "counted") -> None:
         super().__init__()
@@ -43,10 +46,6 @@ class _MapLoss(nn.Module):
                 raise ValueError(f"{name} must be one of {words}, got {value!r}.")
         self.spatial_reduction = spatial_reduction
         self.batch_reduction = batch_reduction
-
-    def extra_repr(self) -> str:
-        """The settings, by which a resumed run is compared."""
-        return f"spatial_reduction={self.spatial_reduction}, batch_reduction={self.batch_reduction}"
 
     def _inside(self, maps1: Tensor, maps2: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor, Tensor | int]:
         """Both maps as (M, B, N), 0 where not valid, and by what to divide the sum over voxels, (B,) or 1."""
@@ -156,7 +155,7 @@ class CrossModalityEquivarianceLoss(_MapLoss):
         return total
 
 
-class ClassDistributionExchangeLoss(nn.Module):
+class ClassDistributionExchangeLoss(ShownSettings, nn.Module):
     """Divergence of each modality's class distribution from the others', which are not changed by it.
 
     T^2 KL(softmax(z_j / T) || softmax(z_i / T)), the mean over the batch, the mean over j != i, the sum over i; all
@@ -169,15 +168,13 @@ class ClassDistributionExchangeLoss(nn.Module):
         ValueError: a temperature that is not positive.
     """
 
+    shown = ("temperature",)
+
     def __init__(self, temperature: float = 10.0) -> None:
         super().__init__()
         if not temperature > 0:
             raise ValueError(f"temperature must be positive, got {temperature}.")
         self.temperature = float(temperature)
-
-    def extra_repr(self) -> str:
-        """The settings, by which a resumed run is compared."""
-        return f"temperature={self.temperature}"
 
     def forward(self, logits: Tensor, logits2: Tensor | None = None) -> Tensor:
         """Scalar loss of logits (M, B, C) and, where given, the mean with that of the second view's logits.

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -12,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from wss_monai.functional import UNLABELLED
-from wss_monai.functional.cue_maps import block_mean, grid_steps, image_on_grid
+from wss_monai.functional.cue_maps import block_mean, image_on_grid, mm_steps
+from wss_monai.functional.settings import ShownSettings, as_list, check_flags, is_number, per_axis
 from wss_monai.functional.wide import wide
 from wss_monai.losses.term import probabilities
 
@@ -20,7 +20,7 @@ KERNELS = ({"weight": 1.0, "xy": 6.0, "image": 0.1},)
 """The published kernel: 6 voxels in space, a tenth of the range of the image."""
 
 
-class GatedCRFLoss(nn.Module):
+class GatedCRFLoss(ShownSettings, nn.Module):
     """Pairwise energy of the softmax p within a window about each voxel.
 
     The sum over all ordered pairs (i, j) of a window, i apart from j, of k_ij d_i s_j (1 - sum over classes p_i p_j)
@@ -48,6 +48,7 @@ class GatedCRFLoss(nn.Module):
         ValueError: a kernel, radius or stride that makes no sense.
     """
 
+    shown = ("kernels", "radius", "stride", "mm")
     uses_probs = True
 
     def __init__(
@@ -61,13 +62,12 @@ class GatedCRFLoss(nn.Module):
         destination_key: str | None = None,
     ) -> None:
         super().__init__()
-        if not isinstance(mm, bool):
-            raise ValueError(f"mm must be true or false (True or False on the command line), got {mm!r}.")
+        check_flags(mm=mm)
         self.kernels = [_checked(kernel) for kernel in kernels]
         if not self.kernels:
             raise ValueError("kernels is empty: give at least one, such as {weight: 1, xy: 6, image: 0.1}.")
         for name, value, least in (("radius", radius, 0), ("stride", stride, 1)):
-            if not all(isinstance(n, int) and n >= least for n in _listed(value)) or not any(_listed(value)):
+            if not all(isinstance(n, int) and n >= least for n in as_list(value)) or not any(as_list(value)):
                 raise ValueError(f"{name} must be a whole number of at least 1, or one an axis, got {value!r}.")
         self.radius = radius
         self.stride = stride
@@ -102,8 +102,8 @@ class GatedCRFLoss(nn.Module):
             ValueError: shapes that do not fit, or no spacing though ``mm`` is set.
         """
         batch, shape = len(logits), logits.shape[2:]
-        stride = _axes("stride", self.stride, len(shape))
-        radius = _axes("radius", self.radius, len(shape))
+        stride = per_axis("stride", self.stride, len(shape))
+        radius = per_axis("radius", self.radius, len(shape))
         p = probabilities(logits, probs)
         p = block_mean(p, stride)
         with torch.no_grad():
@@ -120,21 +120,11 @@ class GatedCRFLoss(nn.Module):
             ]
             steps = seen.new_ones(batch, len(shape))
             if self.mm:
-                if spacing is None or spacing.shape != (batch, len(shape)):
-                    raise ValueError(
-                        f"with mm, spacing must be (B, D) = {(batch, len(shape))} in mm, "
-                        f"got {None if spacing is None else tuple(spacing.shape)}."
-                    )
-                widths = [w * s for w, s in zip(grid_steps(image.shape[2:], shape), stride, strict=True)]
-                steps = spacing.to(seen) * seen.new_tensor(widths)
+                steps = mm_steps(spacing, image, shape, stride).to(seen)
             kernels = [_in_units(kernel, seen.shape[1], seen) for kernel in self.kernels]
             gate = gates[0] if gates[1] is None else gates[1]
             count = seen.new_tensor(p[:, 0].numel()) if gate is None else gate.sum()
         return _PottsEnergy.apply(p, seen, *gates, steps, kernels, radius) / count.clamp(min=1)
-
-    def extra_repr(self) -> str:
-        """Show the settings; a run is not resumed with others."""
-        return f"kernels={self.kernels}, radius={self.radius}, stride={self.stride}, mm={self.mm}"
 
 
 class _PottsEnergy(torch.autograd.Function):
@@ -222,9 +212,9 @@ def _gate(
 def _checked(kernel: Mapping[str, Any]) -> dict[str, Any]:
     """A copy of a kernel that makes sense."""
     unknown = sorted(set(kernel) - {"weight", "xy", "image"})
-    widths = [v for key in ("xy", "image") for v in _listed(kernel.get(key, []))]
+    widths = [v for key in ("xy", "image") for v in as_list(kernel.get(key, []))]
     weight = kernel.get("weight", 1.0)
-    if unknown or not widths or not all(_is_number(v) and v > 0 for v in widths) or not _is_number(weight):
+    if unknown or not widths or not all(is_number(v) and v > 0 for v in widths) or not is_number(weight):
         raise ValueError(
             f"a kernel is {{weight, xy, image}} with a finite weight and at least one of the positive widths xy and "
             f"image, got {dict(kernel)!r}."
@@ -237,22 +227,6 @@ def _in_units(kernel: Mapping[str, Any], channels: int, like: Tensor) -> tuple[f
     xy, sigma = kernel["xy"], kernel["image"]
     return (
         kernel["weight"],
-        None if xy is None else like.new_tensor(_axes("xy", xy, like.dim() - 2)),
-        None if sigma is None else like.new_tensor(_axes("image", sigma, channels, "channels")),
+        None if xy is None else like.new_tensor(per_axis("xy", xy, like.dim() - 2)),
+        None if sigma is None else like.new_tensor(per_axis("image", sigma, channels, "channels")),
     )
-
-
-def _axes(name: str, value: Any, count: int, of: str = "axes") -> list[Any]:
-    """One value an axis or channel."""
-    values = list(value) if isinstance(value, Sequence) else [value] * count
-    if len(values) != count:
-        raise ValueError(f"{name} {value!r} must be one number, or one for each of {count} {of}.")
-    return values
-
-
-def _listed(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, Sequence) else [value]
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from wss_monai.functional.local_joint import BACKENDS, local_joint
+from wss_monai.functional.settings import ShownSettings, as_list, check_flags, is_number, is_whole, per_axis
 
 
-class IICLoss(nn.Module):
+class IICLoss(ShownSettings, nn.Module):
     """Minus the mutual information of the clusters of whole images under two views.
 
     The joint of a head is the mean over the samples of p_n q_n^T, made symmetric. With N samples the mutual information
@@ -30,6 +31,8 @@ class IICLoss(nn.Module):
     Raises:
         ValueError: a setting that makes no sense.
     """
+
+    shown = ("lam", "eps", "num_heads")
 
     def __init__(self, lam: float = 1.0, eps: float = 1e-10, num_heads: int = 1) -> None:
         super().__init__()
@@ -61,12 +64,8 @@ class IICLoss(nn.Module):
             joint = torch.einsum("nsi,nsj->sij", a, b)
             return _minus_information(joint, self.lam, self.eps).to(joint.dtype)
 
-    def extra_repr(self) -> str:
-        """Show the settings; a run is not resumed with others."""
-        return f"lam={self.lam}, eps={self.eps}, num_heads={self.num_heads}"
 
-
-class LocalIICLoss(nn.Module):
+class LocalIICLoss(ShownSettings, nn.Module):
     """Minus the mutual information of the clusters of voxels and of their neighbours, under two aligned views.
 
     For each displacement d within the window, the joint of the clusters of p at x and of q at x + d is summed over
@@ -90,6 +89,8 @@ class LocalIICLoss(nn.Module):
         ValueError: a setting that makes no sense.
     """
 
+    shown = ("padding", "patch_size", "lam", "subtract_min", "eps", "num_heads")
+
     def __init__(
         self,
         padding: int | Sequence[int] = 1,
@@ -103,10 +104,9 @@ class LocalIICLoss(nn.Module):
         super().__init__()
         _check_settings(lam, eps, num_heads)
         for name, value, least in (("padding", padding, 0), ("patch_size", patch_size, 1)):
-            if value is not None and not all(_is_whole(n) and n >= least for n in _listed(value)):
+            if value is not None and not all(is_whole(n) and n >= least for n in as_list(value)):
                 raise ValueError(f"{name} must be a whole number >= {least}, or one an axis, got {value!r}.")
-        if not isinstance(subtract_min, bool):
-            raise ValueError(f"subtract_min must be true or false (True or False here), got {subtract_min!r}.")
+        check_flags(subtract_min=subtract_min)
         if backend not in BACKENDS:
             raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}.")
         self.padding = padding
@@ -132,8 +132,8 @@ class LocalIICLoss(nn.Module):
             raise ValueError(f"p holds no voxels: its shape is {tuple(p.shape)}. Give at least one unlabelled image.")
         _clusters(p, self.num_heads)
         spatial = tuple(p.shape[2:])
-        padding = _axes("padding", self.padding, len(spatial))
-        patch = spatial if self.patch_size is None else _axes("patch_size", self.patch_size, len(spatial))
+        padding = tuple(per_axis("padding", self.padding, len(spatial)))
+        patch = spatial if self.patch_size is None else tuple(per_axis("patch_size", self.patch_size, len(spatial)))
         if any(n > side for n, side in zip(patch, spatial, strict=True)):
             raise ValueError(
                 f"patch_size {patch} is larger than the map {spatial}: give a smaller one, or none for the whole map."
@@ -153,13 +153,6 @@ class LocalIICLoss(nn.Module):
         if self.subtract_min:
             joint = joint - joint.detach().amin((1, 2, 3), keepdim=True)
         return _minus_information(joint + self.eps, self.lam, self.eps).to(counts.dtype)
-
-    def extra_repr(self) -> str:
-        """Show the settings; a run is not resumed with others."""
-        return (
-            f"padding={self.padding}, patch_size={self.patch_size}, lam={self.lam}, subtract_min={self.subtract_min}, "
-            f"eps={self.eps}, num_heads={self.num_heads}"
-        )
 
 
 def _minus_information(joint: Tensor, lam: float, eps: float) -> Tensor:
@@ -194,27 +187,12 @@ def _clusters(p: Tensor, num_heads: int) -> int:
 
 def _check_settings(lam: float, eps: float, num_heads: int) -> None:
     for name, value in (("lam", lam), ("eps", eps)):
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+        if not is_number(value) or value < 0:
             raise ValueError(f"{name} must be a finite number >= 0, got {value!r}.")
     if not eps:
         raise ValueError("eps must be above 0: the logarithm of an empty cell of the joint is not finite.")
-    if not _is_whole(num_heads) or num_heads < 1:
+    if not is_whole(num_heads) or num_heads < 1:
         raise ValueError(f"num_heads must be a whole number >= 1, got {num_heads!r}.")
-
-
-def _axes(name: str, value: int | Sequence[int], count: int) -> tuple[int, ...]:
-    values = tuple(value) if isinstance(value, Sequence) else (value,) * count
-    if len(values) != count:
-        raise ValueError(f"{name} {value!r} must be one number, or one for each of the {count} spatial axes.")
-    return values
-
-
-def _listed(value: int | Sequence[int]) -> list[int]:
-    return list(value) if isinstance(value, Sequence) else [value]
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _widest(joint: Tensor) -> Tensor:

@@ -15,11 +15,28 @@ from torch import Tensor, nn
 
 from wss_monai.functional import UNLABELLED
 from wss_monai.functional.class_values import check_classes
+from wss_monai.functional.settings import check_flags
 from wss_monai.functional.wide import wide
 from wss_monai.losses.term import probabilities
 
 
-class PartialCrossEntropyLoss(nn.Module):
+class _PartialLoss(nn.Module):
+    """Which voxels of a target supervise; the arguments are those of ``PartialCrossEntropyLoss``."""
+
+    checked_classes = 0
+
+    def __init__(self, ignore_index: int, classes: Sequence[int] | None, target_key: str) -> None:
+        super().__init__()
+        self.ignore_index = ignore_index
+        self.classes = classes
+        self.target_keys = {"target": target_key}
+
+    def _index(self, target: Tensor, logits: Tensor) -> Tensor:
+        """Index map (B, *spatial) of a target; see ``as_index_map``."""
+        return as_index_map(target, logits.shape, self.ignore_index, self.classes, self.checked_classes)
+
+
+class PartialCrossEntropyLoss(_PartialLoss):
     """Cross-entropy, averaged over the labelled voxels of the batch.
 
     Source: partial cross-entropy, Tang et al., CVPR 2018, eq. 2; Kervadec et al., Medical Image Analysis 54 (2019).
@@ -40,7 +57,6 @@ class PartialCrossEntropyLoss(nn.Module):
     """
 
     uses_probs = False
-    checked_classes = 0
 
     def __init__(
         self,
@@ -50,15 +66,8 @@ class PartialCrossEntropyLoss(nn.Module):
         per_sample: bool = False,
         per_class: bool = False,
     ) -> None:
-        super().__init__()
-        for name, value in (("per_sample", per_sample), ("per_class", per_class)):
-            if not isinstance(value, bool):
-                raise ValueError(
-                    f"{name} must be true or false (True or False on the command line), not text; got {value!r}."
-                )
-        self.ignore_index = ignore_index
-        self.classes = classes
-        self.target_keys = {"target": target_key}
+        super().__init__(ignore_index, classes, target_key)
+        check_flags(per_sample=per_sample, per_class=per_class)
         self.per_sample = per_sample
         self.per_class = per_class
 
@@ -68,7 +77,7 @@ class PartialCrossEntropyLoss(nn.Module):
         Raises:
             ValueError: shapes that do not fit, or a class index that the logits do not have.
         """
-        index = as_index_map(target, logits.shape, self.ignore_index, self.classes, self.checked_classes)
+        index = self._index(target, logits)
         logits = wide(logits)
         if self.per_sample or self.per_class:
             cost = F.cross_entropy(logits, index, ignore_index=self.ignore_index, reduction="none").flatten(1)
@@ -91,7 +100,7 @@ def _mean_of_groups(cost: Tensor, index: Tensor, classes: int, loss: PartialCros
     return (means.sum(1) / there.clamp(min=1)).sum() / (there > 0).sum().clamp(min=1)
 
 
-class PartialDiceLoss(nn.Module):
+class PartialDiceLoss(_PartialLoss):
     """Soft Dice loss on the labelled voxels, a mean over samples and classes.
 
     Equal to ``monai.losses.DiceLoss`` on the labelled voxels alone. A class without labelled voxels in a sample is
@@ -104,7 +113,6 @@ class PartialDiceLoss(nn.Module):
     """
 
     uses_probs = True
-    checked_classes = 0
 
     def __init__(
         self,
@@ -114,12 +122,9 @@ class PartialDiceLoss(nn.Module):
         classes: Sequence[int] | None = None,
         target_key: str = "weak_label",
     ) -> None:
-        super().__init__()
+        super().__init__(ignore_index, classes, target_key)
         self.include_background = include_background
         self.smooth = smooth
-        self.ignore_index = ignore_index
-        self.classes = classes
-        self.target_keys = {"target": target_key}
 
     def forward(self, logits: Tensor, target: Tensor, *, probs: Tensor | None = None) -> Tensor:
         """Scalar loss of ``logits`` (B, K, *spatial) on ``target`` (B, 1 or K, *spatial).
@@ -128,7 +133,7 @@ class PartialDiceLoss(nn.Module):
             ValueError: shapes that do not fit, or a class index that the logits do not have.
         """
         probs = probabilities(logits, probs)
-        index = as_index_map(target, logits.shape, self.ignore_index, self.classes, self.checked_classes)
+        index = self._index(target, logits)
         known = index != self.ignore_index
         truth = F.one_hot(torch.where(known, index, 0), logits.shape[1]).movedim(-1, 1).to(probs) * known.unsqueeze(1)
         seen = probs * known.unsqueeze(1)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,14 +17,15 @@ from torch import Tensor, nn
 from wss_monai.functional import UNLABELLED
 from wss_monai.functional.class_values import check_tags
 from wss_monai.functional.crf import dense_crf
-from wss_monai.functional.cue_maps import block_mean, cues_on_grid, grid_steps, image_on_grid
+from wss_monai.functional.cue_maps import block_mean, cues_on_grid, image_on_grid, mm_steps
 from wss_monai.functional.rank_pooling import PUBLISHED_VOXELS, decays_of, rank_pooling, rescale_decay
+from wss_monai.functional.settings import ShownSettings, as_list, check_flags, check_positive, per_axis
 from wss_monai.functional.wide import wide
 from wss_monai.losses.partial import as_index_map
 from wss_monai.losses.term import probabilities
 
 
-class SeedingLoss(nn.Module):
+class SeedingLoss(ShownSettings, nn.Module):
     """Cross-entropy at the cues: the mean over the cues of each image, then over the images that have any.
 
     An image without cues counts nothing; a batch without any costs 0 with zero gradient.
@@ -40,15 +40,16 @@ class SeedingLoss(nn.Module):
         ValueError: ``balanced`` that is no truth value, a floor that is not positive.
     """
 
+    shown = ("balanced", "floor")
     uses_probs = True
     checked_classes = 0
 
     def __init__(self, balanced: bool = False, floor: float = 1e-4, target_key: str = "weak_label") -> None:
         super().__init__()
-        if not isinstance(balanced, bool):
-            raise ValueError(f"balanced must be true or false (True or False on the command line), got {balanced!r}.")
+        check_flags(balanced=balanced)
+        check_positive(floor=floor)
         self.balanced = balanced
-        self.floor = _positive("floor", floor)
+        self.floor = floor
         self.target_keys = {"cues": target_key}
 
     def forward(self, logits: Tensor, cues: Tensor, *, probs: Tensor | None = None) -> Tensor:
@@ -82,12 +83,8 @@ class SeedingLoss(nn.Module):
             cost = cost - torch.where(here, log_f, 0.0).sum(1) / here.sum(1).clamp(min=1)
         return cost.sum() / cue.flatten(1).any(1).sum().clamp(min=1)
 
-    def extra_repr(self) -> str:
-        """Show the settings; a run is not resumed with others."""
-        return f"balanced={self.balanced}, floor={self.floor}"
 
-
-class ExpansionLoss(nn.Module):
+class ExpansionLoss(ShownSettings, nn.Module):
     """Classes that an image is tagged with shall fill a part of it, absent classes none.
 
     For each image -mean log G_c over the present foreground classes, -mean log(1 - G_c) over the absent ones and
@@ -111,6 +108,7 @@ class ExpansionLoss(nn.Module):
         ValueError: a decay outside [0, 1], ``voxels`` or a floor that is not positive.
     """
 
+    shown = ("present", "absent", "background", "voxels", "floor")
     uses_probs = True
     checked_classes = 0
 
@@ -124,13 +122,14 @@ class ExpansionLoss(nn.Module):
         tags_key: str = "slice_tags",
     ) -> None:
         super().__init__()
+        check_positive(floor=floor, voxels=1 if voxels is None else voxels)
         for name, decay in (("present", present), ("absent", absent), ("background", background)):
             decays_of(decay, len(decay) if isinstance(decay, Sequence) else 1, name)
         self.present = present
         self.absent = absent
         self.background = background
-        self.voxels = None if voxels is None else _positive("voxels", voxels)
-        self.floor = _positive("floor", floor)
+        self.voxels = voxels
+        self.floor = floor
         self.target_keys = {"tags": tags_key}
 
     def forward(self, logits: Tensor, tags: Tensor, *, probs: Tensor | None = None) -> Tensor:
@@ -170,13 +169,8 @@ class ExpansionLoss(nn.Module):
     def _on_grid(self, decay: float, voxels: int) -> float:
         return decay if self.voxels is None else rescale_decay(decay, voxels, self.voxels)
 
-    def extra_repr(self) -> str:
-        """Show the settings; a run is not resumed with others."""
-        names = ("present", "absent", "background", "voxels", "floor")
-        return ", ".join(f"{name}={getattr(self, name)}" for name in names)
 
-
-class ConstrainToBoundaryLoss(nn.Module):
+class ConstrainToBoundaryLoss(ShownSettings, nn.Module):
     """Divergence KL(Q || f) from what a dense CRF makes of the logits and the image, averaged over images and voxels.
 
     The CRF's Q = max(Q, floor), renormalised, is the target; no gradient goes through it, as published, so that the
@@ -200,6 +194,7 @@ class ConstrainToBoundaryLoss(nn.Module):
             voxels.
     """
 
+    shown = ("floor", "image_scale", "stride", "mm")
     uses_probs = True
 
     def __init__(
@@ -212,14 +207,14 @@ class ConstrainToBoundaryLoss(nn.Module):
         mm: bool = False,
     ) -> None:
         super().__init__()
-        if not isinstance(mm, bool):
-            raise ValueError(f"mm must be true or false (True or False on the command line), got {mm!r}.")
+        check_flags(mm=mm)
+        check_positive(floor=floor, image_scale=image_scale)
         if mm and crf is None:
             raise ValueError("mm needs a crf: the default widths are in voxels; give DenseCRF with widths in mm.")
         self.crf = dense_crf if crf is None else crf
-        self.floor = _positive("floor", floor)
-        self.image_scale = _positive("image_scale", image_scale)
-        steps = list(stride) if isinstance(stride, Sequence) else [stride]
+        self.floor = floor
+        self.image_scale = image_scale
+        steps = as_list(stride)
         if not steps or not all(isinstance(step, int) and step >= 1 for step in steps):
             raise ValueError(f"stride must be a whole number of at least 1, or one an axis, got {stride!r}.")
         self.stride = stride
@@ -243,34 +238,18 @@ class ConstrainToBoundaryLoss(nn.Module):
         shape = logits.shape[2:]
         if image.shape[0] != len(logits):
             raise ValueError(f"image has a batch of {image.shape[0]}, but the logits of {len(logits)}.")
-        stride = list(self.stride) if isinstance(self.stride, Sequence) else [self.stride] * len(shape)
-        if len(stride) != len(shape):
-            raise ValueError(f"stride {self.stride!r} must be one number, or one for each of {len(shape)} axes.")
+        stride = per_axis("stride", self.stride, len(shape))
         fine = wide(logits)
         if any(step > 1 for step in stride):
             fine, probs = block_mean(fine, stride), None
         with torch.no_grad():
             seen = image_on_grid(wide(image), shape)
             seen = block_mean((seen * self.image_scale).clamp(0, 255), stride)
-            widths = self._spacing(spacing, image, shape, stride) if self.mm else None
+            widths = mm_steps(spacing, image, shape, stride) if self.mm else None
             q = self.crf(fine.detach(), seen, spacing=widths).to(fine).clamp(min=self.floor)
             q = q / q.sum(1, keepdim=True)
         cost = q * (q.log() - _floored(fine, probs, self.floor).log())
         return cost.sum(1).mean()
-
-    def _spacing(self, spacing: Tensor | None, image: Tensor, shape: Sequence[int], stride: Sequence[int]) -> Tensor:
-        """Mm (B, D) a voxel of the grid that the CRF works on."""
-        if spacing is None or spacing.shape != (len(image), len(shape)):
-            raise ValueError(
-                f"with mm, spacing must be (B, D) = {(len(image), len(shape))} in mm, "
-                f"got {None if spacing is None else tuple(spacing.shape)}."
-            )
-        steps = [step * s for step, s in zip(grid_steps(image.shape[2:], shape), stride, strict=True)]
-        return wide(spacing) * torch.tensor(steps, dtype=wide(spacing).dtype, device=spacing.device)
-
-    def extra_repr(self) -> str:
-        """Show the settings; a run is not resumed with others."""
-        return f"floor={self.floor}, image_scale={self.image_scale}, stride={self.stride}, mm={self.mm}"
 
 
 def _floored(logits: Tensor, probs: Tensor | None, floor: float) -> Tensor:
@@ -281,9 +260,3 @@ def _floored(logits: Tensor, probs: Tensor | None, floor: float) -> Tensor:
 def _mean_where(values: Tensor, wanted: Tensor) -> Tensor:
     """Mean (B,) over the wanted ones of (B, K) values, 0 where none is."""
     return torch.where(wanted, values, 0.0).sum(1) / wanted.sum(1).clamp(min=1)
-
-
-def _positive(name: str, value: Any) -> Any:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise ValueError(f"{name} must be a positive number, got {value!r}.")
-    return value

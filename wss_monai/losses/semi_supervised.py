@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from wss_monai.functional.cluster_settings import HEAD_SETTINGS, LOSS_SETTINGS
+from wss_monai.functional.settings import ShownSettings
 from wss_monai.losses.mutual_information import IICLoss, LocalIICLoss
 from wss_monai.losses.weighted_sum import WeightedSumLoss
 
@@ -19,7 +20,7 @@ CONSISTENCY, INFORMATION = "consistency", "mutual_information"
 SETTINGS = ("scale", *LOSS_SETTINGS, *HEAD_SETTINGS)
 
 
-class FeatureMutualInformationLoss(nn.Module):
+class FeatureMutualInformationLoss(ShownSettings, nn.Module):
     """Mutual information between the cluster assignments of two views, averaged over several features of a network.
 
     Source: Peng, Pedersoli and Desrosiers, MELBA 2021:009, released code: global where the features are pooled, local
@@ -40,6 +41,8 @@ class FeatureMutualInformationLoss(nn.Module):
     Raises:
         ValueError: no features, settings that are unknown or out of range.
     """
+
+    shown = ("importance", "losses")
 
     def __init__(
         self,
@@ -75,10 +78,6 @@ class FeatureMutualInformationLoss(nn.Module):
         self.importance = {name: value / total for name, value in importance.items()}
         self.values: dict[str, Tensor] = {}
 
-    def extra_repr(self) -> str:
-        """The settings, by which a resumed run is compared."""
-        return f"importance={self.importance}, losses={self.losses}"
-
     def forward(self, clusters: Mapping[str, tuple[Tensor, Tensor]]) -> Tensor:
         """Scalar loss of the assignments of both views by feature: (N, S*K), local ones (N, S*K, *spatial).
 
@@ -98,7 +97,7 @@ class FeatureMutualInformationLoss(nn.Module):
         return total
 
 
-class SemiSupervisedLoss(WeightedSumLoss):
+class SemiSupervisedLoss(ShownSettings, WeightedSumLoss):
     """The sum of supervised terms on the labelled images and of what the unlabelled ones teach, each kept by name.
 
     ``consistency`` compares the prediction of the moved image, through which the gradient flows, with the moved
@@ -117,6 +116,8 @@ class SemiSupervisedLoss(WeightedSumLoss):
     Raises:
         ValueError: no labelled term, two terms of one name, a teacher without consistency.
     """
+
+    shown = ("labelled", "unlabelled", "weights", "teacher")
 
     def __init__(
         self,
@@ -164,10 +165,6 @@ class SemiSupervisedLoss(WeightedSumLoss):
     def target_keys(self) -> set[str]:
         """The target keys that the terms on labelled and unlabelled images want."""
         return self.keys_of([*self.labelled, *self.unlabelled])
-
-    def extra_repr(self) -> str:
-        """The settings, by which a resumed run is compared."""
-        return f"labelled={self.labelled}, unlabelled={self.unlabelled}, weights={self.weights}, teacher={self.teacher}"
 
     def forward(self, logits: Tensor | Mapping[str, Any], target: Mapping[str, Any]) -> Tensor:
         """Scalar loss.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from wss_monai.functional import UNLABELLED
-from wss_monai.metrics.volumes import checked_map
+from wss_monai.metrics.volumes import checked_label, checked_map
 
 __all__ = ["confusion_matrix", "summarize_confusion"]
 
@@ -30,11 +30,7 @@ def confusion_matrix(prediction: np.ndarray, label: np.ndarray, num_classes: int
         ValueError: shapes or class indices that do not fit.
     """
     prediction = checked_map("prediction", prediction, num_classes, ())
-    label = checked_map("label", label, num_classes, (UNLABELLED,))
-    if label.shape != prediction.shape:
-        raise ValueError(
-            f"prediction has shape {prediction.shape} and label {label.shape}: bring both to the image's grid first."
-        )
+    label = checked_label(label, prediction, num_classes)
     known = label != UNLABELLED
     pairs = label[known].astype(np.int64) * num_classes + prediction[known].astype(np.int64)
     return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)

@@ -11,7 +11,7 @@ import numpy as np
 
 from wss_monai.functional import UNLABELLED
 from wss_monai.metrics.overlap import overlap
-from wss_monai.metrics.volumes import checked_map, mean_of
+from wss_monai.metrics.volumes import checked_label, checked_map, mean_of
 
 __all__ = ["slice_metrics", "summarize_slices"]
 
@@ -39,11 +39,7 @@ def slice_metrics(
         ValueError: if shapes or class indices do not fit together.
     """
     prediction = checked_map("prediction", prediction, len(class_names), ())
-    label = checked_map("label", label, len(class_names), (UNLABELLED,))
-    if label.shape != prediction.shape:
-        raise ValueError(
-            f"prediction has shape {prediction.shape} and label {label.shape}: bring both to the image's grid first."
-        )
+    label = checked_label(label, prediction, len(class_names))
     if prediction.ndim == 2:
         prediction, label, slice_axis = prediction[None], label[None], 0
     if not 0 <= slice_axis < 3:

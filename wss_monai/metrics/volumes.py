@@ -50,11 +50,7 @@ def volume_metrics(
         ml = float(size.prod()) / 1000
         volumes = [int((prediction == k).sum()) * ml for k in range(1, len(class_names))]
         return [{"class": name, "volume_ml": v} for name, v in zip(class_names[1:], volumes, strict=True)]
-    label = checked_map("label", label, len(class_names), (UNLABELLED,))
-    if label.shape != prediction.shape:
-        raise ValueError(
-            f"prediction has shape {prediction.shape} and label {label.shape}: bring both to the image's grid first."
-        )
+    label = checked_label(label, prediction, len(class_names))
     known = label != UNLABELLED
     return [
         {"class": name, **_mask_metrics((prediction == k) & known, label == k, size)}
@@ -177,6 +173,20 @@ def checked_map(name: str, volume: np.ndarray, n_classes: int, also: tuple[int, 
         allowed = f"0..{n_classes - 1}" + "".join(f" or {v}" for v in also)
         raise ValueError(f"{name} holds the values {bad}; class indices must be {allowed}: map file values first.")
     return volume
+
+
+def checked_label(label: np.ndarray, prediction: np.ndarray, n_classes: int) -> np.ndarray:
+    """Give the reference of a prediction, classes 0..n_classes-1 or 255, or refuse it.
+
+    Raises:
+        ValueError: as ``checked_map``, or another shape than the prediction's.
+    """
+    label = checked_map("label", label, n_classes, (UNLABELLED,))
+    if label.shape != prediction.shape:
+        raise ValueError(
+            f"prediction has shape {prediction.shape} and label {label.shape}: bring both to the image's grid first."
+        )
+    return label
 
 
 def _checked_spacing(spacing: Sequence[float], dims: int) -> np.ndarray:

@@ -15,7 +15,7 @@ from wss_monai.functional.cams.grad_cam import grad_cam, grad_cam_pp
 from wss_monai.functional.rank_pooling import decay_of_share
 from wss_monai.functional.wide import wide
 from wss_monai.networks.pixel_correlation import PixelCorrelation
-from wss_monai.networks.shallow_cnn import check_sizes
+from wss_monai.networks.sizes import check_sizes, linear_mode
 
 __all__ = ["SHOWN", "CAMNet", "channels_of"]
 
@@ -76,7 +76,7 @@ class CAMNet(nn.Module):
         self.share = float(share)
         self.features = features
         self.shown = shown
-        self.interpolation = ("linear", "bilinear", "trilinear")[spatial_dims - 1]
+        self.interpolation = linear_mode(spatial_dims)
         self.backbone = backbone
         self.dropout = Dropout[Dropout.DROPOUT, spatial_dims](dropout) if dropout else nn.Identity()
         self.head = Conv[Conv.CONV, spatial_dims](features, CLASSES, 1, bias=False)

@@ -13,7 +13,7 @@ from monai.networks.nets.basic_unet import Down, TwoConv, UpCat
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wss_monai.networks.shallow_cnn import check_sizes
+from wss_monai.networks.sizes import check_sizes
 
 __all__ = ["CAMUNet"]
 
@@ -48,9 +48,7 @@ class CAMUNet(nn.Module):
         norm: str | tuple = "batch",
     ) -> None:
         super().__init__()
-        check_sizes(
-            spatial_dims, in_channels=in_channels, **{f"channels[{i}]": width for i, width in enumerate(channels)}
-        )
+        check_sizes(spatial_dims, in_channels=in_channels, channels=channels)
         if len(channels) < 2:
             raise ValueError(f"channels must name two levels or more, got {list(channels)}")
         self.dimensions = spatial_dims

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -11,7 +10,8 @@ from monai.networks.layers import Conv
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wss_monai.networks.shallow_cnn import check_sizes
+from wss_monai.functional.settings import check_flags, check_positive
+from wss_monai.networks.sizes import check_sizes
 
 __all__ = ["KINDS", "ClusterHead"]
 
@@ -63,11 +63,8 @@ class ClusterHead(nn.Module):
         _whole("num_heads", num_heads, 1)
         if kind not in KINDS:
             raise ValueError(f"kind must be one of {list(KINDS)}, got {kind!r}")
-        for name, value in (("pooled", pooled), ("normalize", normalize)):
-            if not isinstance(value, bool):
-                raise ValueError(f"{name} must be true or false, got {value!r}")
-        if isinstance(temperature, bool) or not isinstance(temperature, (int, float)) or not 0 < temperature < math.inf:
-            raise ValueError(f"temperature must be a number above 0, got {temperature!r}")
+        check_flags(pooled=pooled, normalize=normalize)
+        check_positive(temperature=temperature)
         self.in_channels = in_channels
         self.dimensions = spatial_dims
         self.num_clusters = num_clusters

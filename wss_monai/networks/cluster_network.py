@@ -12,9 +12,10 @@ from monai.data import MetaTensor
 from torch import Tensor, nn
 
 from wss_monai.functional.cluster_settings import HEAD_SETTINGS, LOSS_SETTINGS, SCALES
+from wss_monai.functional.settings import check_flags
 from wss_monai.networks.cluster_heads import ClusterHead
 from wss_monai.networks.feature_tap import FeatureTap, TapError
-from wss_monai.networks.shallow_cnn import check_sizes
+from wss_monai.networks.sizes import check_sizes
 
 __all__ = ["ClusterNetwork"]
 
@@ -64,8 +65,7 @@ class ClusterNetwork(nn.Module):
     ) -> None:
         super().__init__()
         check_sizes(spatial_dims, 1, in_channels=in_channels)
-        if not isinstance(separate_statistics, bool):
-            raise ValueError(f"separate_statistics must be true or false, got {separate_statistics!r}")
+        check_flags(separate_statistics=separate_statistics)
         defaults = (num_clusters, num_heads, kind, normalize, temperature)
         settings = _settings(features, dict(zip(HEAD_SETTINGS, defaults, strict=True)))
         self.dimensions = spatial_dims

@@ -7,9 +7,10 @@ from torch import Tensor, nn
 
 from wss_monai.functional.crf import METHODS, dense_crf
 from wss_monai.functional.crf.features import Width
+from wss_monai.functional.settings import ShownSettings
 
 
-class DenseCRF(nn.Module):
+class DenseCRF(ShownSettings, nn.Module):
     """Class probabilities after mean-field inference of a fully connected CRF; no parameters, no gradient.
 
     Args:
@@ -20,6 +21,8 @@ class DenseCRF(nn.Module):
     Raises:
         ValueError: an unknown method.
     """
+
+    shown = ("iterations", "w_bilateral", "w_spatial", "theta_alpha", "theta_beta", "theta_gamma", "method")
 
     def __init__(
         self,
@@ -53,20 +56,5 @@ class DenseCRF(nn.Module):
         Raises:
             ValueError: as ``dense_crf``.
         """
-        return dense_crf(
-            logits,
-            image,
-            iterations=self.iterations,
-            w_bilateral=self.w_bilateral,
-            w_spatial=self.w_spatial,
-            theta_alpha=self.theta_alpha,
-            theta_beta=self.theta_beta,
-            theta_gamma=self.theta_gamma,
-            spacing=spacing,
-            method=self.method,
-        )
-
-    def extra_repr(self) -> str:
-        """Show the settings; a run is not resumed with others."""
-        names = ("iterations", "w_bilateral", "w_spatial", "theta_alpha", "theta_beta", "theta_gamma", "method")
-        return ", ".join(f"{name}={getattr(self, name)}" for name in names)
+        settings = {name: getattr(self, name) for name in self.shown}
+        return dense_crf(logits, image, spacing=spacing, **settings)

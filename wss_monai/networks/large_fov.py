@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from wss_monai.functional.wide import wide
-from wss_monai.networks.shallow_cnn import check_sizes
+from wss_monai.networks.sizes import check_sizes, linear_mode
 
 __all__ = ["LargeFOV"]
 
@@ -98,7 +98,7 @@ class LargeFOV(nn.Module):
         self.dilation = dilations
         self.upsample = upsample
         self.lowest = LOWEST
-        self.interpolation = ("linear", "bilinear", "trilinear")[spatial_dims - 1]
+        self.interpolation = linear_mode(spatial_dims)
 
         stages: list[nn.Module] = []
         channels = in_channels

@@ -9,7 +9,7 @@ import torch
 from monai.networks.layers import Conv, Pool, get_norm_layer
 from torch import Tensor, nn
 
-from wss_monai.networks.shallow_cnn import check_sizes
+from wss_monai.networks.sizes import check_sizes
 
 __all__ = ["MIUNet"]
 
@@ -48,8 +48,7 @@ class MIUNet(nn.Module):
         norm: str | tuple = "batch",
     ) -> None:
         super().__init__()
-        widths = {f"channels[{level}]": width for level, width in enumerate(channels)}
-        check_sizes(spatial_dims, in_channels=in_channels, out_channels=out_channels, **widths)
+        check_sizes(spatial_dims, in_channels=in_channels, out_channels=out_channels, channels=channels)
         if len(channels) != LEVELS:
             raise ValueError(f"channels must name {LEVELS} levels, got {list(channels)}")
         self.dimensions = spatial_dims

@@ -13,7 +13,7 @@ from wss_monai.functional.wide import wide
 from wss_monai.networks.cam import CAMNet, channels_of
 from wss_monai.networks.cam_unet import CAMUNet
 from wss_monai.networks.pixel_correlation import PixelCorrelation
-from wss_monai.networks.shallow_cnn import check_sizes
+from wss_monai.networks.sizes import check_sizes
 
 __all__ = ["MultiModalCAM"]
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wss_monai.functional.wide import wide
-from wss_monai.networks.shallow_cnn import check_sizes
+from wss_monai.networks.sizes import check_sizes, linear_mode
 
 __all__ = ["PixelCorrelation"]
 
@@ -61,7 +61,7 @@ class PixelCorrelation(nn.Module):
         self.stride = int(stride)
         self.limit = int(limit)
         self.eps = EPS
-        self.interpolation = ("linear", "bilinear", "trilinear")[spatial_dims - 1]
+        self.interpolation = linear_mode(spatial_dims)
         self.theta = Conv[Conv.CONV, spatial_dims](image_channels + features, width, 1, bias=False)
         nn.init.xavier_normal_(self.theta.weight)
 

@@ -8,7 +8,7 @@ from monai.networks.blocks import Convolution
 from monai.networks.layers import Conv, Norm, Pool
 from torch import nn
 
-from wss_monai.networks.shallow_cnn import check_sizes
+from wss_monai.networks.sizes import check_sizes
 
 __all__ = ["ResidualUNet"]
 

@@ -8,6 +8,8 @@ from monai.networks.blocks import Convolution
 from monai.networks.layers import Conv, Norm
 from torch import nn
 
+from wss_monai.networks.sizes import check_sizes
+
 __all__ = ["ShallowCNN"]
 
 
@@ -68,18 +70,3 @@ def _layer(spatial_dims: int, inputs: int, outputs: int, norm: str, plain: bool 
     return Convolution(
         spatial_dims, inputs, outputs, adn_ordering="NA", act="PRELU", norm=scaled, bias=plain, conv_only=plain
     )
-
-
-def check_sizes(spatial_dims: int, fewest_dims: int = 2, **channels: int) -> None:
-    """Refuse numbers of axes and channels that a network has not.
-
-    Raises:
-        ValueError: ``spatial_dims`` is not in ``fewest_dims`` (1 or 2) to 3, or one of ``channels`` is below 1; names
-            it.
-    """
-    if not fewest_dims <= spatial_dims <= 3:
-        allowed = "1, 2 or 3" if fewest_dims == 1 else "2 or 3"
-        raise ValueError(f"spatial_dims must be {allowed}, got {spatial_dims}")
-    for name, value in channels.items():
-        if value < 1:
-            raise ValueError(f"{name} must be 1 or more, got {value}")

@@ -9,7 +9,7 @@ from monai.networks.blocks import Convolution
 from torch import Tensor, nn
 
 from wss_monai.functional.cams.cues import activation_maps
-from wss_monai.networks.shallow_cnn import check_sizes
+from wss_monai.networks.sizes import check_sizes
 
 __all__ = ["TagClassifier"]
 
@@ -48,9 +48,7 @@ class TagClassifier(nn.Module):
         norm: str = "batch",
     ) -> None:
         super().__init__()
-        check_sizes(
-            spatial_dims, in_channels=in_channels, **{f"channels[{i}]": width for i, width in enumerate(channels)}
-        )
+        check_sizes(spatial_dims, in_channels=in_channels, channels=channels)
         if num_classes < 2:
             raise ValueError(f"num_classes must be 2 or more, background included, got {num_classes}")
         if stride not in STRIDES:

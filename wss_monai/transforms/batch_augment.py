@@ -19,6 +19,7 @@ from wss_monai.functional.warps import (
     about_centre,
     fraction_outside,
     moved_corners,
+    quarter_turns,
     resampling_grid,
     warp_image,
     warp_index,
@@ -204,12 +205,8 @@ class BatchAugment:
                 raise ValueError(
                     f"quarter turns need equal extents along the axes {self.turns}, got {shape}; set turns to null."
                 )
-            quarter = torch.eye(dimensions, dtype=torch.float64)
-            quarter[first, first] = quarter[second, second] = 0
-            quarter[first, second], quarter[second, first] = -1, 1
             times = torch.randint(0, 4, (count,), generator=generator)
-            powers = torch.stack([torch.linalg.matrix_power(quarter, n) for n in range(4)])
-            exact = powers[times] @ exact
+            exact = quarter_turns(dimensions, first, second)[times] @ exact
             swapped = spacing.clone()
             swapped[:, [first, second]] = spacing[:, [second, first]]
             after = torch.where((times % 2 == 1)[:, None], swapped, spacing)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from wss_monai.functional.spatial_map import SpatialMap
-from wss_monai.functional.warps import about_centre
+from wss_monai.functional.warps import about_centre, quarter_turns
 
 __all__ = ["FAMILIES", "RandEquivariantTransform", "RandFlips"]
 
@@ -168,11 +168,3 @@ class RandFlips:
             times = torch.randint(0, 4, (count,), generator=generator)
             linear = quarter_turns(dimensions, first, second)[times] @ linear
         return SpatialMap(about_centre(linear, linear.new_zeros(count, dimensions), tuple(shape)), tuple(shape))
-
-
-def quarter_turns(dimensions: int, first: int, second: int) -> Tensor:
-    """Matrices (4, D, D) of no, one, two and three quarter turns in the plane of two axes."""
-    quarter = torch.eye(dimensions, dtype=torch.float64)
-    quarter[first, first] = quarter[second, second] = 0
-    quarter[first, second], quarter[second, first] = -1, 1
-    return torch.stack([torch.linalg.matrix_power(quarter, n) for n in range(4)])

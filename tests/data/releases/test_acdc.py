@@ -108,7 +108,7 @@ def test_patients_choose_and_must_be_there(release, tmp_path):
     with pytest.raises(ValueError, match=r"patients \['patient005'\] are not in the source"):
         prepare_acdc(release, tmp_path / "other", patients=["patient090", "patient005"])
     (release / "training" / "patient001" / "patient001_frame12.nii.gz").unlink()
-    with pytest.raises(ValueError, match=r"patient001, who was asked for.*patient001_frame12.nii.gz is missing"):
+    with pytest.raises(ValueError, match=r"patient001, which was asked for.*patient001_frame12.nii.gz is missing"):
         prepare_acdc(release, tmp_path / "other", patients=["patient001"])
     assert not (tmp_path / "other").exists()
 
@@ -186,7 +186,7 @@ def test_broken_patient_is_skipped_with_the_reason(release, tmp_path, damage, re
 def test_nothing_left_is_an_error_and_leaves_nothing(release, tmp_path):
     for folder in release.glob("*/patient*"):
         (folder / "Info.cfg").write_text("nothing")
-    with pytest.raises(ValueError, match=r"no patient could be converted: patient001 skipped: Info.cfg"):
+    with pytest.raises(ValueError, match=r"no case could be converted: patient001 skipped: Info.cfg"):
         prepare_acdc(release, tmp_path / "out")
     assert [p.name for p in tmp_path.iterdir()] == ["ACDC"]
 
@@ -353,7 +353,7 @@ def test_an_interrupted_conversion_leaves_nothing(release, tmp_path, monkeypatch
     def full(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("wss_monai.data.releases.acdc.save_index_map", full)
+    monkeypatch.setattr("wss_monai.data.releases.acdc.write_like", full)
     with pytest.raises(OSError, match="No space left"):
         prepare_acdc(release, tmp_path / "out")
     assert [p.name for p in tmp_path.iterdir()] == ["ACDC"]

@@ -7,16 +7,16 @@ the distractors around them show differently in each modality. No anatomy of a p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
 from wss_monai.data.phantoms.canvas import smooth_noise
 from wss_monai.data.phantoms.cardiac_imaging import receive
+from wss_monai.data.phantoms.generation import Progress, check_numbers
+from wss_monai.io.nifti_files import write_volume
 
 __all__ = ["BrainCase", "make_brain", "synthesize_brats"]
 
@@ -176,7 +176,7 @@ def synthesize_brats(
     size: int = 240,
     modalities: int = 2,
     grades: bool = False,
-    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+    progress: Progress = iter,
 ) -> Path:
     """Write cases in the layout of a release, such as ``BraTS19_SYN_000_1/BraTS19_SYN_000_1_flair.nii.gz``.
 
@@ -198,21 +198,15 @@ def synthesize_brats(
     Raises:
         ValueError: ``patients`` below 1, ``seed`` negative, or ``make_brain`` refuses a number.
     """
-    if patients < 1:
-        raise ValueError(f"patients must be 1 or more, got {patients}")
-    if seed < 0:
-        raise ValueError(f"seed must be 0 or more, got {seed}")
+    check_numbers(seed, patients)
     for index in progress(range(patients)):
         low = grades and index % 3 == 2
         case = make_brain(np.random.RandomState([seed, index]), size, modalities, low_grade=low)
         name = f"BraTS19_SYN_{index:03d}_1"
         folder = out / ("LGG" if low else "HGG") / name if grades else out / name
-        folder.mkdir(parents=True, exist_ok=True)
         # As in the release: the first two axes run to the left and to the back.
         affine = np.diag([-case.spacing[0], -case.spacing[1], case.spacing[2], 1.0])
         affine[1, 3] = EXTENT[1] - case.spacing[1]
         for kind, array in {**case.images, "seg": case.label}.items():
-            picture = nib.Nifti1Image(array, affine)
-            picture.header.set_xyzt_units("mm")
-            nib.save(picture, folder / f"{name}_{kind}.nii.gz")
+            write_volume(array, affine, folder / f"{name}_{kind}.nii.gz", scanner=False)
     return out

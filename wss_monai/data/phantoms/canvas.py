@@ -7,6 +7,9 @@ they are in opposite phase: where a voxel holds both they cancel, which draws th
 
 from __future__ import annotations
 
+from copy import copy
+from typing import ClassVar, Self
+
 import numpy as np
 
 AIR, LUNG, MUSCLE, BLOOD, FAT = 0.01, 0.07, 0.27, 1.0, 1.15
@@ -41,22 +44,36 @@ class Canvas:
         edge: width of an edge in mm (about a pixel): the partial volume of boundaries.
     """
 
+    signals: ClassVar[tuple[str, ...]] = ("water", "fat")
+    """Arrays that are painted on."""
+    places: ClassVar[tuple[str, ...]] = ("x", "y")
+    """Arrays that are read."""
+
     def __init__(self, x: np.ndarray, y: np.ndarray, z: np.ndarray, edge: float) -> None:
         self.x, self.y, self.z, self.edge = x, y, z, edge
         self.gap = float(abs(z[1] - z[0])) if len(z) > 1 else 10.0
         self.water = np.full(x.shape, AIR, np.float32)
         self.fat = np.zeros(x.shape, np.float32)
 
-    def copy(self) -> Canvas:
+    def copy(self) -> Self:
         """A canvas with the same signals, to paint on."""
-        other = Canvas(self.x, self.y, self.z, self.edge)
-        other.water, other.fat = self.water.copy(), self.fat.copy()
+        other = copy(self)
+        for name in self.signals:
+            setattr(other, name, getattr(self, name).copy())
         return other
 
-    def window(self, where: tuple[slice, ...]) -> Canvas:
+    def filled(self, water: np.ndarray | float) -> Self:
+        """A canvas of the same place full of one tissue without fat, to paint on."""
+        other = self.copy()
+        other.fat[:] = 0
+        other.water[:] = water
+        return other
+
+    def window(self, where: tuple[slice, ...]) -> Self:
         """The part of this canvas at ``where``; painting there paints here."""
-        other = Canvas(self.x[where], self.y[where], self.z, self.edge)
-        other.water, other.fat = self.water[where], self.fat[where]
+        other = copy(self)
+        for name in (*self.places, *self.signals):
+            setattr(other, name, getattr(self, name)[where])
         return other
 
     def paint(

@@ -8,22 +8,21 @@ formation (:mod:`.cardiac_imaging`). Labels are those of ACDC: 0 background, 1 r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 
-from wss_monai import __version__
 from wss_monai.data.phantoms.canvas import Canvas, smooth_noise
 from wss_monai.data.phantoms.cardiac_anatomy import GROUPS, PHASES, Ventricles, sample_ventricles
 from wss_monai.data.phantoms.cardiac_imaging import acquire, coil_bias, paint_heart
 from wss_monai.data.phantoms.cardiac_scribbles import bounding_box, draw_scribbles
 from wss_monai.data.phantoms.cardiac_torso import paint_torso
+from wss_monai.data.phantoms.generation import Progress, check_numbers, generator
 from wss_monai.data.schema import write_dataset
 from wss_monai.functional import UNLABELLED
+from wss_monai.io.nifti_files import write_volume
 
 LABELS = {"0": "background", "1": "RV", "2": "Myo", "3": "LV"}
 _FOLDERS = {"image": "images", "label": "labels", "weak_label": "scribbles"}
@@ -181,7 +180,7 @@ def synthesize_cardiac(
     patients: int,
     seed: int,
     *,
-    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+    progress: Progress = iter,
 ) -> Path:
     """Write a data set of synthetic patients.
 
@@ -200,12 +199,7 @@ def synthesize_cardiac(
     Raises:
         ValueError: if ``patients`` is below 1 or ``seed`` negative.
     """
-    if patients < 1:
-        raise ValueError(f"patients must be 1 or more, got {patients}")
-    if seed < 0:
-        raise ValueError(f"seed must be 0 or more, got {seed}")
-    for folder in ("images", "labels", "scribbles"):
-        (out / folder).mkdir(parents=True, exist_ok=True)
+    check_numbers(seed, patients)
     lists: dict[str, list[dict[str, str]]] = {"training": [], "test": []}
     for index in progress(range(patients)):
         patient = make_patient(np.random.RandomState([seed, index]), group=GROUPS[index % len(GROUPS)])
@@ -218,13 +212,11 @@ def _write(out: Path, name: str, patient: Patient) -> list[dict[str, str]]:
     cases = []
     for phase, volume in patient.phases.items():
         case = f"{name}_{phase}"
-        paths = {key: f"{folder}/{case}.nii.gz" for key, folder in _FOLDERS.items()}
-        for key, array in (("image", volume.image), ("label", volume.label), ("weak_label", volume.scribble)):
-            picture = nib.Nifti1Image(array, patient.affine)
-            picture.header.set_xyzt_units("mm", "sec")
-            picture.set_sform(patient.affine, code=1)
-            picture.set_qform(patient.affine, code=1)
-            nib.save(picture, out / paths[key])
+        arrays = {"image": volume.image, "label": volume.label, "weak_label": volume.scribble}
+        paths = {
+            key: write_volume(array, patient.affine, out / _FOLDERS[key] / f"{case}.nii.gz")
+            for key, array in arrays.items()
+        }
         cases.append({"case": case, "patient": name, "phase": phase, "group": patient.group} | paths)
     return cases
 
@@ -242,9 +234,5 @@ def _description(seed: int, patients: int) -> dict[str, Any]:
             "values": LABELS | {str(UNLABELLED): "unlabelled"},
             "undrawn_means_absent": True,
         },
-        "generator": {
-            "command": f"python -m wss_monai synthesize cardiac --patients {patients} --seed {seed}",
-            "seed": seed,
-            "version": __version__,
-        },
+        **generator(f"cardiac --patients {patients} --seed {seed}", seed),
     }

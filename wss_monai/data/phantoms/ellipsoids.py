@@ -8,18 +8,17 @@ scale differs by orders of magnitude between cases. Labels: 0 background, 1 Ante
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from wss_monai import __version__
 from wss_monai.data.phantoms.canvas import smooth_noise
+from wss_monai.data.phantoms.generation import Progress, check_numbers, generator
 from wss_monai.data.schema import write_dataset
+from wss_monai.io.nifti_files import write_volume
 
 LABELS = {"0": "background", "1": "Anterior", "2": "Posterior"}
 SIDES = ("left", "right")
@@ -98,7 +97,7 @@ def synthesize_ellipsoids(
     patients: int,
     seed: int,
     *,
-    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+    progress: Progress = iter,
 ) -> Path:
     """Write a data set of synthetic volumes.
 
@@ -118,12 +117,7 @@ def synthesize_ellipsoids(
     Raises:
         ValueError: if ``patients`` is below 1 or ``seed`` negative.
     """
-    if patients < 1:
-        raise ValueError(f"patients must be 1 or more, got {patients}")
-    if seed < 0:
-        raise ValueError(f"seed must be 0 or more, got {seed}")
-    for folder in ("images", "labels"):
-        (out / folder).mkdir(parents=True, exist_ok=True)
+    check_numbers(seed, patients)
     lists: dict[str, list[dict[str, str]]] = {"training": [], "test": []}
     for index in progress(range(patients)):
         part = "test" if index % 4 == (index // 4) % 2 + 1 else "training"
@@ -136,13 +130,13 @@ def _write(out: Path, patient: str, seed: int, index: int, number: int) -> dict[
     side = SIDES[number]
     case = f"{patient}_{side}"
     volume = make_volume(np.random.RandomState([seed, index, number]), side=side)
-    paths = {"image": f"images/{case}.nii.gz", "label": f"labels/{case}.nii.gz"}
-    for key, array in (("image", volume.image), ("label", volume.label)):
-        affine = np.eye(4)
-        affine[:3, 3] = -(np.array(array.shape) - 1) / 2
-        picture = nib.Nifti1Image(array, affine)
-        picture.header.set_xyzt_units("mm")
-        nib.save(picture, out / paths[key])
+    affine = np.eye(4)
+    affine[:3, 3] = -(np.array(volume.image.shape) - 1) / 2
+    file = f"{case}.nii.gz"
+    paths = {
+        "image": write_volume(volume.image, affine, out / "images" / file, scanner=False),
+        "label": write_volume(volume.label, affine, out / "labels" / file, scanner=False),
+    }
     return {"case": case, "patient": patient, "side": side} | paths
 
 
@@ -154,9 +148,5 @@ def _description(seed: int, patients: int) -> dict[str, Any]:
         "modality": {"0": "MRI (synthetic T1)"},
         "labels": LABELS,
         "slice_axis": 2,
-        "generator": {
-            "command": f"python -m wss_monai synthesize ellipsoids --patients {patients} --seed {seed}",
-            "seed": seed,
-            "version": __version__,
-        },
+        **generator(f"ellipsoids --patients {patients} --seed {seed}", seed),
     }

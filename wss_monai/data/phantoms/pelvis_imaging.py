@@ -226,9 +226,7 @@ def paint_prostate(canvas: Canvas, R: np.random.RandomState, gland: Gland, outsi
     a, b, c = gland.half
     canvas.paint(outside - R.uniform(0.6, 1.1), 0.13)
     bright = R.uniform(0.5, 0.95)
-    outer = canvas.copy()
-    outer.fat[:] = 0
-    outer.water[:] = bright * (1 + 0.1 * canvas.noise(R, 2.5) + 0.12 * canvas.noise(R, 9, 2))
+    outer = canvas.filled(bright * (1 + 0.1 * canvas.noise(R, 2.5) + 0.12 * canvas.noise(R, 9, 2)))
     for _ in range(R.randint(0, 5)):
         angle, size = R.uniform(-0.35, np.pi + 0.35), R.uniform(2.5, 6)
         height = R.uniform(-0.7, 0.6) * c
@@ -241,9 +239,7 @@ def paint_prostate(canvas: Canvas, R: np.random.RandomState, gland: Gland, outsi
     inside = gland.central(canvas.x, canvas.y, canvas.z) + 1.2 * canvas.noise(R, 7, 2)
     inside = np.maximum(inside, outside + 1)
     canvas.paint(inside - R.uniform(0.5, 1.2), 0.14)
-    inner = canvas.copy()
-    inner.fat[:] = 0
-    inner.water[:] = R.uniform(0.28, 0.42) * (1 + 0.22 * canvas.noise(R, 3.5) + 0.15 * canvas.noise(R, 8, 2))
+    inner = canvas.filled(R.uniform(0.28, 0.42) * (1 + 0.22 * canvas.noise(R, 3.5) + 0.15 * canvas.noise(R, 8, 2)))
     spread = gland.centre * 0.8
     for _ in range(int(R.randint(3, 8) + 14 * max(gland.centre - 0.6, 0) * 4)):
         angle, far, size = R.uniform(0, 2 * np.pi), np.sqrt(R.rand()) * spread, R.uniform(2.0, 7.5)

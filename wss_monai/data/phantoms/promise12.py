@@ -6,13 +6,13 @@ Each case is drawn on its own: gland (:mod:`.prostate_anatomy`), pelvis and imag
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from wss_monai.data.phantoms.canvas import Canvas, smooth_noise
+from wss_monai.data.phantoms.generation import Progress, check_numbers
 from wss_monai.data.phantoms.pelvis_imaging import acquire_t2, paint_pelvis, paint_prostate, pelvic_bias
 from wss_monai.data.phantoms.prostate_anatomy import sample_gland
 
@@ -109,7 +109,7 @@ def synthesize_promise12(
     *,
     test: int = 0,
     size: int | None = None,
-    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+    progress: Progress = iter,
 ) -> Path:
     """Write cases in the layout of the release.
 
@@ -131,8 +131,7 @@ def synthesize_promise12(
     """
     if cases < 1 or test < 0:
         raise ValueError(f"cases must be 1 or more and test 0 or more, got {cases} and {test}")
-    if seed < 0:
-        raise ValueError(f"seed must be 0 or more, got {seed}")
+    check_numbers(seed)
     for index in progress(range(cases + test)):
         case = make_case(np.random.RandomState([seed, index]), size)
         folder, number = ("training_data", index) if index < cases else ("test_data", index - cases)

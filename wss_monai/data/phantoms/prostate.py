@@ -8,16 +8,14 @@ is painted for a plain gland of the same size and tilt (:mod:`.pelvis_imaging`),
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 
-from wss_monai import __version__
 from wss_monai.data.phantoms.canvas import smooth_noise
+from wss_monai.data.phantoms.generation import Progress, check_numbers, generator
 from wss_monai.data.phantoms.pelvis_imaging import acquire_t2, paint_pelvis, pelvic_bias
 from wss_monai.data.phantoms.prostate_anatomy import Gland
 from wss_monai.data.phantoms.prostate_zones import (
@@ -33,6 +31,7 @@ from wss_monai.data.phantoms.prostate_zones import (
 from wss_monai.data.phantoms.two_contrasts import TwoContrasts, acquire_adc
 from wss_monai.data.schema import Dataset, read_dataset, write_dataset
 from wss_monai.data.simulated_tags import TAGGED, TAGS_TEXT, slice_tags
+from wss_monai.io.nifti_files import write_volume
 from wss_monai.io.volumes import read_volume
 
 __all__ = ["ProstatePair", "make_pair", "synthesize_prostate"]
@@ -111,17 +110,13 @@ def _paint_zones(canvas: TwoContrasts, R: np.random.RandomState, zones: Zones) -
     """Paint the gland over what is there: capsule, peripheral zone with foci, transition zone with nodules."""
     outside = depth(zones.label > 0, canvas.edge)
     canvas.paint(outside - R.uniform(0.6, 1.1), 0.13, adc=0.9)
-    outer = canvas.copy()
-    outer.fat[:] = 0
-    outer.water[:] = R.uniform(0.5, 0.95) * (1 + 0.1 * canvas.noise(R, 2.5) + 0.12 * canvas.noise(R, 9, 2))
+    outer = canvas.filled(R.uniform(0.5, 0.95) * (1 + 0.1 * canvas.noise(R, 2.5) + 0.12 * canvas.noise(R, 9, 2)))
     outer.adc[:] = R.uniform(1.45, 1.95) * (1 + 0.06 * canvas.noise(R, 4) + 0.08 * canvas.noise(R, 9, 2))
     for _ in range(R.randint(0, 5)):  # what is dark in both, and scars dark in T2 alone
         _focus(outer, R, zones, PERIPHERAL, (2.5, 6), 0.3 * R.uniform(0.8, 1.2), R.choice([0.75, 0.9, 1.4]))
     canvas.paint(outside, outer.water, adc=outer.adc)
 
-    inner = canvas.copy()
-    inner.fat[:] = 0
-    inner.water[:] = R.uniform(0.28, 0.42) * (1 + 0.22 * canvas.noise(R, 3.5) + 0.15 * canvas.noise(R, 8, 2))
+    inner = canvas.filled(R.uniform(0.28, 0.42) * (1 + 0.22 * canvas.noise(R, 3.5) + 0.15 * canvas.noise(R, 8, 2)))
     inner.adc[:] = R.uniform(1.1, 1.4) * (1 + 0.06 * canvas.noise(R, 4) + 0.12 * canvas.noise(R, 8, 2))
     volume = (zones.label == TRANSITION).sum() * zones.spacing.prod() / 1000
     for _ in range(int(R.randint(3, 8) + min(volume, 120) / 6)):
@@ -161,7 +156,7 @@ def synthesize_prostate(
     size: int | None = None,
     field: float | None = None,
     keep_zones: bool = False,
-    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+    progress: Progress = iter,
 ) -> Path:
     """Write a data set of T2- and ADC-like volumes.
 
@@ -186,8 +181,7 @@ def synthesize_prostate(
         FileNotFoundError: there is no such data set of zones.
         ValueError: a number is out of range, or a mask does not fit; nothing is written then.
     """
-    if seed < 0:
-        raise ValueError(f"seed must be 0 or more, got {seed}")
+    check_numbers(seed, patients)
     given = None if zones is None else read_dataset(zones)
     cases = _cases(given, patients)
     names = list(dict.fromkeys(case["patient"] for case in cases))
@@ -212,8 +206,6 @@ def _mask(given: Dataset, case: dict[str, Any]) -> Zones:
 
 
 def _cases(given: Dataset | None, patients: int | None) -> list[dict[str, Any]]:
-    if patients is not None and patients < 1:
-        raise ValueError(f"patients must be 1 or more, got {patients}")
     if given is None:
         return [{"case": f"prostate{i:03d}", "patient": f"prostate{i:03d}"} for i in range(1, (patients or 12) + 1)]
     cases = [case for case in given.training + given.test if case.get("label") is not None]
@@ -227,20 +219,15 @@ def _cases(given: Dataset | None, patients: int | None) -> list[dict[str, Any]]:
 
 def _write(out: Path, case: dict[str, Any], pair: ProstatePair, labels: dict[str, str]) -> dict[str, Any]:
     name = case["case"]
-    images = {
-        f"images/{name}_{kind}.nii.gz": array for kind, array in zip(MODALITIES, (pair.t2, pair.adc), strict=True)
-    }
-    label = f"labels/{name}.nii.gz"
-    for path, array in {**images, label: pair.label}.items():
-        (out / path).parent.mkdir(parents=True, exist_ok=True)
-        picture = nib.Nifti1Image(array, pair.affine)
-        picture.header.set_xyzt_units("mm")
-        nib.save(picture, out / path)
+    images = dict(zip(MODALITIES, (pair.t2, pair.adc), strict=True))
     return {
         "case": name,
         "patient": case["patient"],
-        "image": list(images),
-        "label": label,
+        "image": [
+            write_volume(array, pair.affine, out / "images" / f"{name}_{kind}.nii.gz", scanner=False)
+            for kind, array in images.items()
+        ],
+        "label": write_volume(pair.label, pair.affine, out / "labels" / f"{name}.nii.gz", scanner=False),
         "weak_labels": TAGGED,
         "slice_tags": slice_tags(pair.label, labels),
     }
@@ -274,9 +261,5 @@ def _description(
         "modality": dict(enumerate(MODALITIES)),
         "labels": labels,
         "slice_axis": 2,
-        "generator": {
-            "command": f"python -m wss_monai synthesize prostate {words}",
-            "seed": seed,
-            "version": __version__,
-        },
+        **generator(f"prostate {words}", seed),
     }

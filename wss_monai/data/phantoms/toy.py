@@ -7,6 +7,7 @@ index) alone, so a larger set begins with the pictures of a smaller one. Arrays 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,8 +55,27 @@ class Picture:
     sigma: int
 
 
+class _Toy(ABC):
+    """A kind of pictures."""
+
+    def picture(self, seed: int, part: str, index: int, sigma: int | None = None) -> Picture:
+        """Draw picture ``index`` of a part ("train", "val"), with noise as ``add_noise`` makes it.
+
+        Raises:
+            ValueError: an unknown part, a negative seed or index.
+        """
+        R = _random(seed, part, index)
+        clean, target, weak = self._draw(R)
+        image, sigma = add_noise(clean, R, sigma)
+        return Picture(image, target.astype(np.uint8), np.where(weak, 1, UNLABELLED).astype(np.uint8), sigma)
+
+    @abstractmethod
+    def _draw(self, R: np.random.RandomState) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Draw the picture without noise (uint8), what is wanted, and its weak label, all (W, H)."""
+
+
 @dataclass(frozen=True)
-class Discs:
+class Discs(_Toy):
     """A bright disc inside a grey one of twice its radius, both in the middle; pictures differ in noise alone.
 
     Args:
@@ -78,13 +98,7 @@ class Discs:
         if self.edition not in EDITIONS:
             raise ValueError(f"edition must be one of {', '.join(EDITIONS)}, got {self.edition!r}")
 
-    def picture(self, seed: int, part: str, index: int, sigma: int | None = None) -> Picture:
-        """Draw picture ``index`` of a part ("train", "val"), with noise as ``add_noise`` makes it.
-
-        Raises:
-            ValueError: an unknown part, a negative seed or index.
-        """
-        R = _random(seed, part, index)
+    def _draw(self, R: np.random.RandomState) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         edition = EDITIONS[self.edition]
         middle = (self.size[0] // 2, self.size[1] // 2)
         ring, disc, weak = (
@@ -93,11 +107,11 @@ class Discs:
         )
         clean = np.full(self.size, edition.greys[0], np.uint8)
         clean[ring], clean[disc] = edition.greys[1:]
-        return _finish(R, clean, disc, weak, sigma)
+        return clean, disc, weak
 
 
 @dataclass(frozen=True)
-class Circles:
+class Circles(_Toy):
     """A white circle anywhere, then a grey one anywhere on top of it or beside it: the grey one is wanted.
 
     Args:
@@ -119,13 +133,7 @@ class Circles:
         if self.ellipses and self.radius < 2:
             raise ValueError(f"radius must be 2 or more for ellipses, got {self.radius}")
 
-    def picture(self, seed: int, part: str, index: int, sigma: int | None = None) -> Picture:
-        """Draw picture ``index`` of a part ("train", "val"), with noise as ``add_noise`` makes it.
-
-        Raises:
-            ValueError: an unknown part, a negative seed or index.
-        """
-        R = _random(seed, part, index)
+    def _draw(self, R: np.random.RandomState) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         half = (int(R.randint(1, self.radius)), int(R.randint(1, self.radius))) if self.ellipses else (self.radius,) * 2
         centres = [[int(R.randint(self.radius, n - self.radius)) for n in self.size] for _ in range(2)]
         distractor, target = (ellipse(self.size, (x, y), half) for x, y in centres)
@@ -134,7 +142,7 @@ class Circles:
         clean = np.zeros(self.size, np.uint8)
         clean[distractor] = 255
         clean[target] = 125
-        return _finish(R, clean, target, weak, sigma)
+        return clean, target, weak
 
 
 def ellipse(size: tuple[int, int], centre: tuple[int, int], half: tuple[int, int], edge: float = EDGE) -> np.ndarray:
@@ -168,13 +176,6 @@ def add_noise(clean: np.ndarray, R: np.random.RandomState, sigma: int | None = N
     sigma = drawn if sigma is None else sigma
     noise = R.normal(0, sigma, clean.shape).astype(np.int16)
     return np.clip(clean + noise, 0, 255).astype(np.uint8), sigma
-
-
-def _finish(
-    R: np.random.RandomState, clean: np.ndarray, target: np.ndarray, weak: np.ndarray, sigma: int | None
-) -> Picture:
-    image, sigma = add_noise(clean, R, sigma)
-    return Picture(image, target.astype(np.uint8), np.where(weak, 1, UNLABELLED).astype(np.uint8), sigma)
 
 
 def _random(seed: int, part: str, index: int) -> np.random.RandomState:

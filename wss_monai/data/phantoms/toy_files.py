@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 from PIL import Image
 
-from wss_monai import __version__
+from wss_monai.data.phantoms.generation import check_numbers, generator
 from wss_monai.data.phantoms.toy import PARTS, Circles, Discs, Picture
 from wss_monai.data.schema import write_dataset
 from wss_monai.functional import UNLABELLED
 from wss_monai.io.atomic_files import replacing
+from wss_monai.io.nifti_files import write_volume
 
 __all__ = ["FORMATS", "synthesize_toy"]
 
@@ -59,18 +59,11 @@ def synthesize_toy(
         raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {file_format!r}")
     if images[0] < 1 or images[1] < 0:
         raise ValueError(f"images must be 1 or more for training and 0 or more for validation, got {images}")
-    if seed < 0:
-        raise ValueError(f"seed must be 0 or more, got {seed}")
+    check_numbers(seed)
     if sigmas is not None and (len(sigmas) != sum(images) or min(sigmas) < 0):
         raise ValueError(f"noise must be {sum(images)} numbers, one a picture and 0 or more, got {list(sigmas)}")
     write = _write_nifti if file_format == "nifti" else _write_png
     names = [(part, index) for part, count in zip(PARTS, images, strict=True) for index in range(count)]
-    if file_format == "nifti":
-        made = [out / folder for folder in FOLDERS.values()]
-    else:
-        made = [out / part / folder for part in PARTS for folder in PNG_FOLDERS.values()]
-    for folder in made:
-        folder.mkdir(parents=True, exist_ok=True)
     noise = [None] * len(names) if sigmas is None else list(sigmas)
     cases = [
         write(out, part, index, toy.picture(seed, part, index, sigma))
@@ -86,14 +79,11 @@ def synthesize_toy(
 
 def _write_nifti(out: Path, part: str, index: int, picture: Picture) -> Mapping[str, Any]:
     case = f"{part}_{index:04d}"
-    paths = {key: f"{folder}/{case}.nii.gz" for key, folder in FOLDERS.items()}
     affine = _affine(picture.image.shape)
-    for key, path in paths.items():
-        volume = nib.Nifti1Image(getattr(picture, key)[..., None], affine)
-        volume.header.set_xyzt_units("mm", "sec")
-        volume.set_sform(affine, code=1)
-        volume.set_qform(affine, code=1)
-        nib.save(volume, out / path)
+    paths = {
+        key: write_volume(getattr(picture, key)[..., None], affine, out / folder / f"{case}.nii.gz")
+        for key, folder in FOLDERS.items()
+    }
     return {"case": case, "patient": case} | paths | {"noise_sigma": picture.sigma}
 
 
@@ -108,7 +98,9 @@ def _affine(shape: tuple[int, ...]) -> np.ndarray:
 def _write_png(out: Path, part: str, index: int, picture: Picture) -> None:
     pictures = {"image": picture.image, "label": picture.label * 255, "weak_label": (picture.weak_label == 1) * 255}
     for key, array in pictures.items():
-        Image.fromarray(array.T.astype(np.uint8)).save(out / part / PNG_FOLDERS[key] / f"{index:04d}.png")
+        folder = out / part / PNG_FOLDERS[key]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(array.T.astype(np.uint8)).save(folder / f"{index:04d}.png")
 
 
 def _description(
@@ -132,9 +124,5 @@ def _description(
         "labels": {"0": "background", "1": target},
         "slice_axis": 2,
         "weak_label": {"kind": "points", "values": {"1": target, str(UNLABELLED): "unlabelled"}},
-        "generator": {
-            "command": f"python -m wss_monai synthesize {kind} {options}",
-            "seed": seed,
-            "version": __version__,
-        },
+        **generator(f"{kind} {options}", seed),
     }

@@ -36,6 +36,9 @@ class TwoContrasts(Canvas):
         variation: how much the coefficient departs from the typical one, a factor, ``(X, Y, Z)`` or 1.
     """
 
+    signals = (*Canvas.signals, "adc")
+    places = (*Canvas.places, "variation")
+
     def __init__(
         self, x: np.ndarray, y: np.ndarray, z: np.ndarray, edge: float, variation: np.ndarray | float = 1.0
     ) -> None:
@@ -43,18 +46,6 @@ class TwoContrasts(Canvas):
         self.variation = np.broadcast_to(np.asarray(variation, np.float32), x.shape)
         self.adc = np.zeros(x.shape, np.float32)
         self._own: float | None = None
-
-    def copy(self) -> TwoContrasts:
-        """A canvas with the same signals, to paint on."""
-        other = TwoContrasts(self.x, self.y, self.z, self.edge, self.variation)
-        other.water, other.fat, other.adc = self.water.copy(), self.fat.copy(), self.adc.copy()
-        return other
-
-    def window(self, where: tuple[slice, ...]) -> TwoContrasts:
-        """The part of this canvas at ``where``; painting there paints here."""
-        other = TwoContrasts(self.x[where], self.y[where], self.z, self.edge, self.variation[where])
-        other.water, other.fat, other.adc = self.water[where], self.fat[where], self.adc[where]
-        return other
 
     def paint(
         self,

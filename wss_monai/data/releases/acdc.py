@@ -3,17 +3,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from wss_monai.data.releases.preparation import Preparation, opened, working_folder
-from wss_monai.data.releases.volumes import copy_image, load_frame, load_scribble, save_index_map
-from wss_monai.data.schema import write_dataset
+from wss_monai.data.releases.preparation import Entry, Preparation, opened, preparation, refuse_missing
+from wss_monai.data.releases.volumes import copy_image, load_frame, load_scribble
 from wss_monai.functional import UNLABELLED
+from wss_monai.io.nifti_files import write_like
 
 __all__ = ["Preparation", "prepare_acdc"]
 
@@ -49,93 +48,56 @@ def prepare_acdc(
         FileNotFoundError: `source` or `scribbles` is missing.
         ValueError: an archive is unsafe or damaged, no patient is left, or a patient asked for cannot be converted.
     """
-    out = Path(out)
     for name, path in (("source", source), ("scribbles", scribbles)):
-        if path is not None and not Path(path).exists():
-            raise FileNotFoundError(
-                f"{name} '{path}' does not exist; give the ACDC release as its organisers distribute it "
-                "(data/README.md says how to get it), or the folder it was unpacked to"
+        if path is not None:
+            advice = (
+                "give the ACDC release as its organisers distribute it (data/README.md says how to get it), or the "
+                "folder it was unpacked to"
             )
-    with working_folder(out) as work:
-        folders = _patient_folders(opened(source, work / "source", _SOURCE), Path(source))
-        drawn = {} if scribbles is None else _scribble_files(opened(scribbles, work / "drawn", _SCRIBBLE), scribbles)
-        result = work / "result"
-        done = Preparation(out)
-        cases = _convert_all(folders, patients, drawn, result, done)
-        write_dataset(result, _description(cases, done))
-        os.replace(result, out)
+            refuse_missing(path, advice, name)
+    with preparation(out) as done:
+        folders = _patient_folders(opened(source, done.work / "source", _SOURCE), Path(source))
+        drawn = {} if scribbles is None else _scribble_files(scribbles, done.work / "drawn")
+        parts = done.convert(
+            {name: "test" if _is_test(folder) else "training" for name, folder in folders.items()},
+            lambda name: _convert(name, folders[name], drawn, done),
+            patients,
+        )
+        unused = set(drawn) - {case["case"] for cases in parts.values() for case in cases}
+        if unused and patients is None:
+            done.notes.append(("scribbles", f"{len(unused)} of {len(drawn)} belong to no volume that was converted"))
+        done.finish(_description(parts))
     return done
 
 
-def _convert_all(
-    folders: dict[str, Path], patients: Sequence[str] | None, drawn: dict[str, Path], result: Path, done: Preparation
-) -> dict[str, list[dict[str, Any]]]:
-    """Convert patient by patient; fill in the counts and notes of `done`."""
-    if patients is not None and (missing := sorted(set(patients) - set(folders))):
-        raise ValueError(f"patients {missing} are not in the source; it has {len(folders)}: {sorted(folders)[:3]} ...")
-    parts: dict[str, list[dict[str, Any]]] = {"training": [], "test": []}
-    owners: dict[str, str] = {}
-    for patient in sorted(folders if patients is None else set(patients)):
-        try:
-            cases = _convert(patient, folders[patient], drawn, result, owners, done.notes)
-        except ValueError as error:
-            if patients is not None:
-                raise ValueError(f"{patient}, who was asked for, cannot be converted: {error}") from error
-            done.notes.append((patient, f"skipped: {error}"))
-            continue
-        part = "test" if _is_test(folders[patient]) else "training"
-        parts[part] += cases
-        done.training += part == "training"
-        done.test += part == "test"
-    done.cases = sum(map(len, parts.values()))
-    done.scribbles = sum("weak_label" in case for cases in parts.values() for case in cases)
-    unused = len(drawn) - sum(case["case"] in drawn for cases in parts.values() for case in cases)
-    if unused and patients is None:
-        done.notes.append(("scribbles", f"{unused} of {len(drawn)} belong to no volume that was converted"))
-    if not done.cases:
-        raise ValueError("no patient could be converted: " + "; ".join(f"{who} {what}" for who, what in done.notes[:5]))
-    return parts
-
-
-def _convert(
-    patient: str,
-    folder: Path,
-    drawn: dict[str, Path],
-    result: Path,
-    owners: dict[str, str],
-    notes: list[tuple[str, str]],
-) -> list[dict[str, Any]]:
+def _convert(patient: str, folder: Path, drawn: dict[str, Path], done: Preparation) -> list[Entry]:
     """Check all files of a patient, then write them; ValueError says why the patient cannot be converted."""
     info = _info(folder / "Info.cfg")
     frames = {f"{patient}_frame{info[phase]:02d}": phase for phase in ("ED", "ES")}
     if len(frames) < 2:
         raise ValueError(f"Info.cfg names frame {info['ED']} as ED and as ES")
     loaded = {name: load_frame(folder, name, not _is_test(folder) and name not in drawn) for name in frames}
-    digests = {name: hashlib.sha256(array.tobytes()).hexdigest() for name, (_, array, _) in loaded.items()}
-    for name, digest in digests.items():
-        if digest in owners:
-            raise ValueError(f"{name} is the same image as {owners[digest]}; kept once, so that no split can leak it")
-    owners.update({digest: name for name, digest in digests.items()})
+    done.claim({name: array for name, (_, array, _) in loaded.items()})
     others = {_stem(path) for path in folder.glob("*_frame*.nii*")} - {n + s for n in frames for s in ("", "_gt")}
     if others:
-        notes.append((patient, f"skipped {', '.join(sorted(others))}: neither ED nor ES in Info.cfg"))
+        done.notes.append((patient, f"skipped {', '.join(sorted(others))}: neither ED nor ES in Info.cfg"))
     cases = []
     for name, phase in frames.items():
         image, _, label = loaded[name]
         case = {"case": name, "patient": patient, "group": info.get("Group"), "phase": phase}
         case |= {key.lower(): info[key] for key in ("Height", "Weight", "NbFrame") if key in info}
-        case["image"] = copy_image(image, result / "images" / f"{name}.nii.gz")
+        case["image"] = copy_image(image, done.result / "images" / f"{name}.nii.gz")
         if label is None:
-            notes.append((name, "has no mask (_gt); kept without 'label'"))
+            done.notes.append((name, "has no mask (_gt); kept without 'label'"))
         else:
-            case["label"] = save_index_map(label, image, result / "labels" / f"{name}.nii.gz")
+            case["label"] = write_like(label, image, done.result / "labels" / f"{name}.nii.gz")
         if name in drawn:
             try:
-                scribble = load_scribble(drawn[name], name, image, label, notes)
+                scribble = load_scribble(drawn[name], name, image, label, done.notes)
             except ValueError as error:
-                notes.append((name, f"scribble skipped: {error}"))
+                done.notes.append((name, f"scribble skipped: {error}"))
             else:
-                case["weak_label"] = save_index_map(scribble, image, result / "scribbles" / f"{name}.nii.gz")
+                case["weak_label"] = write_like(scribble, image, done.result / "scribbles" / f"{name}.nii.gz")
         cases.append(case)
     return cases
 
@@ -153,7 +115,8 @@ def _info(file: Path) -> dict[str, Any]:
     return info
 
 
-def _description(parts: dict[str, list[dict[str, Any]]], done: Preparation) -> dict[str, Any]:
+def _description(parts: dict[str, list[Entry]]) -> dict[str, Any]:
+    drawn = any("weak_label" in case for cases in parts.values() for case in cases)
     weak = {"kind": "scribble", "values": {**LABELS, str(UNLABELLED): "unlabelled"}, "undrawn_means_absent": True}
     return {
         "name": "ACDC",
@@ -162,7 +125,7 @@ def _description(parts: dict[str, list[dict[str, Any]]], done: Preparation) -> d
         "modality": {"0": "MRI (cine bSSFP)"},
         "labels": LABELS,
         "slice_axis": 2,
-        **({"weak_label": weak} if done.scribbles else {}),
+        **({"weak_label": weak} if drawn else {}),
         **parts,
     }
 
@@ -185,7 +148,9 @@ def _patient_folders(root: Path, source: Path) -> dict[str, Path]:
     return folders
 
 
-def _scribble_files(root: Path, source: str | os.PathLike[str]) -> dict[str, Path]:
+def _scribble_files(source: str | os.PathLike[str], folder: Path) -> dict[str, Path]:
+    """Find the scribbles of a source, unpacked to `folder` where it is an archive, by the case's name."""
+    root = opened(source, folder, _SCRIBBLE)
     matches = ((_SCRIBBLE.search(path.as_posix()), path) for path in sorted(root.rglob("*.nii*")))
     files = {match.group(2): path for match, path in matches if match}
     if not files:

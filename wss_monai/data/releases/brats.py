@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,10 @@ import numpy as np
 from wss_monai.data.label_semantics import BACKGROUND
 from wss_monai.data.releases.brats_files import MODALITIES, BratsCase, find_brats_cases, modality_names, patient_of
 from wss_monai.data.releases.modalities import check_label_grid, on_one_grid
-from wss_monai.data.releases.preparation import Preparation, working_folder
-from wss_monai.data.releases.volumes import as_values, copy_image, load_volume, save_index_map
-from wss_monai.data.schema import write_dataset
+from wss_monai.data.releases.preparation import SHOWN, Entry, Preparation, preparation, some
+from wss_monai.data.releases.volumes import as_values, copy_image, load_volume
 from wss_monai.data.simulated_tags import TAGGED, TAGS_TEXT, checked_class_name, file_word, slice_tags
+from wss_monai.io.nifti_files import write_like
 
 __all__ = ["WHOLE_TUMOUR", "prepare_brats"]
 
@@ -39,7 +38,6 @@ RARE = {False: "3", True: "4"}
 _NEW_NAME = re.compile(r"BraTS-([A-Za-z]+)-", re.I)
 _SAME_VALUES = ("GLI", "MEN", "MET", "SSA")
 """Challenges from 2023 on whose values mean what `NEW` says."""
-SHOWN = 5
 
 
 @dataclass
@@ -48,9 +46,7 @@ class _Plan:
 
     modalities: list[str]
     labels: dict[str, str]
-    result: Path
-    notes: list[tuple[str, str]]
-    owners: dict[str, str]
+    done: Preparation
     seen: set[int]
 
 
@@ -88,28 +84,25 @@ def prepare_brats(
         ValueError: cases lack a modality or do not fit (the message names them), releases of two namings are mixed, or
             no case is left.
     """
-    out, source = Path(out), Path(source)
+    source = Path(source)
     if not source.is_dir():
         raise FileNotFoundError(
             f"source '{source}' is no folder; give the folder that the BraTS archive was unpacked to (data/README.md "
             "says how to get it)"
         )
     names = modality_names(modalities)
-    with working_folder(out) as work:
-        cases, notes = find_brats_cases(source)
-        done = Preparation(out, notes=notes)
+    with preparation(out) as done:
+        cases, done.notes = find_brats_cases(source)
         cases = _chosen(cases, patients)
         labels, new = _labels(cases, merge)
         cases = _complete(cases, names, skip_incomplete, done.notes)
-        plan = _Plan(names, labels, work / "result", done.notes, {}, set())
-        entries = _convert_all(cases, plan, skip_incomplete)
+        plan = _Plan(names, labels, done, set())
+        entries = _convert_all({case.name: case for case in cases}, plan, skip_incomplete)
         if RARE[new] not in map(str, plan.seen):
             labels = _without(labels, RARE[new], entries)
         elif labels[RARE[new]] == BACKGROUND:
             done.notes.append(("labels", f"value {RARE[new]}, {NEW[RARE[new]]}, is no tumour: taken as background"))
-        write_dataset(plan.result, _description(names, labels, entries))
-        os.replace(plan.result, out)
-    done.cases, done.training = len(entries), len({entry["patient"] for entry in entries})
+        done.finish(_description(names, labels, entries))
     return done
 
 
@@ -153,9 +146,9 @@ def _complete(
     lacking = {name: missing for name, missing in lacking.items() if missing}
     if lacking and not skip:
         common = [name for name in MODALITIES if all(name in case.images for case in cases)]
-        shown = "; ".join(f"{name} lacks {', '.join(missing)}" for name, missing in list(lacking.items())[:SHOWN])
+        shown = some([f"{name} lacks {', '.join(missing)}" for name, missing in lacking.items()], "; ")
         raise ValueError(
-            f"{len(lacking)} of {len(cases)} cases are incomplete: {shown}{' ...' if len(lacking) > SHOWN else ''}. "
+            f"{len(lacking)} of {len(cases)} cases are incomplete: {shown}. "
             f"Choose other --modalities (all cases have {', '.join(common) or 'none'}), or leave these cases out with "
             "--skip-incomplete"
         )
@@ -163,35 +156,25 @@ def _complete(
     return [case for case in cases if case.name not in lacking]
 
 
-def _convert_all(cases: Sequence[BratsCase], plan: _Plan, skip: bool) -> list[dict[str, Any]]:
+def _convert_all(cases: Mapping[str, BratsCase], plan: _Plan, skip: bool) -> list[Entry]:
     """Convert case by case; all that does not fit is named in one error."""
-    entries, broken = [], []
-    for case in cases:
-        try:
-            entries.append(_convert(case, plan))
-        except ValueError as error:
-            broken.append((case.name, str(error)))
-    if broken and not skip:
-        shown = "; ".join(f"{name}: {what}" for name, what in broken[:SHOWN])
+    done = plan.done
+    entries = done.convert(dict.fromkeys(cases, "training"), lambda name: [_convert(cases[name], plan)])["training"]
+    if done.skipped and not skip:
+        shown = "; ".join(f"{name}: {what}" for name, what in list(done.skipped.items())[:SHOWN])
         raise ValueError(
-            f"{len(broken)} of {len(cases)} cases cannot be converted: {shown}. Mend them, or leave them out with "
-            "--skip-incomplete"
+            f"{len(done.skipped)} of {len(cases)} cases cannot be converted: {shown}. Mend them, or leave them out "
+            "with --skip-incomplete"
         )
-    plan.notes += [(name, f"skipped: {what}") for name, what in broken]
-    if not entries:
-        raise ValueError("no case could be converted: " + "; ".join(f"{who} {what}" for who, what in plan.notes[:5]))
     return entries
 
 
-def _convert(case: BratsCase, plan: _Plan) -> dict[str, Any]:
+def _convert(case: BratsCase, plan: _Plan) -> Entry:
     """Check all files of a case, then write them; ValueError says why it cannot be converted."""
     files = {name: case.images[name] for name in plan.modalities}
     images, notes = on_one_grid(files)
     first = images[plan.modalities[0]]
-    digest = hashlib.sha256(np.asanyarray(first.dataobj).tobytes()).hexdigest()
-    if digest in plan.owners:
-        raise ValueError(f"is the same image as {plan.owners[digest]}; keep one, so that no split can leak it")
-    entry: dict[str, Any] = {"case": case.name, "patient": patient_of(case.name)}
+    entry: Entry = {"case": case.name, "patient": patient_of(case.name)}
     entry |= {} if case.group is None else {"group": case.group}
     label = None
     if case.label is not None:
@@ -199,21 +182,22 @@ def _convert(case: BratsCase, plan: _Plan) -> dict[str, Any]:
         check_label_grid(mask, case.label, first, files[plan.modalities[0]])
         label = as_values(drawn, case.label, [int(value) for value in plan.labels])
         plan.seen.update(np.unique(label).tolist())
-    plan.owners[digest] = case.name
-    plan.notes += [(case.name, note) for note in notes]
-    folder = plan.result / "images"
+    done = plan.done
+    done.claim({case.name: np.asanyarray(first.dataobj)})
+    done.notes += [(case.name, note) for note in notes]
+    folder = done.result / "images"
     paths = [copy_image(images[m], folder / f"{case.name}_{file_word(m)}.nii.gz") for m in plan.modalities]
     entry["image"] = paths if len(paths) > 1 else paths[0]
     if label is None:
-        plan.notes.append((case.name, "has no segmentation; kept without 'label' and tags"))
+        done.notes.append((case.name, "has no segmentation; kept without 'label' and tags"))
         return entry
     if not label.any():
-        plan.notes.append((case.name, "its segmentation is empty: no slice shows a tumour"))
-    entry["label"] = save_index_map(label, first, plan.result / "labels" / f"{case.name}.nii.gz")
+        done.notes.append((case.name, "its segmentation is empty: no slice shows a tumour"))
+    entry["label"] = write_like(label, first, done.result / "labels" / f"{case.name}.nii.gz")
     return entry | {"weak_labels": TAGGED, "slice_tags": slice_tags(label, plan.labels)}
 
 
-def _without(labels: dict[str, str], value: str, entries: Sequence[dict[str, Any]]) -> dict[str, str]:
+def _without(labels: dict[str, str], value: str, entries: Sequence[Entry]) -> dict[str, str]:
     """Leave a value that no file has out of the map, and with it the tags of a class that nothing else means."""
     left = {key: name for key, name in labels.items() if key != value}
     if labels[value] not in left.values():
@@ -224,7 +208,7 @@ def _without(labels: dict[str, str], value: str, entries: Sequence[dict[str, Any
     return left
 
 
-def _description(names: Sequence[str], labels: dict[str, str], entries: list[dict[str, Any]]) -> dict[str, Any]:
+def _description(names: Sequence[str], labels: dict[str, str], entries: list[Entry]) -> dict[str, Any]:
     return {
         "name": "BraTS",
         "description": f"Skull-stripped brain MRI with tumours; made from a BraTS release. {TAGS_TEXT}.",

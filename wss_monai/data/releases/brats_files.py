@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from wss_monai.data.releases.preparation import visible_files
 
 __all__ = ["MODALITIES", "BratsCase", "find_brats_cases", "modality_names", "patient_of"]
 
@@ -83,16 +84,9 @@ def find_brats_cases(root: Path) -> tuple[list[BratsCase], list[tuple[str, str]]
         ValueError: there is none; two files are the same modality of a case; two folders hold one case.
     """
     found: dict[tuple[Path, str], BratsCase] = {}
-    seen: set[str] = set()
-    for folder, folders, files in os.walk(root, followlinks=True):
-        if (real := os.path.realpath(folder)) in seen:  # a link that leads back
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for file in sorted(files):
+    for here, files in visible_files(root):
+        for file in files:
             if match := _FILE.fullmatch(file):
-                here = Path(folder)
                 case = found.setdefault((here, match["case"]), BratsCase(match["case"], here, _group(here, root)))
                 _put(case, match["word"].lower(), here / file)
     notes = _take_strays(found)

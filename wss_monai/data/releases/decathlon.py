@@ -4,7 +4,6 @@ doi:10.1038/s41467-022-30695-9) as data sets of ours."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -18,9 +17,8 @@ import numpy as np
 
 from wss_monai.data.label_semantics import BACKGROUND
 from wss_monai.data.releases.modalities import check_label_grid
-from wss_monai.data.releases.preparation import Preparation, opened, working_folder
-from wss_monai.data.releases.volumes import as_values, copy_image, load_volume, save_index_map
-from wss_monai.data.schema import write_dataset
+from wss_monai.data.releases.preparation import Entry, Preparation, opened, preparation, refuse_missing, some
+from wss_monai.data.releases.volumes import as_values, copy_image, load_volume
 from wss_monai.data.simulated_tags import (
     TAGGED,
     TAGS_TEXT,
@@ -29,6 +27,7 @@ from wss_monai.data.simulated_tags import (
     merged_labels,
     slice_tags,
 )
+from wss_monai.io.nifti_files import write_like
 from wss_monai.io.volumes import without_suffix
 
 __all__ = ["MERGED", "TASKS", "prepare_decathlon"]
@@ -71,6 +70,13 @@ class _Release:
     training: dict[str, tuple[Path, Path | None]]
     test: dict[str, tuple[Path, Path | None]]
 
+    @property
+    def labelled(self) -> dict[str, str]:
+        """The part of each case that can be used: all of training, and what has a label of test."""
+        return dict.fromkeys((name for name, (_, label) in self.test.items() if label is not None), "test") | (
+            dict.fromkeys(self.training, "training")
+        )
+
 
 def prepare_decathlon(
     source: str | os.PathLike[str],
@@ -105,28 +111,29 @@ def prepare_decathlon(
         ValueError: the archive is another task, unsafe or damaged; its dataset.json is not what the release has; no
             case is left; or one asked for cannot be converted.
     """
-    out, source = Path(out), Path(source)
+    source = Path(source)
     if task not in TASKS:
         raise ValueError(f"task must be one of {min(TASKS)} to {max(TASKS)}, got {task}")
     if merge is not None and keep_classes:
         raise ValueError(f"merge='{merge}' and keep_classes exclude each other; give one")
-    if not source.exists():
-        raise FileNotFoundError(
-            f"source '{source}' does not exist; give the archive TaskNN_Name.tar of the Medical Segmentation Decathlon "
-            "(data/README.md says how to get it), or the folder it was unpacked to"
-        )
+    refuse_missing(
+        source,
+        "give the archive TaskNN_Name.tar of the Medical Segmentation Decathlon (data/README.md says how to get it), "
+        "or the folder it was unpacked to",
+    )
     name = None if keep_classes else merge or MERGED.get(task)
-    with working_folder(out) as work:
-        release = _read(opened(source, work / "source", _WANTED), source, task)
+    with preparation(out) as done:
+        release = _read(opened(source, done.work / "source", _WANTED), source, task)
         labels = release.labels if name is None else merged_labels(release.labels, checked_class_name(name, "merge"))
-        result, done = work / "result", Preparation(out)
-        parts = _convert_all(release, labels, patients, result, done)
+        parts = done.convert(release.labelled, lambda case: [_convert(case, release, labels, done)], patients)
+        if left := sorted(set(release.test) - set(release.labelled)):
+            done.notes.append(("test", f"left out, no labels: {len(left)} images ({some(left)})"))
+        done.refuse_none(parts["training"])
         if task == 4:
             done.notes.append(
                 ("patients", "the release has both hippocampi of some people and does not say of whom: splits may leak")
             )
-        write_dataset(result, _description(release, labels, parts, task))
-        os.replace(result, out)
+        done.finish(_description(release, labels, parts, task))
     return done
 
 
@@ -152,6 +159,8 @@ def _read(root: Path, source: Path, task: int) -> _Release:
     if list(modalities) != list(range(len(modalities))) or len(set(modalities.values())) < len(modalities):
         raise ValueError(f"{where}: 'modality' must number its names from 0 and name each once, got {raw['modality']}")
     parts = {part: _entries(raw.get(part, []), part, files[0].parent, where) for part in ("training", "test")}
+    if twice := sorted(set(parts["test"]) & set(parts["training"])):
+        raise ValueError(f"cases {twice[:SHOWN]} are in 'training' and in 'test' of the release's dataset.json")
     return _Release(files[0].parent, raw, list(modalities.values()), labels, parts["training"], parts["test"])
 
 
@@ -215,49 +224,9 @@ def _within(root: Path, path: Any, where: str) -> Path:
     return root / path
 
 
-def _convert_all(
-    release: _Release, labels: dict[str, str], patients: Sequence[str] | None, result: Path, done: Preparation
-) -> dict[str, list[dict[str, Any]]]:
-    """Convert case by case; fill in the counts and notes of `done`."""
-    labelled = {name: ("test", *pair) for name, pair in release.test.items() if pair[1] is not None}
-    labelled |= {name: ("training", *pair) for name, pair in release.training.items()}
-    if twice := sorted(set(release.test) & set(release.training)):
-        raise ValueError(f"cases {twice[:SHOWN]} are in 'training' and in 'test' of the release's dataset.json")
-    if patients is not None and (missing := sorted(set(patients) - set(labelled))):
-        raise ValueError(
-            f"patients {missing} are not in the source; it has {len(labelled)}: {sorted(labelled)[:3]} ..."
-        )
-    parts: dict[str, list[dict[str, Any]]] = {"training": [], "test": []}
-    owners: dict[str, str] = {}
-    for name in sorted(labelled if patients is None else set(patients)):
-        part, image, label = labelled[name]
-        try:
-            parts[part].append(_convert(name, image, label, release, labels, result, owners, done.notes))
-        except ValueError as error:
-            if patients is not None:
-                raise ValueError(f"{name}, which was asked for, cannot be converted: {error}") from error
-            done.notes.append((name, f"skipped: {error}"))
-    if left := sorted(name for name, pair in release.test.items() if pair[1] is None):
-        shown = ", ".join(left[:SHOWN]) + (" ..." if len(left) > SHOWN else "")
-        done.notes.append(("test", f"left out, no labels: {len(left)} images ({shown})"))
-    done.training, done.test = len(parts["training"]), len(parts["test"])
-    done.cases = done.training + done.test
-    if not done.training:
-        raise ValueError("no case could be converted: " + "; ".join(f"{who} {what}" for who, what in done.notes[:5]))
-    return parts
-
-
-def _convert(
-    name: str,
-    image_file: Path,
-    label_file: Path | None,
-    release: _Release,
-    labels: dict[str, str],
-    result: Path,
-    owners: dict[str, str],
-    notes: list[tuple[str, str]],
-) -> dict[str, Any]:
+def _convert(name: str, release: _Release, labels: dict[str, str], done: Preparation) -> Entry:
     """Check both files of a case, then write them; ValueError says why it cannot be converted."""
+    image_file, label_file = (release.training | release.test)[name]
     if label_file is None or not label_file.is_file():
         raise ValueError(f"{'its label' if label_file is None else label_file.name} is missing")
     if not image_file.is_file():
@@ -271,41 +240,30 @@ def _convert(
         )
     if not np.isfinite(values).all():
         raise ValueError(f"{image_file.name} holds intensities that are not finite (NaN or infinite)")
-    digest = hashlib.sha256(values.tobytes()).hexdigest()
-    if digest in owners:
-        raise ValueError(f"is the same image as {owners[digest]}; kept once, so that no split can leak it")
     channels = [values] if image.ndim == 3 else list(np.moveaxis(values, 3, 0))
     first = nib.Nifti1Image(channels[0], image.affine)
     mask, drawn = load_volume(label_file)
     check_label_grid(mask, label_file, first, image_file)
     label = as_values(drawn, label_file, [int(value) for value in release.labels])
     tags = slice_tags(label, labels)
-    owners[digest] = name
+    done.claim({name: values})
     if not label.any():
-        notes.append((name, "its label is empty: no slice shows a class"))
+        done.notes.append((name, "its label is empty: no slice shows a class"))
     paths = []
     for modality, channel in zip(release.modalities, channels, strict=True):
-        target = result / "images" / f"{name}{'' if count == 1 else '_' + file_word(modality)}.nii.gz"
-        paths.append(copy_image(image, target) if image.ndim == 3 else _save_channel(channel, image, target))
-    path = save_index_map(label, first, result / "labels" / f"{name}.nii.gz")
+        target = done.result / "images" / f"{name}{'' if count == 1 else '_' + file_word(modality)}.nii.gz"
+        paths.append(copy_image(image, target) if image.ndim == 3 else write_like(_narrow(channel), image, target))
+    path = write_like(label, first, done.result / "labels" / f"{name}.nii.gz")
     entry = {"case": name, "patient": name, "image": paths if count > 1 else paths[0], "label": path}
     return entry | {"weak_labels": TAGGED, "slice_tags": tags}
 
 
-def _save_channel(channel: np.ndarray, image: nib.Nifti1Image, target: Path) -> str:
-    """Write one modality of a 4D image with its values; give its path in the data set."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    values = channel.astype(np.float32) if channel.dtype.itemsize > 4 else np.ascontiguousarray(channel)
-    header = image.header.copy()
-    header.set_data_dtype(values.dtype)
-    header.set_slope_inter(1, 0)
-    nib.save(nib.Nifti1Image(values, image.affine, header), target)
-    return f"{target.parent.name}/{target.name}"
+def _narrow(channel: np.ndarray) -> np.ndarray:
+    """Give the values of a modality in their own type, or as float32 where that is wider."""
+    return channel.astype(np.float32) if channel.dtype.itemsize > 4 else np.ascontiguousarray(channel)
 
 
-def _description(
-    release: _Release, labels: dict[str, str], parts: dict[str, list[dict[str, Any]]], task: int
-) -> dict[str, Any]:
+def _description(release: _Release, labels: dict[str, str], parts: dict[str, list[Entry]], task: int) -> dict[str, Any]:
     raw = release.raw
     kept = {key: raw[key] for key in ("licence", "reference", "release") if isinstance(raw.get(key), str)}
     title = raw.get("description") if isinstance(raw.get("description"), str) else f"Task {task}"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wss_monai.data.releases.preparation import visible_files
 from wss_monai.io.volumes import SUFFIXES
 
 __all__ = ["FolderCases", "find_cases"]
@@ -137,18 +138,10 @@ def _compiled(role: str, text: str) -> re.Pattern[str]:
 def _volumes(root: Path) -> list[str]:
     """List the volume files and the folders with DICOM files, relative to the root; hidden ones are left out."""
     found: list[str] = []
-    seen: set[str] = set()
-    for folder, folders, files in os.walk(root, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in seen:  # a link that leads back
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        here = Path(folder).relative_to(root)
-        shown = sorted(name for name in files if not name.startswith("."))
+    for folder, shown in visible_files(root):
+        here = folder.relative_to(root)
         found += [(here / name).as_posix() for name in shown if name.lower().endswith(SUFFIXES)]
-        if here != Path() and any(_is_dicom(Path(folder) / name) for name in shown[:3]):
+        if here != Path() and any(_is_dicom(folder / name) for name in shown[:3]):
             found.append(here.as_posix())
     return sorted(found)
 

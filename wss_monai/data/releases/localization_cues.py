@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-import nibabel as nib
 import numpy as np
 
-from wss_monai.data.releases.preparation import Preparation, working_folder
+from wss_monai.data.releases.preparation import Preparation, preparation, some
 from wss_monai.functional import UNLABELLED
 from wss_monai.io.integer_pickle import read_integer_arrays
+from wss_monai.io.nifti_files import write_volume
 
 __all__ = ["GRID", "ImageCues", "prepare_localization_cues", "read_listing", "read_localization_cues"]
 
@@ -23,7 +23,6 @@ GRID = (41, 41)
 """Columns and rows of the published cues."""
 AFFINE = np.diag([-1.0, -1.0, 1.0, 1.0])
 """Columns run to the patient's left and rows to the back, so that viewers show the map upright; no size is meant."""
-SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -174,11 +173,9 @@ def prepare_localization_cues(
         FileExistsError: ``out`` is there already and not empty.
         FileNotFoundError, ValueError: as of the two readers, or no cue belongs to an image of the list.
     """
-    out = Path(out)
-    with working_folder(out) as work:
+    with preparation(out) as done:
         names = None if listing is None else read_listing(listing)
         cues = read_localization_cues(source, num_classes, grid)
-        done = Preparation(out)
         if names is None:
             names = {index: str(index) for index in cues}
         listed = {index: name for index, name in names.items() if index in cues}
@@ -186,32 +183,22 @@ def prepare_localization_cues(
             raise ValueError(f"no index of the list '{listing}' has cues in '{source}'; is it another data set's?")
         _note(done, str(listing), "left out, no cues", [name for index, name in names.items() if index not in cues])
         _note(done, str(source), "left out, not in the list", [str(index) for index in cues if index not in names])
-        result = work / "result"
-        (result / "cues").mkdir(parents=True)
         images = {}
         for index, name in listed.items():
             path = f"cues/{name}.nii.gz"
-            _save(cues[index].index_map, result / path)
+            write_volume(cues[index].index_map[..., None], AFFINE, done.result / path)
             images[name] = {"index": index, "cues": path, "tags": cues[index].tags}
             lacking = sorted(set(cues[index].tags) - {int(value) for value in np.unique(cues[index].index_map)})
             if lacking:
                 done.notes.append((name, f"tags without a cue: {lacking}"))
         description = {"grid": list(grid), "num_classes": num_classes, "no_cue": UNLABELLED, "images": images}
-        (result / "cues.json").write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
+        (done.result / "cues.json").write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
         done.cases = len(images)
-        os.replace(result, out)
+        os.replace(done.result, done.path)
     return done
 
 
 def _note(done: Preparation, who: str, what: str, names: list[str]) -> None:
     """Note what is left out, in one line."""
     if names:
-        more = " ..." if len(names) > SHOWN else ""
-        done.notes.append((who, f"{what}: {len(names)} ({', '.join(names[:SHOWN])}{more})"))
-
-
-def _save(index_map: np.ndarray, path: Path) -> None:
-    volume = nib.Nifti1Image(index_map[..., None], AFFINE)
-    volume.set_sform(AFFINE, code=1)
-    volume.set_qform(AFFINE, code=1)
-    nib.save(volume, path)
+        done.notes.append((who, f"{what}: {len(names)} ({some(names)})"))

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -17,9 +16,9 @@ from PIL import Image
 
 from wss_monai.data.label_semantics import BACKGROUND
 from wss_monai.data.leak_guard import check_no_leak
-from wss_monai.data.releases.preparation import Preparation, opened, working_folder, write_volume
-from wss_monai.data.schema import write_dataset
+from wss_monai.data.releases.preparation import Entry, Preparation, digest_of, opened, preparation, refuse_missing, some
 from wss_monai.data.simulated_tags import TAGGED, TAGS_TEXT, checked_class_name, file_word, slice_tags
+from wss_monai.io.nifti_files import write_volume
 
 __all__ = ["PARTS", "prepare_png_slices"]
 
@@ -30,7 +29,6 @@ REFERENCE = "GT"
 ORDER = ("T1", "T1c", "T2", "FLAIR", "ADC")
 """Order of modalities that nobody gave; others follow by name."""
 MAX_VALUES = 254
-SHOWN = 5
 _WANTED = re.compile(r"(^|/)(train|val|test)/[^/.][^/]*/[^/.][^/]*\.png$", re.I)
 _NAME = re.compile(r"(?P<patient>.*[^_.].*)_(?P<number>\d+)\.png", re.I)
 Slices = dict[int, Path]
@@ -78,31 +76,28 @@ def prepare_png_slices(
         ValueError: not such a folder; a slice that a modality or the masks lack; sizes that differ; a patient in two
             parts; a file that is no grey picture; named each.
     """
-    out, source = Path(out), Path(source)
-    if not source.exists():
-        raise FileNotFoundError(f"source '{source}' does not exist; give the folder that holds train, val and test")
+    source = Path(source)
+    refuse_missing(source, "give the folder that holds train, val and test")
     steps = [float(step) for step in spacing]
     if len(steps) != 3 or not all(0 < step < np.inf for step in steps):
         raise ValueError(f"--spacing must be three lengths in mm, of columns, rows and slices; got {list(spacing)}")
     checked_class_name(foreground, "--foreground")
-    with working_folder(out) as work:
-        root = _root(opened(source, work / "source", _WANTED), source)
+    with preparation(out) as done:
+        root = _root(opened(source, done.work / "source", _WANTED), source)
         names = _modalities(root, modalities)
         files = {part: _patients(root / part, [*names, REFERENCE]) for part in PARTS if (root / part).is_dir()}
         if "train" not in files:
             raise ValueError(f"'{root}' has no folder train")
         check_no_leak(**{part: list(patients) for part, patients in files.items()})
-        result, done = work / "result", Preparation(out)
         values = _grey_values(files)
         labels = {"0": BACKGROUND, **{str(i + 1): foreground for i in range(len(values))}}
-        parts = _convert_all(files, names, values, labels, steps, result, done)
-        description = _description(names, labels, values, steps)
-        write_dataset(result, description | {"training": parts["train"] + parts["val"], "test": parts["test"]})
+        if len(values) > 1:
+            done.notes.append((REFERENCE, f"{len(values)} grey values ({some(values)}), all taken as the foreground"))
+        parts = _convert(files, names, values, labels, steps, done)
         split = {PARTS[part]: sorted(patients) for part, patients in files.items()}
-        (result / "split.json").write_text(json.dumps(split, indent=1) + "\n", encoding="utf-8")
-        os.replace(result, out)
-    done.training, done.test = len(parts["train"]) + len(parts["val"]), len(parts["test"])
-    done.cases = done.training + done.test
+        (done.result / "split.json").write_text(json.dumps(split, indent=1) + "\n", encoding="utf-8")
+        lists = {"training": parts["train"] + parts["val"], "test": parts["test"]}
+        done.finish(_description(names, labels, values, steps) | lists)
     return done
 
 
@@ -160,10 +155,9 @@ def _patients(folder: Path, names: Sequence[str]) -> dict[str, dict[str, Slices]
         everywhere = {number for slices in by_name.values() for number in slices}
         for name in names:
             if lacking := sorted(everywhere - set(by_name.get(name, {}))):
-                shown = ", ".join(f"{patient}_{number}" for number in lacking[:SHOWN])
                 raise ValueError(
                     f"'{folder / name}' lacks {len(lacking)} of the {len(everywhere)} slices of patient {patient}: "
-                    f"{shown}{' ...' if len(lacking) > SHOWN else ''}; add them, or take the others away"
+                    f"{some([f'{patient}_{number}' for number in lacking])}; add them, or take the others away"
                 )
     return dict(sorted(found.items()))
 
@@ -202,40 +196,31 @@ def _grey_values(files: Mapping[str, Mapping[str, Mapping[str, Slices]]]) -> lis
     return sorted(values)
 
 
-def _convert_all(
+def _convert(
     files: Mapping[str, Mapping[str, Mapping[str, Slices]]],
     names: Sequence[str],
     values: Sequence[int],
     labels: Mapping[str, str],
     spacing: Sequence[float],
-    result: Path,
     done: Preparation,
-) -> dict[str, list[dict[str, Any]]]:
-    """Write the volumes of all patients; fill in the notes of `done`."""
-    parts: dict[str, list[dict[str, Any]]] = {part: [] for part in PARTS}
+) -> dict[str, list[Entry]]:
+    """Write the volumes of all patients; what is wrong with one is an error, since slices were paired before."""
+    parts: dict[str, list[Entry]] = {part: [] for part in PARTS}
     owners: dict[str, tuple[str, str]] = {}
-    if len(values) > 1:
-        more = " ..." if len(values) > SHOWN else ""
-        shown = f"{str(list(values[:SHOWN]))[1:-1]}{more}"
-        done.notes.append((REFERENCE, f"{len(values)} grey values ({shown}), all taken as the foreground"))
     for part, patients in files.items():
         for patient, by_name in patients.items():
             stack = _stack(part, by_name, names)
-            digest = hashlib.sha256(stack.images[names[0]].tobytes()).hexdigest()
-            other_part, other = owners.setdefault(digest, (part, patient))
+            other_part, other = owners.setdefault(digest_of(stack.images[names[0]]), (part, patient))
             if other_part != part:
                 raise ValueError(
                     f"leak: the images of {patient} in {part} are those of {other} in {other_part}; take one away"
                 )
             if other != patient:
                 done.notes.append((patient, f"its images are those of {other}: write one 'patient', or take one away"))
-            parts[part].append(_write(patient, stack, values, labels, spacing, result))
+            parts[part].append(_write(patient, stack, values, labels, spacing, done.result))
             gaps = sorted(set(range(stack.numbers[0], stack.numbers[-1] + 1)) - set(stack.numbers))
             if gaps:
-                more = " ..." if len(gaps) > SHOWN else ""
-                done.notes.append(
-                    (patient, f"slices {str(gaps[:SHOWN])[1:-1]}{more} are missing: their neighbours lie side by side")
-                )
+                done.notes.append((patient, f"slices {some(gaps)} are missing: their neighbours lie side by side"))
             if not stack.grey.any():
                 done.notes.append((patient, "its masks are black: no slice shows the foreground"))
     return parts
@@ -268,7 +253,7 @@ def _write(
     labels: Mapping[str, str],
     spacing: Sequence[float],
     result: Path,
-) -> dict[str, Any]:
+) -> Entry:
     """Write the volumes of a patient; give the entry for dataset.json."""
     label = np.where(stack.grey > 0, np.searchsorted(values, stack.grey) + 1, 0).astype(np.uint8)
     paths = []

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections import Counter
@@ -15,9 +14,9 @@ from typing import Any
 import numpy as np
 from monai.data import MetaTensor
 
-from wss_monai.data.releases.preparation import Preparation, opened, working_folder, write_volume
-from wss_monai.data.schema import write_dataset
+from wss_monai.data.releases.preparation import Entry, Preparation, opened, preparation, refuse_missing
 from wss_monai.io.grids import same_grid
+from wss_monai.io.nifti_files import write_volume
 from wss_monai.io.volumes import UnreadableVolume, read_volume
 
 __all__ = ["prepare_promise12"]
@@ -70,20 +69,21 @@ def prepare_promise12(
         ValueError: an archive is unsafe or damaged, a case is there twice, none is left, or one asked for cannot be
             converted.
     """
-    out = Path(out)
     sources = [Path(path) for path in ([source] if isinstance(source, (str, os.PathLike)) else source)]
     for path in sources:
-        if not path.exists():
-            raise FileNotFoundError(
-                f"source '{path}' does not exist; give the PROMISE12 release as its organisers distribute it "
-                "(data/README.md says how to get it), or the folder it was unpacked to"
-            )
-    with working_folder(out) as work:
-        cases = _find(sources, work / "source")
-        result, done = work / "result", Preparation(out)
-        parts = _convert_all(cases, patients, result, done)
-        write_dataset(result, _description(parts))
-        os.replace(result, out)
+        advice = (
+            "give the PROMISE12 release as its organisers distribute it (data/README.md says how to get it), or the "
+            "folder it was unpacked to"
+        )
+        refuse_missing(path, advice)
+    with preparation(out) as done:
+        cases = _find(sources, done.work / "source")
+        parts = done.convert(
+            {name: "test" if case.test else "training" for name, case in cases.items()},
+            lambda name: [_convert(cases[name], done)],
+            patients,
+        )
+        done.finish(_description(parts))
     return done
 
 
@@ -136,31 +136,7 @@ def _is_test(folders: Sequence[str]) -> bool:
     return next((match[0].lower() == "test" for match in said if match), False)
 
 
-def _convert_all(
-    cases: dict[str, _Case], patients: Sequence[str] | None, result: Path, done: Preparation
-) -> dict[str, list[dict[str, Any]]]:
-    """Convert case by case; fill in the counts and notes of `done`."""
-    if patients is not None and (missing := sorted(set(patients) - set(cases))):
-        raise ValueError(f"patients {missing} are not in the source; it has {len(cases)}: {sorted(cases)[:3]} ...")
-    parts: dict[str, list[dict[str, Any]]] = {"training": [], "test": []}
-    owners: dict[str, str] = {}
-    for name in sorted(cases if patients is None else set(patients)):
-        try:
-            entry = _convert(cases[name], result, owners, done.notes)
-        except ValueError as error:
-            if patients is not None:
-                raise ValueError(f"{name}, which was asked for, cannot be converted: {error}") from error
-            done.notes.append((name, f"skipped: {error}"))
-        else:
-            parts["test" if cases[name].test else "training"].append(entry)
-    done.training, done.test = len(parts["training"]), len(parts["test"])
-    done.cases = done.training + done.test
-    if not done.cases:
-        raise ValueError("no case could be converted: " + "; ".join(f"{who} {what}" for who, what in done.notes[:5]))
-    return parts
-
-
-def _convert(case: _Case, result: Path, owners: dict[str, str], notes: list[tuple[str, str]]) -> dict[str, Any]:
+def _convert(case: _Case, done: Preparation) -> Entry:
     """Check both files of a case, then write them; ValueError says why it cannot be converted."""
     if case.image is None:
         raise ValueError(f"{case.mask and case.mask.name} has no image beside it")
@@ -171,17 +147,15 @@ def _convert(case: _Case, result: Path, owners: dict[str, str], notes: list[tupl
         )
     image = _read(case.image)
     mask = None if case.mask is None else _read_mask(case.mask, image)
-    digest = hashlib.sha256(image.numpy().tobytes()).hexdigest()
-    if digest in owners:
-        raise ValueError(f"is the same image as {owners[digest]}; kept once, so that no split can leak it")
-    owners[digest] = case.name
-    notes += [(case.name, what) for what in _unusual(image)]
+    done.claim({case.name: image.numpy()})
+    done.notes += [(case.name, what) for what in _unusual(image)]
     entry = {"case": case.name, "patient": case.name}
-    entry["image"] = write_volume(_compact(image), np.asarray(image.affine), result / "images" / f"{case.name}.nii.gz")
+    affine, file = np.asarray(image.affine), f"{case.name}.nii.gz"
+    entry["image"] = write_volume(_compact(image), affine, done.result / "images" / file)
     if mask is None:
-        notes.append((case.name, "has no segmentation; kept without 'label'"))
+        done.notes.append((case.name, "has no segmentation; kept without 'label'"))
     else:
-        entry["label"] = write_volume(mask, np.asarray(image.affine), result / "labels" / f"{case.name}.nii.gz")
+        entry["label"] = write_volume(mask, affine, done.result / "labels" / file)
     return entry
 
 
@@ -241,7 +215,7 @@ def _compact(image: MetaTensor) -> np.ndarray:
     return small if np.array_equal(small, values) else values
 
 
-def _description(parts: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+def _description(parts: dict[str, list[Entry]]) -> dict[str, Any]:
     return {
         "name": "PROMISE12",
         "description": "T2-weighted MRI of the prostate; made from the official release",

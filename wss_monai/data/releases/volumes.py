@@ -16,7 +16,7 @@ from nibabel.spatialimages import HeaderDataError
 from wss_monai.functional import UNLABELLED
 from wss_monai.io.grids import same_grid
 
-__all__ = ["as_values", "copy_image", "load_frame", "load_scribble", "load_volume", "save_index_map"]
+__all__ = ["as_values", "copy_image", "load_frame", "load_scribble", "load_volume"]
 
 SCRIBBLE_UNLABELLED = (4, UNLABELLED)
 """Values that mean unlabelled in the scribbles in circulation; the files written here hold 255."""
@@ -135,15 +135,6 @@ def copy_image(image: nib.Nifti1Image, target: Path) -> str:
         shutil.copyfile(source, target)
     else:
         nib.save(image, target)
-    return f"{target.parent.name}/{target.name}"
-
-
-def save_index_map(array: np.ndarray, like: nib.Nifti1Image, target: Path) -> str:
-    """Write an index map on the grid of an image; give its path in the data set."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    header = like.header.copy()
-    header.set_data_dtype(np.uint8)
-    nib.save(nib.Nifti1Image(array, like.affine, header), target)
     return f"{target.parent.name}/{target.name}"
 
 
