@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from network_arms import TRIED
+
 Arms = Mapping[str, tuple[tuple[str, ...], dict[str, object]]]
 """Name -> overlays of train.yaml, and settings."""
 
@@ -24,6 +26,8 @@ class Experiment:
         weaken: words of the verb ``weaken``, if weak labels are drawn from the dense ones first.
         also: further scores that the table shows.
         epochs: default number, instead of the overlay's.
+        pieces: score the largest piece of each organ too.
+        facts: further facts of the runs that the CSV file holds.
     """
 
     about: str
@@ -35,6 +39,8 @@ class Experiment:
     weaken: tuple[str, ...] = ()
     also: tuple[str, ...] = ()
     epochs: int | None = None
+    pieces: bool = False
+    facts: tuple[str, ...] = ()
 
 
 CPU = ("cpu.yaml",)
@@ -128,6 +134,13 @@ EXPERIMENTS: dict[str, Experiment] = {
         bundle="hippocampus_logbarrier",
         data="data/HIPPOCAMPUS_POINTS",
         split="hippocampus40.json",
+    ),
+    "networks": Experiment(
+        about="networks of MONAI at the same CPU seconds, on real ACDC scribbles and on their dense masks",
+        arms={},
+        tried=TRIED,
+        pieces=True,
+        facts=("weights", "iterations", "cpu_seconds"),
     ),
     "phantom": Experiment(
         about="generated hearts, the data set's own test patients",

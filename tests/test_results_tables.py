@@ -22,6 +22,7 @@ def load(name):
 
 
 grid = load("grid")
+load("network_arms")
 experiments = load("experiments").EXPERIMENTS
 make_results = runpy.run_path(str(ROOT / "docs" / "make_results.py"))
 
