@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The networks that `benchmarks/run.py networks` and `networks_3d` compare, each with epochs for the same CPU seconds."""
+"""The networks that `benchmarks/run.py networks` compares, each with the epochs that take the same CPU seconds."""
 
 from __future__ import annotations
 
@@ -47,7 +47,14 @@ def arms(modes: Sequence[str] = ("full", "partial"), **networks: tuple[int, Sett
     for name, (epochs, settings) in networks.items():
         for mode in modes:
             named = {key.replace("{mode}", mode): value for key, value in settings.items()}
-            own = {"mode": mode, "train#trainer#max_epochs": epochs, **CHANNELS_LAST, **UPRIGHT, **named}
+            own = {
+                "mode": mode,
+                "train#trainer#max_epochs": epochs,
+                "val_interval": epochs + 1,
+                **CHANNELS_LAST,
+                **UPRIGHT,
+                **named,
+            }
             out[f"{name}_{mode}"] = (CPU, own)
     return out
 
