@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from network_arms import TRIED
+from network_arms import TRIED, TRIED_3D
 
 Arms = Mapping[str, tuple[tuple[str, ...], dict[str, object]]]
 """Name -> overlays of train.yaml, and settings."""
@@ -47,6 +47,8 @@ CPU = ("cpu.yaml",)
 BOX = ("box.yaml", "cpu.yaml")
 DICE_CE = {"partial_loss#_target_": "wss_monai.losses.PartialDiceCELoss"}
 MODES = ("full", "partial", "quadratic", "logbarrier")
+SPOTS = ("--strategy", "points", "--slice-axis", "none", "--background", "--option", "number=3", "--option", "radius=1")
+NETWORK_FACTS = ("weights", "iterations", "cpu_seconds")
 ORACLE, CONSTANT = {"bounds_from": "oracle"}, {"bounds_from": "constant"}
 
 
@@ -140,7 +142,18 @@ EXPERIMENTS: dict[str, Experiment] = {
         arms={},
         tried=TRIED,
         pieces=True,
-        facts=("weights", "iterations", "cpu_seconds"),
+        facts=NETWORK_FACTS,
+    ),
+    "networks_3d": Experiment(
+        about="the same in 3D, on the hippocampus from a few spots a volume and from dense masks",
+        arms={},
+        tried=TRIED_3D,
+        bundle="hippocampus_logbarrier",
+        data="data/HIPPOCAMPUS",
+        split="hippocampus40.json",
+        weaken=SPOTS,
+        pieces=True,
+        facts=NETWORK_FACTS,
     ),
     "phantom": Experiment(
         about="generated hearts, the data set's own test patients",

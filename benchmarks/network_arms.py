@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 Settings = dict[str, object]
 Arms = Mapping[str, tuple[tuple[str, ...], Settings]]
@@ -14,7 +15,7 @@ TURNED: Settings = {"train#augment#flips": [0, 1], "train#augment#turns": [0, 1]
 UPRIGHT: Settings = {"train#augment#flips": [], "train#augment#turns": None}
 
 
-def network(name: str, spatial_dims: int = 2, **settings: object) -> Settings:
+def network(name: str, spatial_dims: int = 2, **settings: Any) -> Settings:
     """A network of MONAI as the bundle's ``network_def``."""
     shape = {"spatial_dims": spatial_dims, "in_channels": 1, "out_channels": "$len(@class_names)"}
     return {"network_def": {"_target_": name, **shape, **settings}}
@@ -25,19 +26,24 @@ def unet(channels: Sequence[int], strides: Sequence[int], **settings: object) ->
     return network("UNet", channels=list(channels), strides=list(strides), num_res_units=1, **settings)
 
 
-def basic(features: Sequence[int], norm: object = "batch", **settings: object) -> Settings:
+def basic(features: Sequence[int], norm: object = "batch", **settings: Any) -> Settings:
     """MONAI's plain U-Net: two convolutions a level, max-pooling, linear up-sampling."""
-    words = {"act": "relu", "norm": norm, "upsample": "nontrainable", **settings}
+    words: dict[str, Any] = {"act": "relu", "norm": norm, "upsample": "nontrainable", **settings}
     return network("BasicUNet", features=list(features), **words)
 
 
-def dynamic(filters: Sequence[int], heads: int = 0, **settings: object) -> Settings:
+def dynamic(filters: Sequence[int], heads: int = 0, **settings: Any) -> Settings:
     """MONAI's DynUNet, its first level at full resolution; ``heads`` further outputs are supervised."""
     strides = [1] + [2] * (len(filters) - 1)
-    words: Settings = {"kernel_size": [3] * len(filters), "strides": strides, "upsample_kernel_size": strides[1:]}
+    words: dict[str, Any] = {
+        "norm_name": "batch",
+        "kernel_size": [3] * len(filters),
+        "strides": strides,
+        "upsample_kernel_size": strides[1:],
+    }
     if heads:
         words |= {"deep_supervision": True, "deep_supr_num": heads}
-    made = network("DynUNet", filters=list(filters), **{"norm_name": "batch", **words, **settings})
+    made = network("DynUNet", filters=list(filters), **{**words, **settings})
     return made | ({"loss#choices#{mode}#_target_": "benchmarks.deep_supervision.DeepSupervision"} if heads else {})
 
 
@@ -60,18 +66,32 @@ def arms(modes: Sequence[str] = ("full", "partial"), **networks: tuple[int, Sett
 
 
 INSTANCE = ["instance", {"affine": True}]
-TODAY, PLAIN = unet((8, 16, 32, 64), (2, 2, 2)), (8, 16, 32, 64, 64, 8)
+TODAY, PLAIN, DYNAMIC = unet((8, 16, 32, 64), (2, 2, 2)), (8, 16, 32, 64, 64, 8), (8, 16, 32, 64, 64)
 COARSE: Settings = {"pixdim": [2.0, 2.0, -1.0], "crop": [96, 96, -1], "field": [96, 96, -1], "window": [96, 96]}
 
 TRIED = arms(
     unet=(15, TODAY),
-    basic8=(8, basic(PLAIN)),
-    dyn8=(8, dynamic((8, 16, 32, 64, 64))),
     unet_full_resolution=(7, unet((8, 16, 32, 64, 64), (1, 2, 2, 2))),
-    basic8_2mm=(14, {**basic(PLAIN), **COARSE}),
-    dyn8_deep=(7, dynamic((8, 16, 32, 64, 64), heads=2)),
-    segres8=(8, network("SegResNet", init_filters=8, norm="batch", upsample_mode="nontrainable")),
-    basic16=(6, basic((16, 16, 32, 64, 64, 16))),
     unet_wide=(11, unet((16, 32, 64, 128), (2, 2, 2))),
+    basic8=(8, basic(PLAIN)),
+    basic16=(6, basic((16, 16, 32, 64, 64, 16))),
+    basic8_2mm=(14, {**basic(PLAIN), **COARSE}),
+    basic8_instance=(7, basic(PLAIN, INSTANCE)),
+    basic8_turned=(8, {**basic(PLAIN), **TURNED}),
+    dyn8=(8, dynamic(DYNAMIC)),
+    dyn8_2mm=(14, {**dynamic(DYNAMIC), **COARSE}),
+    dyn8_deep=(7, dynamic(DYNAMIC, heads=2)),
+    dyn8_instance=(7, dynamic(DYNAMIC, norm_name=INSTANCE)),
+    dyn8_turned=(8, {**dynamic(DYNAMIC), **TURNED}),
+    segres8=(8, network("SegResNet", init_filters=8, norm="batch", upsample_mode="nontrainable")),
     flexible10=(5, network("FlexibleUNet", backbone="resnet10", decoder_channels=[64, 32, 16, 16, 8])),
+)
+
+VOLUMES = {"memory_format": "$torch.channels_last_3d"}
+TRIED_3D = arms(
+    unet=(32, VOLUMES | network("UNet", 3, channels=[8, 16, 32], strides=[2, 2], num_res_units=1)),
+    dyn4=(15, VOLUMES | dynamic((4, 16, 32, 64), spatial_dims=3)),
+    basic4=(16, VOLUMES | basic((4, 8, 16, 32, 32, 4), spatial_dims=3, upsample="deconv")),
+    dyn4_instance=(15, VOLUMES | dynamic((4, 16, 32, 64), spatial_dims=3, norm_name=INSTANCE)),
+    dyn4_mirrored=(15, VOLUMES | dynamic((4, 16, 32, 64), spatial_dims=3) | {"train#augment#flips": [0]}),
 )
