@@ -40,9 +40,7 @@ SMALL = {
     "pixdim": [6.0, 6.0, -1.0],
     "crop": [32, 32, -1],
     "window": [32, 32],
-    "network_def#channels": [4, 8],
-    "network_def#strides": [2],
-    "network_def#num_res_units": 0,
+    "network_def#features": [4, 4, 4, 4, 4, 4],
 }
 COLUMNS = (
     "arm", "seed", "fold", "bounds_origin", "RV", "Myo", "LV", "dice", "hd95_mm", "dice_largest", "hd95_mm_largest",

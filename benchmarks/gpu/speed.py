@@ -34,10 +34,18 @@ from wss_monai.functional.crf import dense_crf
 from wss_monai.losses import LocalIICLoss
 
 SMALL = {"pixdim": [6.0, 6.0, -1.0], "crop": [32, 32, -1]}
-UNET = {"network_def#channels": [16, 32, 64, 128, 256], "network_def#strides": [2, 2, 2, 2]}
-TINY_UNET = {"network_def#channels": [4, 8], "network_def#strides": [2], "network_def#num_res_units": 0}
+UNET: dict[str, Any] = {
+    "_target_": "UNet",
+    "spatial_dims": 2,
+    "in_channels": 1,
+    "out_channels": 4,
+    "channels": [16, 32, 64, 128, 256],
+    "strides": [2, 2, 2, 2],
+    "num_res_units": 2,
+}
+TINY_UNET = {"network_def#features": [4, 4, 4, 4, 4, 4]}
 NETWORKS: dict[str, dict[str, Any]] = {
-    "U-Net 16-256": UNET,
+    "U-Net 16-256": {"network_def": UNET},
     "the bundle's own": {},
     "BasicUNet 32-256": {"network_def": BASIC_UNET},
 }

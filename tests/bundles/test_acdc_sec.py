@@ -128,8 +128,13 @@ def test_published_sizes_of_training_and_inference_agree():
 
 
 def test_volumes(dataset, tmp_path):
-    tiny = {**SMALL, "pixdim": [2.0, 2.0, 8.0], "patch_size": [16, 16, 4], "window": [16, 16, 4], "crop": [-1, -1, -1]}
-    tiny |= {"network_def#strides": [[2, 2, 1]]}
+    tiny = {
+        **SMALL,
+        "pixdim": [2.0, 2.0, 8.0],
+        "patch_size": [32, 32, 16],
+        "window": "@patch_size",
+        "crop": [-1, -1, -1],
+    }
     run("train.yaml", "train_3d.yaml", folder=dataset, out=tmp_path, tiny=tiny)
     rows = log(tmp_path)
     assert all(np.isfinite(float(row[f"loss_{part}"])) for row in rows for part in ("seed", "expand", "constrain"))

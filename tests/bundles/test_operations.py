@@ -95,8 +95,7 @@ def test_exported_torchscript_predicts_the_same(run_bundle, tmp_path, use_trace)
     assert json.loads(extra["metadata.json"])["name"] == "ACDC log-barrier"
 
 
-SMALL_3D = {"patch_size": [24, 24, 4], "window": [24, 24, 4], "pixdim": [2.0, 2.0, 8.0], "crop": [-1, -1, -1]}
-SMALL_3D |= {"network_def#strides": [[2, 2, 1]]}
+SMALL_3D = {"patch_size": [32, 32, 16], "window": [32, 32, 16], "pixdim": [2.0, 2.0, 8.0], "crop": [-1, -1, -1]}
 
 
 @pytest.mark.parametrize("last", [(), ("evaluate.yaml",)], ids=["train", "evaluate"])
