@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from network_arms import TRIED, TRIED_3D
+from network_arms import CHOSEN, TRIED, TRIED_3D
 
 Arms = Mapping[str, tuple[tuple[str, ...], dict[str, object]]]
 """Name -> overlays of train.yaml, and settings."""
@@ -139,7 +139,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     ),
     "networks": Experiment(
         about="networks of MONAI at the same CPU seconds, on real ACDC scribbles and on their dense masks",
-        arms={},
+        arms=CHOSEN,
         tried=TRIED,
         pieces=True,
         facts=NETWORK_FACTS,

@@ -10,7 +10,6 @@ Settings = dict[str, object]
 Arms = Mapping[str, tuple[tuple[str, ...], Settings]]
 
 CPU = ("cpu.yaml",)
-CHANNELS_LAST = {"memory_format": "$torch.channels_last"}
 TURNED: Settings = {"train#augment#flips": [0, 1], "train#augment#turns": [0, 1]}
 UPRIGHT: Settings = {"train#augment#flips": [], "train#augment#turns": None}
 
@@ -47,17 +46,24 @@ def dynamic(filters: Sequence[int], heads: int = 0, **settings: Any) -> Settings
     return made | ({"loss#choices#{mode}#_target_": "benchmarks.deep_supervision.DeepSupervision"} if heads else {})
 
 
-def arms(modes: Sequence[str] = ("full", "partial"), **networks: tuple[int, Settings]) -> Arms:
+def grid(millimetres: float, pixels: int) -> Settings:
+    """The central pixels of a slice, and their size."""
+    square = [pixels, pixels]
+    cut = [*square, -1]
+    return {"pixdim": [millimetres, millimetres, -1.0], "crop": cut, "field": cut, "window": square}
+
+
+def arms(always: Settings, **networks: tuple[int, Settings]) -> Arms:
     """Arms ``<network>_<mode>``: epochs and settings of each network, without flips and turns unless they say so."""
     out: dict[str, tuple[tuple[str, ...], Settings]] = {}
     for name, (epochs, settings) in networks.items():
-        for mode in modes:
+        for mode in ("full", "partial"):
             named = {key.replace("{mode}", mode): value for key, value in settings.items()}
             own = {
                 "mode": mode,
                 "train#trainer#max_epochs": epochs,
                 "val_interval": epochs + 1,
-                **CHANNELS_LAST,
+                **always,
                 **UPRIGHT,
                 **named,
             }
@@ -67,31 +73,31 @@ def arms(modes: Sequence[str] = ("full", "partial"), **networks: tuple[int, Sett
 
 INSTANCE = ["instance", {"affine": True}]
 TODAY, PLAIN, DYNAMIC = unet((8, 16, 32, 64), (2, 2, 2)), (8, 16, 32, 64, 64, 8), (8, 16, 32, 64, 64)
-COARSE: Settings = {"pixdim": [2.0, 2.0, -1.0], "crop": [96, 96, -1], "field": [96, 96, -1], "window": [96, 96]}
+FINE: Settings = {"memory_format": "$torch.channels_last", **grid(1.5, 128)}
+COARSE = grid(2.0, 96)
 
 TRIED = arms(
+    FINE,
     unet=(15, TODAY),
     unet_full_resolution=(7, unet((8, 16, 32, 64, 64), (1, 2, 2, 2))),
-    unet_wide=(11, unet((16, 32, 64, 128), (2, 2, 2))),
     basic8=(8, basic(PLAIN)),
     basic16=(6, basic((16, 16, 32, 64, 64, 16))),
     basic8_2mm=(14, {**basic(PLAIN), **COARSE}),
     basic8_instance=(7, basic(PLAIN, INSTANCE)),
     basic8_turned=(8, {**basic(PLAIN), **TURNED}),
     dyn8=(8, dynamic(DYNAMIC)),
-    dyn8_2mm=(14, {**dynamic(DYNAMIC), **COARSE}),
     dyn8_deep=(7, dynamic(DYNAMIC, heads=2)),
-    dyn8_instance=(7, dynamic(DYNAMIC, norm_name=INSTANCE)),
-    dyn8_turned=(8, {**dynamic(DYNAMIC), **TURNED}),
     segres8=(8, network("SegResNet", init_filters=8, norm="batch", upsample_mode="nontrainable")),
-    flexible10=(5, network("FlexibleUNet", backbone="resnet10", decoder_channels=[64, 32, 16, 16, 8])),
 )
 
-VOLUMES = {"memory_format": "$torch.channels_last_3d"}
+CHOSEN = {name: arm for name, arm in TRIED.items() if name.startswith("basic8_2mm_")}
+
 TRIED_3D = arms(
-    unet=(32, VOLUMES | network("UNet", 3, channels=[8, 16, 32], strides=[2, 2], num_res_units=1)),
-    dyn4=(15, VOLUMES | dynamic((4, 16, 32, 64), spatial_dims=3)),
-    basic4=(16, VOLUMES | basic((4, 8, 16, 32, 32, 4), spatial_dims=3, upsample="deconv")),
-    dyn4_instance=(15, VOLUMES | dynamic((4, 16, 32, 64), spatial_dims=3, norm_name=INSTANCE)),
-    dyn4_mirrored=(15, VOLUMES | dynamic((4, 16, 32, 64), spatial_dims=3) | {"train#augment#flips": [0]}),
+    {"memory_format": "$torch.channels_last_3d"},
+    unet=(32, network("UNet", 3, channels=[8, 16, 32], strides=[2, 2], num_res_units=1)),
+    basic4=(16, basic((4, 8, 16, 32, 32, 4), spatial_dims=3, upsample="deconv")),
+    basic4_mirrored=(
+        16,
+        basic((4, 8, 16, 32, 32, 4), spatial_dims=3, upsample="deconv") | {"train#augment#flips": [0]},
+    ),
 )
