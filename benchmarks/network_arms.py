@@ -95,9 +95,9 @@ CHOSEN = {name: arm for name, arm in TRIED.items() if name.startswith("basic8_2m
 TRIED_3D = arms(
     {"memory_format": "$torch.channels_last_3d"},
     unet=(32, network("UNet", 3, channels=[8, 16, 32], strides=[2, 2], num_res_units=1)),
-    basic4=(16, basic((4, 8, 16, 32, 32, 4), spatial_dims=3, upsample="deconv")),
+    basic4=(16, basic((4, 8, 16, 32, 32, 4), spatial_dims=3)),
     basic4_mirrored=(
         16,
-        basic((4, 8, 16, 32, 32, 4), spatial_dims=3, upsample="deconv") | {"train#augment#flips": [0]},
+        basic((4, 8, 16, 32, 32, 4), spatial_dims=3) | {"train#augment#flips": [0]},
     ),
 )
