@@ -10,8 +10,8 @@ Settings = dict[str, object]
 Arms = Mapping[str, tuple[tuple[str, ...], Settings]]
 
 CPU = ("cpu.yaml",)
-TURNED: Settings = {"train#augment#flips": [0, 1], "train#augment#turns": [0, 1]}
-UPRIGHT: Settings = {"train#augment#flips": [], "train#augment#turns": None}
+TURNED: Settings = {"train#augment#turns": [0, 1]}
+UPRIGHT: Settings = {"train#augment#flips": [], "train#augment#turns": "$None"}
 
 
 def network(name: str, spatial_dims: int = 2, **settings: Any) -> Settings:
@@ -84,13 +84,17 @@ TRIED = arms(
     basic16=(6, basic((16, 16, 32, 64, 64, 16))),
     basic8_2mm=(14, {**basic(PLAIN), **COARSE}),
     basic8_instance=(7, basic(PLAIN, INSTANCE)),
+    unet_turned=(15, {**TODAY, **TURNED}),
+    unet_full_resolution_turned=(7, {**unet((8, 16, 32, 64, 64), (1, 2, 2, 2)), **TURNED}),
     basic8_turned=(8, {**basic(PLAIN), **TURNED}),
+    basic8_2mm_turned=(14, {**basic(PLAIN), **COARSE, **TURNED}),
+    dyn8_turned=(8, {**dynamic(DYNAMIC), **TURNED}),
     dyn8=(8, dynamic(DYNAMIC)),
     dyn8_deep=(7, dynamic(DYNAMIC, heads=2)),
     segres8=(8, network("SegResNet", init_filters=8, norm="batch", upsample_mode="nontrainable")),
 )
 
-CHOSEN = {name: arm for name, arm in TRIED.items() if name.startswith("basic8_2mm_")}
+CHOSEN = {name: arm for name, arm in TRIED.items() if name in ("basic8_2mm_full", "basic8_2mm_partial")}
 
 TRIED_3D = arms(
     {"memory_format": "$torch.channels_last_3d"},

@@ -97,6 +97,12 @@ def test_further_facts_are_columns_where_an_experiment_wants_them(tmp_path):
     assert shown.splitlines()[-1] == "| 123 | 10 |"
 
 
+def test_a_setting_that_the_command_line_would_ignore_is_refused():
+    assert grid.command("training", (), {"train#augment": "$None"})[-1] == "$None"
+    with pytest.raises(ValueError, match=r"'\$None' for \['train#augment'\]"):
+        grid.command("training", (), {"train#augment": None})
+
+
 def test_a_command_is_charged_its_own_cpu_seconds(tmp_path, monkeypatch):
     busy = "import time; t = time.process_time()\nwhile time.process_time() < t + 0.3: pass"
     monkeypatch.setattr(grid, "command", lambda *words: [sys.executable, "-c", busy])
