@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from common import BASIC_UNET, ROOT, Rows, part_parser, torch_device
+from common import ROOT, UNET, Rows, part_parser, torch_device
 
 CONSTANT = {name: [10, 6000] for name in ("RV", "Myo", "LV")}  # mm2, as in train.yaml
 ARMS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
@@ -30,8 +30,8 @@ ARMS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "logbarrier": ((), {"mode": "logbarrier"}),
     "partial, far background": (("far_background.yaml",), {"mode": "partial", "bounds_from": "estimated"}),
     "partial, 5 dense": ((), {"mode": "partial", "dense": 5}),
-    "full, BasicUNet": ((), {"mode": "full", "network_def": BASIC_UNET}),
-    "partial, BasicUNet": ((), {"mode": "partial", "network_def": BASIC_UNET}),
+    "full, U-Net": ((), {"mode": "full", "network_def": UNET}),
+    "partial, U-Net": ((), {"mode": "partial", "network_def": UNET}),
 }
 DEFAULT = ("full", "partial", "logbarrier", "partial, far background", "partial, 5 dense")
 CALIBRATION = 3
