@@ -31,6 +31,16 @@ TINY = {
     "device": "$torch.device('cpu')",
     "size_bounds": {"RV": [10, 2000], "Myo": [10, 2000], "LV": [10, 2000]},
 }
+UNET_3D = {
+    "_target_": "UNet",
+    "spatial_dims": 3,
+    "in_channels": 1,
+    "out_channels": "$len(@class_names)",
+    "channels": [4, 8],
+    "strides": [[2, 2, 1]],
+    "num_res_units": 0,
+}
+"""The network of train_3d.yaml, tiny; instead of what `TINY` says of the network."""
 
 
 def make_dataset(folder: Path, patients: int = 4, dense: bool = True, slices: int = 4) -> Path:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
-from tiny import CONFIGS, ROOT, TINY, command_line, interrupt, make_dataset
+from tiny import CONFIGS, ROOT, TINY, UNET_3D, command_line, interrupt, make_dataset
 
 TRAIN, EVALUATE = ("train.yaml",), ("train.yaml", "evaluate.yaml")
 
@@ -157,8 +157,8 @@ def test_oracle_and_tag_bounds_are_called_so(run_bundle, tmp_path):
 
 
 def test_training_in_3d_on_patches(run_bundle):
-    settings = {"patch_size": [32, 32, 16], "window": "@patch_size", "batch_size": 2, "pixdim": [2.0, 2.0, 8.0]}
-    settings |= {"crop": [-1, -1, -1]}
+    settings = {"patch_size": [24, 24, 4], "window": "@patch_size", "batch_size": 2, "pixdim": [2.0, 2.0, 8.0]}
+    settings |= {"crop": [-1, -1, -1], "network_def": UNET_3D}
     _, out = run_bundle("train.yaml", "train_3d.yaml", **settings)
     run_bundle("train.yaml", "train_3d.yaml", "evaluate.yaml", out=out, **settings)
     result = summary(out)

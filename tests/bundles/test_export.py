@@ -20,7 +20,7 @@ PAGE = (ROOT / "docs" / "how-to" / "export.md").read_text()
 PLACE = "runs/acdc_logbarrier/logbarrier"
 TOOLS = {"ckpt_export": ckpt_export, "onnx_export": onnx_export}
 FILES = {"2d": ["inference.yaml"], "3d": ["inference.yaml", "inference_3d.yaml"]}
-SIZES = {"2d": [(3, 1, 48, 80), (1, 1, 256, 256)], "3d": [(1, 1, 48, 32, 16), (3, 1, 32, 48, 32)]}
+SIZES = {"2d": [(3, 1, 48, 80), (1, 1, 256, 256)], "3d": [(1, 1, 48, 32, 8), (3, 1, 32, 48, 24)]}
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 

@@ -25,7 +25,9 @@ TRAIN, EVALUATE = ("train.yaml",), ("train.yaml", "evaluate.yaml")
 TINY_3D = {
     "pixdim": [2.0, 2.0, 2.0],
     "patch_size": [20, 28, 24],
-    "network_def#features": [4, 4, 4, 4, 4, 4],
+    "network_def#channels": [4, 8],
+    "network_def#strides": [2],
+    "network_def#num_res_units": 0,
     "train#trainer#max_epochs": 2,
     "val_interval": 1,
     "validation": 1,
@@ -97,13 +99,8 @@ def test_every_mode_trains_and_is_evaluated(run_3d, mode):
 
 
 def test_training_learns_the_ellipsoids(run_3d):
-    settings = {
-        "mode": "full",
-        "network_def#features": [8, 8, 16, 16, 16, 8],
-        "learning_rate": 0.02,
-        "val_interval": 50,
-    }
-    settings |= {"train#trainer#max_epochs": 50, "train#augment": None}
+    settings = {"mode": "full", "network_def#channels": [8, 16], "learning_rate": 0.02, "val_interval": 50}
+    settings |= {"train#trainer#max_epochs": 50, "train#augment": None, "network_def#num_res_units": 1}
     _, out = run_3d(*TRAIN, **settings)
     run_3d(*EVALUATE, out=out, **settings)
     assert summary(out)["dice"]["mean"] > 0.5

@@ -7,7 +7,7 @@ import csv
 
 import pytest
 import torch
-from tiny import interrupt
+from tiny import UNET_3D, interrupt
 
 FILES = ("train.yaml", "pseudo_labels.yaml")
 SURE = {"pseudo_labels#threshold": 0.3, "train#trainer#max_epochs": 4, "pseudo_ramp": 0.5}
@@ -72,7 +72,7 @@ def test_with_volumes_on_patches_and_for_processes(run_bundle, tmp_path):
     _, out = run_bundle("train.yaml", "volume_bounds.yaml", "pseudo_labels.yaml", out=tmp_path / "volume", **SURE)
     assert float(rows_of(out)[3]["pseudo_share"]) > 0
     patches = {"patch_size": [24, 24, 4], "window": [24, 24, 4], "batch_size": 2, "pixdim": [2.0, 2.0, 8.0]}
-    patches |= {"crop": [-1, -1, -1]}
+    patches |= {"crop": [-1, -1, -1], "network_def": UNET_3D}
     _, out = run_bundle("train.yaml", "train_3d.yaml", "pseudo_labels.yaml", out=tmp_path / "3d", **SURE, **patches)
     assert float(rows_of(out)[3]["pseudo_share"]) > 0
 
