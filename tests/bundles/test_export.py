@@ -95,7 +95,7 @@ def compare_on_volume(exported, path, side):
     infer = parser.get_parsed_content("inferer")
     with torch.no_grad():
         expected = infer(image, network)
-        assert float(expected.std()) > 0.1
+        assert float(expected.std()) > 0.02  # random weights
         for predict in predictors(folder).values():
             torch.testing.assert_close(infer(image, predict), expected, rtol=0, atol=1e-4)
 

@@ -10,7 +10,12 @@ import torch
 from tiny import UNET_3D, interrupt
 
 FILES = ("train.yaml", "pseudo_labels.yaml")
-SURE = {"pseudo_labels#threshold": 0.3, "train#trainer#max_epochs": 4, "pseudo_ramp": 0.5}
+SURE = {
+    "pseudo_labels#threshold": 0.3,
+    "pseudo_labels#tolerance": 3.0,
+    "train#trainer#max_epochs": 4,
+    "pseudo_ramp": 0.5,
+}
 
 
 def rows_of(folder):
