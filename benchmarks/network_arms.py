@@ -84,9 +84,11 @@ TRIED = arms(
     basic16=(6, basic((16, 16, 32, 64, 64, 16))),
     basic8_2mm=(14, {**basic(PLAIN), **COARSE}),
     basic8_instance=(7, basic(PLAIN, INSTANCE)),
+    unet_2mm=(26, {**TODAY, **COARSE}),
     unet_turned=(15, {**TODAY, **TURNED}),
     unet_full_resolution_turned=(7, {**unet((8, 16, 32, 64, 64), (1, 2, 2, 2)), **TURNED}),
     basic8_turned=(8, {**basic(PLAIN), **TURNED}),
+    basic8_2mm_flipped=(14, {**basic(PLAIN), **COARSE, "train#augment#flips": [0, 1]}),
     basic8_2mm_turned=(14, {**basic(PLAIN), **COARSE, **TURNED}),
     dyn8_turned=(8, {**dynamic(DYNAMIC), **TURNED}),
     dyn8=(8, dynamic(DYNAMIC)),
@@ -96,12 +98,10 @@ TRIED = arms(
 
 CHOSEN = {name: arm for name, arm in TRIED.items() if name in ("basic8_2mm_full", "basic8_2mm_partial")}
 
+TODAY_3D = network("UNet", 3, channels=[8, 16, 32], strides=[2, 2], num_res_units=1)
 TRIED_3D = arms(
     {"memory_format": "$torch.channels_last_3d"},
-    unet=(32, network("UNet", 3, channels=[8, 16, 32], strides=[2, 2], num_res_units=1)),
+    unet=(32, TODAY_3D),
     basic4=(16, basic((4, 8, 16, 32, 32, 4), spatial_dims=3)),
-    basic4_mirrored=(
-        16,
-        basic((4, 8, 16, 32, 32, 4), spatial_dims=3) | {"train#augment#flips": [0]},
-    ),
+    unet_mirrored=(32, TODAY_3D | {"train#augment#flips": [0]}),
 )
