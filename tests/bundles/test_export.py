@@ -52,6 +52,13 @@ def exported(request, tmp_path_factory):
     set_determinism(0)
     network = parsed(FILES[request.param]).get_parsed_content("network_def").eval()
     set_determinism(None)
+    for name, value in network.named_parameters():
+        if name.endswith("bias"):  # so that no class wins everywhere
+            value.data.zero_()
+    with torch.no_grad():  # running statistics of what such networks see
+        for _ in range(30):
+            network.train()(torch.rand(2, 1, *SIZES[request.param][0][2:]))
+    network.eval()
     torch.save(network.state_dict(), folder / "model.pt")
     page = commands()
     first = [i for i, command in enumerate(page) if "export" in command]
@@ -95,7 +102,7 @@ def compare_on_volume(exported, path, side):
     infer = parser.get_parsed_content("inferer")
     with torch.no_grad():
         expected = infer(image, network)
-        assert float(expected.std()) > 0.02  # random weights
+        assert float(expected.std()) > 0.1
         for predict in predictors(folder).values():
             torch.testing.assert_close(infer(image, predict), expected, rtol=0, atol=1e-4)
 
