@@ -22,9 +22,15 @@ CPU = ("cpu.yaml",)
 FAR = ("cpu.yaml", "far_background.yaml")
 PSEUDO = ("cpu.yaml", "pseudo_labels.yaml")
 LARGE = {
-    "network_def#channels": "[16,32,64,128,256]",
-    "network_def#strides": "[2,2,2,2]",
-    "network_def#num_res_units": 2,
+    "network_def": {
+        "_target_": "UNet",
+        "spatial_dims": 2,
+        "in_channels": 1,
+        "out_channels": 4,
+        "channels": [16, 32, 64, 128, 256],
+        "strides": [2, 2, 2, 2],
+        "num_res_units": 2,
+    }
 }
 CONSTANT = {name: [10, 6000] for name in ("RV", "Myo", "LV")}  # mm2, as in train.yaml
 LABELS = ("scribbles", "points")

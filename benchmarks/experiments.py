@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from network_arms import CHOSEN, TRIED, TRIED_3D
+
 Arms = Mapping[str, tuple[tuple[str, ...], dict[str, object]]]
 """Name -> overlays of train.yaml, and settings."""
 
@@ -24,6 +26,8 @@ class Experiment:
         weaken: words of the verb ``weaken``, if weak labels are drawn from the dense ones first.
         also: further scores that the table shows.
         epochs: default number, instead of the overlay's.
+        pieces: score the largest piece of each organ too.
+        facts: further facts of the runs that the CSV file holds.
     """
 
     about: str
@@ -35,12 +39,16 @@ class Experiment:
     weaken: tuple[str, ...] = ()
     also: tuple[str, ...] = ()
     epochs: int | None = None
+    pieces: bool = False
+    facts: tuple[str, ...] = ()
 
 
 CPU = ("cpu.yaml",)
 BOX = ("box.yaml", "cpu.yaml")
 DICE_CE = {"partial_loss#_target_": "wss_monai.losses.PartialDiceCELoss"}
 MODES = ("full", "partial", "quadratic", "logbarrier")
+SPOTS = ("--strategy", "points", "--slice-axis", "none", "--background", "--option", "number=3", "--option", "radius=1")
+NETWORK_FACTS = ("weights", "iterations", "cpu_seconds")
 ORACLE, CONSTANT = {"bounds_from": "oracle"}, {"bounds_from": "constant"}
 
 
@@ -128,6 +136,24 @@ EXPERIMENTS: dict[str, Experiment] = {
         bundle="hippocampus_logbarrier",
         data="data/HIPPOCAMPUS_POINTS",
         split="hippocampus40.json",
+    ),
+    "networks": Experiment(
+        about="networks of MONAI at the same CPU seconds, on real ACDC scribbles and on their dense masks",
+        arms=CHOSEN,
+        tried=TRIED,
+        pieces=True,
+        facts=NETWORK_FACTS,
+    ),
+    "networks_3d": Experiment(
+        about="the same in 3D, on the hippocampus from a few spots a volume and from dense masks",
+        arms={},
+        tried=TRIED_3D,
+        bundle="hippocampus_logbarrier",
+        data="data/HIPPOCAMPUS",
+        split="hippocampus40.json",
+        weaken=SPOTS,
+        pieces=True,
+        facts=NETWORK_FACTS,
     ),
     "phantom": Experiment(
         about="generated hearts, the data set's own test patients",

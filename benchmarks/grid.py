@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 Overrides = Mapping[str, object]
 FACTS = "benchmark.json"
-"""What a grid notes in a run's folder: commit and seconds of training and evaluation."""
+"""What a grid notes in a run's folder: commit, seconds of training and evaluation, CPU seconds of training."""
 SCORES = ("dice", "hd95_mm", "volume_error_ml_abs")
 """Scores whose values by class are written."""
 
@@ -32,6 +32,8 @@ def command(run_id: str, overlays: Sequence[str], overrides: Overrides, bundle: 
     config = str([str(ROOT / "bundles" / bundle / "configs" / file) for file in files])
     if run_id == "training":  # the bundle refuses settings that have no effect
         overrides = {key: value for key, value in overrides.items() if key != "evaluate_on"}
+    if ignored := [key for key, value in overrides.items() if value is None]:
+        raise ValueError(f"MONAI's command line ignores None: write '$None' for {ignored}.")
     flags = [str(part) for key, value in overrides.items() for part in (f"--{key}", value)]
     return [sys.executable, "-m", "monai.bundle", "run", run_id, "--config_file", config, *flags]
 
@@ -81,16 +83,19 @@ def fold_settings(options: argparse.Namespace) -> dict[str, object]:
 
 def run_bundle(
     name: str, run_id: str, overlays: Sequence[str], overrides: Overrides, threads: int, bundle: str
-) -> None:
-    """One command of a bundle, its output in a log in the run's folder."""
+) -> float:
+    """One command of a bundle, its output in a log in the run's folder; gives the CPU seconds that it took."""
     folder = Path(str(overrides["output_dir"]))
     folder.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
     line = command(run_id, overlays, overrides, bundle)
     with (folder / f"{run_id}.log").open("w") as log:
-        done = subprocess.run(line, cwd=ROOT, env=environment, stdout=log, stderr=log)
-    if done.returncode:
+        child = subprocess.Popen(line, cwd=ROOT, env=environment, stdout=log, stderr=log)
+        _, status, used = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode:
         raise RuntimeError(f"{name}: {run_id} failed, see {folder / f'{run_id}.log'}")
+    return used.ru_utime + used.ru_stime
 
 
 def run_one(
@@ -105,10 +110,10 @@ def run_one(
     if not summary.is_file():
         (folder / "checkpoint.pt").unlink(missing_ok=True)
         commit, started = git_commit(), time.perf_counter()
-        for run_id in ("training", "evaluating"):
-            run_bundle(name, run_id, overlays, overrides, threads, bundle)
+        used = [run_bundle(name, run_id, overlays, overrides, threads, bundle) for run_id in ("training", "evaluating")]
         seconds = time.perf_counter() - started
-        (folder / FACTS).write_text(json.dumps({"commit": commit, "seconds": round(seconds, 1)}) + "\n")
+        facts = {"commit": commit, "seconds": round(seconds, 1), "cpu_seconds": round(used[0], 1)}
+        (folder / FACTS).write_text(json.dumps(facts) + "\n")
         print(f"{name}: {seconds:.0f} s", file=sys.stderr, flush=True)
     return json.loads(summary.read_text()) | {"run": run_facts(folder) | {"fold": scored_fold(overrides)}}
 
@@ -124,11 +129,14 @@ def git_commit() -> str:
 
 
 def run_facts(folder: Path) -> dict[str, str]:
-    """Commit, device and seconds of a run; what its files do not say is left empty."""
+    """Commit, device, cost and size of the network of a run; what its files do not say is left empty."""
     record, facts = (
         {} if not file.is_file() else json.loads(file.read_text()) for file in (folder / "run.json", folder / FACTS)
     )
     known = {"commit": facts.get("commit"), "device": record.get("device"), "seconds": facts.get("seconds")}
+    known |= {"cpu_seconds": facts.get("cpu_seconds"), "weights": record.get("parameters"), "iterations": None}
+    if record.get("max_epochs") and record.get("iterations_per_epoch"):
+        known["iterations"] = record["max_epochs"] * record["iterations_per_epoch"]
     return {name: "" if value is None else str(value) for name, value in known.items()}
 
 
@@ -198,12 +206,15 @@ def table(results: Mapping[str, Sequence[Mapping]], also: Sequence[str] = ()) ->
     return "\n".join(lines)
 
 
-def csv_rows(results: Mapping[str, Sequence[Mapping]], also: Sequence[str] = ()) -> list[dict[str, object]]:
+def csv_rows(
+    results: Mapping[str, Sequence[Mapping]], also: Sequence[str] = (), facts_too: Sequence[str] = ()
+) -> list[dict[str, object]]:
     """One row a run: arm, seed, fold, origin of the bounds, scores by class and in the mean, and facts of the run.
 
     Args:
         results: arm name -> summaries of its runs.
         also: further scores of the summaries, whose means over classes make columns.
+        facts_too: further facts of the runs.
     """
     rows = []
     for arm, runs in results.items():
@@ -218,7 +229,7 @@ def csv_rows(results: Mapping[str, Sequence[Mapping]], also: Sequence[str] = ())
             row["satisfied"] = number(statistics.fmean(held)) if held else ""
             row["missed"] = sum(summary["n_missed"].values())
             row |= {score: number(summary[score]["mean"]) for score in also}
-            rows.append(row | {name: facts.get(name, "") for name in ("commit", "device", "seconds")})
+            rows.append(row | {name: facts.get(name, "") for name in (*facts_too, "commit", "device", "seconds")})
     return rows
 
 
@@ -227,9 +238,11 @@ def number(value: float) -> str:
     return f"{value:.6g}"
 
 
-def write_csv(results: Mapping[str, Sequence[Mapping]], file: Path, also: Sequence[str] = ()) -> None:
+def write_csv(
+    results: Mapping[str, Sequence[Mapping]], file: Path, also: Sequence[str] = (), facts_too: Sequence[str] = ()
+) -> None:
     """Write the rows of :func:`csv_rows`; a column that a row lacks is left empty there."""
-    rows = csv_rows(results, also)
+    rows = csv_rows(results, also, facts_too)
     names = list(dict.fromkeys(name for row in rows for name in row))
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w", encoding="utf-8", newline="") as lines:
@@ -238,8 +251,10 @@ def write_csv(results: Mapping[str, Sequence[Mapping]], file: Path, also: Sequen
         writer.writerows(rows)
 
 
-def show(results: Mapping[str, Sequence[Mapping]], file: Path, also: Sequence[str] = ()) -> None:
+def show(
+    results: Mapping[str, Sequence[Mapping]], file: Path, also: Sequence[str] = (), facts_too: Sequence[str] = ()
+) -> None:
     """Print the table, and write the CSV file beside it."""
     print(table(results, also))
-    write_csv(results, file, also)
+    write_csv(results, file, also, facts_too)
     print(f"a row a run: {file}", file=sys.stderr)

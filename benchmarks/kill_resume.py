@@ -31,9 +31,7 @@ SMALL = {
     "pixdim": [4.0, 4.0, -1.0],
     "crop": [32, 32, -1],
     "window": [32, 32],
-    "network_def#channels": [4, 8],
-    "network_def#strides": [2],
-    "network_def#num_res_units": 0,
+    "network_def#features": [4, 4, 4, 4, 4, 4],
     "network_def#dropout": 0.1,  # draws from PyTorch's own generator
     "batch_size": 4,
     "val_interval": 1,

@@ -54,14 +54,19 @@ READINGS = {
 }
 NETWORK = {
     "class_names": ["background", "prostate"],
-    "network_def#in_channels": 2,
     "pixdim": [2.0, 2.0, -1.0],
     "crop": [64, 64, -1],
     "field": [64, 64, -1],
     "window": [64, 64],
-    "network_def#channels": [8, 16, 32, 64],
-    "network_def#strides": [2, 2, 2],
-    "network_def#num_res_units": 1,
+    "network_def": {
+        "_target_": "UNet",
+        "spatial_dims": 2,
+        "in_channels": 2,
+        "out_channels": 2,
+        "channels": [8, 16, 32, 64],
+        "strides": [2, 2, 2],
+        "num_res_units": 1,
+    },
     "train#trainer#max_epochs": 30,
 }
 SEGMENTATION: Arms = {

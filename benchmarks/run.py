@@ -18,6 +18,10 @@ from pathlib import Path
 
 from experiments import EXPERIMENTS
 from grid import ROOT, add_grid_options, fold_settings, out_folder, run_grid, show
+from scores import score
+
+LARGEST = ("dice", "hd95_mm")
+"""Scores of the largest piece of each organ."""
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -56,7 +60,14 @@ def main() -> None:
         weaken(options.data.resolve(), experiment.weaken, Path(str(common["dataset_dir"])))
     started = time.perf_counter()
     results = run_grid(chosen, options.seeds, common, out, options.jobs, bundle=experiment.bundle)
-    show(results, options.csv or out / "results.csv", experiment.also)
+    also = experiment.also
+    if experiment.pieces:
+        also = (*also, *(f"{name}_largest" for name in LARGEST))
+        for name, runs in results.items():
+            for summary, seed in zip(runs, options.seeds, strict=True):
+                kept = score(out / f"{name}_s{seed}")
+                summary |= {f"{key}_largest": kept[key] for key in LARGEST}
+    show(results, options.csv or out / "results.csv", also, experiment.facts)
     minutes = (time.perf_counter() - started) / 60
     print(f"{minutes:.1f} minutes, {options.jobs} runs at a time, one thread each", file=sys.stderr)
 

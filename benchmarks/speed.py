@@ -68,8 +68,15 @@ def trainer(iterations: int) -> None:
             **{
                 "dataset_dir": str(data),
                 "output_dir": str(Path(folder) / "run"),
-                "network_def#channels": [16, 32, 64, 128],
-                "network_def#num_res_units": 2,
+                "network_def": {
+                    "_target_": "UNet",
+                    "spatial_dims": 2,
+                    "in_channels": 1,
+                    "out_channels": 4,
+                    "channels": [16, 32, 64, 128],
+                    "strides": [2, 2, 2],
+                    "num_res_units": 2,
+                },
                 "batch_size": 4,
                 "validation": 1,
                 "val_interval": 1,

@@ -35,7 +35,8 @@ HEADINGS = {
     "volume_error_ml_abs": "volume error ml (abs)",
 }
 HIDDEN = re.compile(r"seed|fold|commit|device|seconds|hd95_mm_.*|volume_error_ml_abs_.*")
-DIGITS = {"hd95_mm": 1, "volume_error_ml_abs": 1, "missed": 1, "seconds": 0}
+DIGITS = {"hd95_mm": 1, "volume_error_ml_abs": 1, "missed": 1, "seconds": 0, "cpu_seconds": 0}
+DIGITS |= {"weights": 0, "iterations": 0}
 """Decimals of means over seeds; three if not said."""
 Row = dict[str, str]
 

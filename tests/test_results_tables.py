@@ -10,7 +10,10 @@ import runpy
 import sys
 
 import pytest
+import torch
 from tiny import ROOT
+
+from wss_monai.losses import PartialCrossEntropyLoss
 
 
 def load(name):
@@ -22,6 +25,7 @@ def load(name):
 
 
 grid = load("grid")
+load("network_arms")
 experiments = load("experiments").EXPERIMENTS
 make_results = runpy.run_path(str(ROOT / "docs" / "make_results.py"))
 
@@ -74,9 +78,48 @@ def test_facts_that_nobody_noted_stay_empty(tmp_path):
 
 def test_facts_of_a_run_come_from_its_own_files(tmp_path):
     assert set(grid.run_facts(tmp_path).values()) == {""}
-    (tmp_path / "run.json").write_text(json.dumps({"device": "CPU, 1 thread(s)"}))
-    (tmp_path / grid.FACTS).write_text(json.dumps({"commit": "abc1234", "seconds": 12.5}))
-    assert grid.run_facts(tmp_path) == {"commit": "abc1234", "device": "CPU, 1 thread(s)", "seconds": "12.5"}
+    record = {"device": "CPU, 1 thread(s)", "parameters": 123, "max_epochs": 4, "iterations_per_epoch": 59}
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    (tmp_path / grid.FACTS).write_text(json.dumps({"commit": "abc1234", "seconds": 12.5, "cpu_seconds": 9.5}))
+    expected = {"commit": "abc1234", "device": "CPU, 1 thread(s)", "seconds": "12.5", "cpu_seconds": "9.5"}
+    assert grid.run_facts(tmp_path) == {**expected, "weights": "123", "iterations": "236"}
+
+
+def test_further_facts_are_columns_where_an_experiment_wants_them(tmp_path):
+    known = summary(0, 0.5)
+    known["run"] |= {"weights": "123", "cpu_seconds": "9.5"}
+    grid.write_csv({"partial": [known]}, tmp_path / "results.csv", facts_too=("weights", "cpu_seconds"))
+    assert (
+        read(tmp_path / "results.csv")[0] | {"weights": "123", "cpu_seconds": "9.5"}
+        == read(tmp_path / "results.csv")[0]
+    )
+    shown = make_results["render"](f"{tmp_path / 'results.csv'} | weights | CPU s = cpu_seconds")
+    assert shown.splitlines()[-1] == "| 123 | 10 |"
+
+
+def test_a_setting_that_the_command_line_would_ignore_is_refused():
+    assert grid.command("training", (), {"train#augment": "$None"})[-1] == "$None"
+    with pytest.raises(ValueError, match=r"'\$None' for \['train#augment'\]"):
+        grid.command("training", (), {"train#augment": None})
+
+
+def test_a_command_is_charged_its_own_cpu_seconds(tmp_path, monkeypatch):
+    busy = "import time; t = time.process_time()\nwhile time.process_time() < t + 0.3: pass"
+    monkeypatch.setattr(grid, "command", lambda *words: [sys.executable, "-c", busy])
+    used = [grid.run_bundle("a", "training", (), {"output_dir": tmp_path}, 1, "b") for _ in range(2)]
+    assert all(0.3 <= seconds < 3 for seconds in used)
+    monkeypatch.setattr(grid, "command", lambda *words: [sys.executable, "-c", "raise SystemExit(2)"])
+    with pytest.raises(RuntimeError, match=r"training\.log"):
+        grid.run_bundle("a", "training", (), {"output_dir": tmp_path}, 1, "b")
+
+
+def test_deep_supervision_is_a_mean_of_the_losses_of_the_heads():
+    loss = load("deep_supervision").DeepSupervision({"dense": [PartialCrossEntropyLoss(target_key="label"), 1.0]})
+    heads = torch.randn(2, 3, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    target = {"label": torch.zeros(2, 1, 8, 8, dtype=torch.uint8)}
+    each = [loss(head, target) for head in heads.unbind(1)]
+    torch.testing.assert_close(loss(heads, target), (each[0] + each[1] / 2 + each[2] / 4) / 1.75)
+    torch.testing.assert_close(loss.parts["dense"], each[0])
 
 
 def test_a_run_that_is_there_keeps_its_commit(tmp_path):

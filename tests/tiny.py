@@ -24,9 +24,7 @@ TINY = {
     "pixdim": [2.0, 2.0, -1.0],
     "crop": [32, 32, -1],
     "window": [32, 32],
-    "network_def#channels": [4, 8],
-    "network_def#strides": [2],
-    "network_def#num_res_units": 0,
+    "network_def#features": [4, 4, 4, 4, 4, 4],
     "batch_size": 4,
     "train#trainer#max_epochs": 2,
     "val_interval": 1,
@@ -34,6 +32,16 @@ TINY = {
     "device": "$torch.device('cpu')",
     "size_bounds": {"RV": [10, 2000], "Myo": [10, 2000], "LV": [10, 2000]},
 }
+UNET_3D = {
+    "_target_": "UNet",
+    "spatial_dims": 3,
+    "in_channels": 1,
+    "out_channels": "$len(@class_names)",
+    "channels": [4, 8],
+    "strides": [[2, 2, 1]],
+    "num_res_units": 0,
+}
+"""The network of train_3d.yaml, tiny; instead of what `TINY` says of the network."""
 
 
 def make_dataset(folder: Path, patients: int = 4, dense: bool = True, slices: int = 4) -> Path:

@@ -15,7 +15,7 @@ from monai.engines.utils import IterationEvents
 from phantoms import KINDS, phantom
 
 CUT = {"pixdim": [2.0, 2.0, -1.0], "crop": [32, 32, -1], "window": [32, 32]}
-UNET = {"network_def#channels": [4, 8], "network_def#strides": [2], "network_def#num_res_units": 0}
+UNET = {"network_def#features": [4, 4, 4, 4, 4, 4]}
 FEATURES = {"network_def#features": [4, 4, 4, 4, 8, 4], "num_clusters": 3, "num_heads": 2}
 CAM = {"pixdim": [6.0, 6.0, -1.0], "crop": [24, 24, -1], "window": [24, 24], "network_def#channels": [4, 8]}
 SMALL: dict[str, dict[str, Any]] = {

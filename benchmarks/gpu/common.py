@@ -16,15 +16,16 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 CHECK = ("check", "what", "result", "detail", "seconds")
 SPEED = ("group", "what", "value", "unit")
-BASIC_UNET: dict[str, Any] = {
-    "_target_": "BasicUNet",
+UNET: dict[str, Any] = {
+    "_target_": "UNet",
     "spatial_dims": 2,
     "in_channels": 1,
     "out_channels": 4,
-    "features": [32, 32, 64, 128, 256, 32],
-    "norm": "batch",
+    "channels": [16, 32, 64, 128, 256],
+    "strides": [2, 2, 2, 2],
+    "num_res_units": 2,
 }
-"""A network whose first level is at full resolution, beside the bundle's own."""
+"""A network that halves the resolution in its first convolution, beside the bundle's own."""
 
 
 def part_parser(description: str) -> argparse.ArgumentParser:

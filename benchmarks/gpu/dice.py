@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from common import BASIC_UNET, ROOT, Rows, part_parser, torch_device
+from common import ROOT, UNET, Rows, part_parser, torch_device
 
 CONSTANT = {name: [10, 6000] for name in ("RV", "Myo", "LV")}  # mm2, as in train.yaml
 ARMS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
@@ -30,8 +30,8 @@ ARMS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "logbarrier": ((), {"mode": "logbarrier"}),
     "partial, far background": (("far_background.yaml",), {"mode": "partial", "bounds_from": "estimated"}),
     "partial, 5 dense": ((), {"mode": "partial", "dense": 5}),
-    "full, BasicUNet": ((), {"mode": "full", "network_def": BASIC_UNET}),
-    "partial, BasicUNet": ((), {"mode": "partial", "network_def": BASIC_UNET}),
+    "full, U-Net": ((), {"mode": "full", "network_def": UNET}),
+    "partial, U-Net": ((), {"mode": "partial", "network_def": UNET}),
 }
 DEFAULT = ("full", "partial", "logbarrier", "partial, far background", "partial, 5 dense")
 CALIBRATION = 3
@@ -40,9 +40,7 @@ SMALL = {
     "pixdim": [6.0, 6.0, -1.0],
     "crop": [32, 32, -1],
     "window": [32, 32],
-    "network_def#channels": [4, 8],
-    "network_def#strides": [2],
-    "network_def#num_res_units": 0,
+    "network_def#features": [4, 4, 4, 4, 4, 4],
 }
 COLUMNS = (
     "arm", "seed", "fold", "bounds_origin", "RV", "Myo", "LV", "dice", "hd95_mm", "dice_largest", "hd95_mm_largest",

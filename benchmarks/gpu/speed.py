@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from common import BASIC_UNET, ROOT, SPEED, Rows, part_parser, peak_mb, torch_device, wait, workflow
+from common import ROOT, SPEED, UNET, Rows, part_parser, peak_mb, torch_device, wait, workflow
 from ignite.engine import Events
 from phantoms import phantom
 from torch import Tensor
@@ -34,12 +34,10 @@ from wss_monai.functional.crf import dense_crf
 from wss_monai.losses import LocalIICLoss
 
 SMALL = {"pixdim": [6.0, 6.0, -1.0], "crop": [32, 32, -1]}
-UNET = {"network_def#channels": [16, 32, 64, 128, 256], "network_def#strides": [2, 2, 2, 2]}
-TINY_UNET = {"network_def#channels": [4, 8], "network_def#strides": [2], "network_def#num_res_units": 0}
+TINY_UNET = {"network_def#features": [4, 4, 4, 4, 4, 4]}
 NETWORKS: dict[str, dict[str, Any]] = {
-    "U-Net 16-256": UNET,
+    "U-Net 16-256": {"network_def": UNET},
     "the bundle's own": {},
-    "BasicUNet 32-256": {"network_def": BASIC_UNET},
 }
 WAIT = "called a synchronizing"
 """How torch's warning of a wait begins."""

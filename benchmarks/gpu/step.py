@@ -17,7 +17,11 @@ from phantoms import phantom
 from torch import Tensor
 
 MODES = ("full", "partial", "quadratic", "logbarrier")
-SMALL = {"pixdim": [6.0, 6.0, -1.0], "crop": [32, 32, -1], "network_def#channels": [4, 8], "network_def#strides": [2]}
+SMALL = {
+    "pixdim": [6.0, 6.0, -1.0],
+    "crop": [32, 32, -1],
+    "network_def#features": [4, 4, 4, 4, 4, 4],
+}
 RATE = 0.01
 EXACT, ROUGH = 2e-3, 0.5
 """Largest relative difference of the gradient, in float32 and in mixed precision."""

@@ -92,7 +92,7 @@ def test_valid_overrides_are_accepted(overrides):
         (TRAIN, {"train#handler": []}, "did you mean '--train#handlers'?"),
         (TRAIN, {"train#trainer#max_epoch": 1}, "did you mean '--train#trainer#max_epochs'?"),
         (TRAIN, {"validate::evaluator::am": 1}, "did you mean '--validate#evaluator#amp'?"),
-        (TRAIN, {"network_def#chanels": [4]}, "did you mean '--network_def#channels'?"),
+        (TRAIN, {"network_def#featurs": [4]}, "did you mean '--network_def#features'?"),
         (TRAIN, {"network_def": {"_target_": "SegResNet", "init_filter": 8}}, "mean '--network_def#init_filters'?"),
         (TRAIN, {"train#dataset#cache_rte": 0}, "did you mean '--train#dataset#cache_rate'?"),
         (TRAIN, {"size_weight#logbarier": 0.1}, "did you mean '--size_weight#logbarrier'?"),

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from monai.bundle import ConfigParser
-from tiny import ROOT, TINY, command_here, command_line, interrupt, workflow
+from tiny import ROOT, TINY, UNET_3D, command_here, command_line, interrupt, workflow
 
 BUNDLE = "acdc_sec"
 SMALL = {key: value for key, value in TINY.items() if key != "size_bounds"}
@@ -129,7 +129,7 @@ def test_published_sizes_of_training_and_inference_agree():
 
 def test_volumes(dataset, tmp_path):
     tiny = {**SMALL, "pixdim": [2.0, 2.0, 8.0], "patch_size": [16, 16, 4], "window": [16, 16, 4], "crop": [-1, -1, -1]}
-    tiny |= {"network_def#strides": [[2, 2, 1]]}
+    tiny |= {"network_def": UNET_3D}
     run("train.yaml", "train_3d.yaml", folder=dataset, out=tmp_path, tiny=tiny)
     rows = log(tmp_path)
     assert all(np.isfinite(float(row[f"loss_{part}"])) for row in rows for part in ("seed", "expand", "constrain"))

@@ -48,7 +48,7 @@ def test_output_folder_that_cannot_be_written(trained, dataset, tmp_path, file):
     [
         (
             "model.pt",
-            {"network_def#channels": [8, 16]},
+            {"network_def#features": [8, 8, 8, 8, 8, 8]},
             r"model\.pt has the weights of another network: .* \(4, 1, 3, 3\)",
         ),
         ("checkpoint.pt", {}, r"checkpoint of a training run, .* model\.pt beside it"),

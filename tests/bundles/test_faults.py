@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 import torch
 from monai.bundle import ConfigParser
-from tiny import CONFIGS, ROOT, TINY, command_here, command_line, make_dataset, workflow
+from tiny import CONFIGS, ROOT, TINY, UNET_3D, command_here, command_line, make_dataset, workflow
 
 from wss_monai.bundle.user_errors import find_user_error
 
 MAPS = ("images", "labels", "scribbles")
 TRAIN, TRAIN_3D = ("train.yaml",), ("train.yaml", "train_3d.yaml")
 SMALL_3D = {"patch_size": [24, 24, 4], "window": "@patch_size", "pixdim": [2.0, 2.0, 8.0], "crop": [-1, -1, -1]}
-SMALL_3D |= {"network_def#strides": [[2, 2, 1]], "volume_bounds": {"LV": [0.1, 400]}}
+SMALL_3D |= {"network_def": UNET_3D, "volume_bounds": {"LV": [0.1, 400]}}
 
 
 # ---- how a data set is broken; every function gets its folder -------------------------------------------------------

@@ -61,7 +61,7 @@ def launched(*arguments):
     done = subprocess.run(
         [sys.executable, *launcher, *(str(part) for part in arguments)],
         cwd=ROOT,
-        env={**os.environ, **environment, "PYTHONPATH": os.pathsep.join([str(HERE.parent), str(HERE)])},
+        env={**os.environ, **environment, "PYTHONPATH": os.pathsep.join(map(str, (ROOT, HERE.parent, HERE)))},
         capture_output=True,
         encoding="utf-8",
         timeout=300,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow, ckpt_export, verify_metadata, verify_net_in_out
-from tiny import CONFIGS, ROOT, TINY
+from tiny import CONFIGS, ROOT, TINY, UNET_3D
 
 META = str(CONFIGS / "metadata.json")
 SCHEMA = Path(__file__).with_name("schema.json")
@@ -96,7 +96,7 @@ def test_exported_torchscript_predicts_the_same(run_bundle, tmp_path, use_trace)
 
 
 SMALL_3D = {"patch_size": [24, 24, 4], "window": [24, 24, 4], "pixdim": [2.0, 2.0, 8.0], "crop": [-1, -1, -1]}
-SMALL_3D |= {"network_def#strides": [[2, 2, 1]]}
+SMALL_3D |= {"network_def": UNET_3D}
 
 
 @pytest.mark.parametrize("last", [(), ("evaluate.yaml",)], ids=["train", "evaluate"])

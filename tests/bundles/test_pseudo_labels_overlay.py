@@ -7,10 +7,15 @@ import csv
 
 import pytest
 import torch
-from tiny import interrupt
+from tiny import UNET_3D, interrupt
 
 FILES = ("train.yaml", "pseudo_labels.yaml")
-SURE = {"pseudo_labels#threshold": 0.3, "train#trainer#max_epochs": 4, "pseudo_ramp": 0.5}
+SURE = {
+    "pseudo_labels#threshold": 0.3,
+    "pseudo_labels#tolerance": 3.0,
+    "train#trainer#max_epochs": 4,
+    "pseudo_ramp": 0.5,
+}
 
 
 def rows_of(folder):
@@ -54,7 +59,7 @@ def test_evaluation_takes_the_averaged_weights_and_the_student_on_demand(run_bun
 
 
 def test_resumed_run_ends_where_the_uninterrupted_run_ends(run_bundle, tmp_path):
-    settings = {**SURE, "network_def#norm": "BATCH", "network_def#dropout": 0.2}
+    settings = {**SURE, "network_def#dropout": 0.2}
     _, whole = run_bundle(*FILES, out=tmp_path / "whole", **settings)
     flow, broken = run_bundle(*FILES, out=tmp_path / "broken", run=False, **settings)
     interrupt(flow, 4)
@@ -72,7 +77,7 @@ def test_with_volumes_on_patches_and_for_processes(run_bundle, tmp_path):
     _, out = run_bundle("train.yaml", "volume_bounds.yaml", "pseudo_labels.yaml", out=tmp_path / "volume", **SURE)
     assert float(rows_of(out)[3]["pseudo_share"]) > 0
     patches = {"patch_size": [24, 24, 4], "window": [24, 24, 4], "batch_size": 2, "pixdim": [2.0, 2.0, 8.0]}
-    patches |= {"crop": [-1, -1, -1], "network_def#strides": [[2, 2, 1]]}
+    patches |= {"crop": [-1, -1, -1], "network_def": UNET_3D}
     _, out = run_bundle("train.yaml", "train_3d.yaml", "pseudo_labels.yaml", out=tmp_path / "3d", **SURE, **patches)
     assert float(rows_of(out)[3]["pseudo_share"]) > 0
 

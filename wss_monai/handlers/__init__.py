@@ -14,6 +14,7 @@ from wss_monai.handlers.load_weights import StrictCheckpointLoader
 from wss_monai.handlers.loss_scaling import LossScaling
 from wss_monai.handlers.run_record import RunRecord
 from wss_monai.handlers.set_epoch import SetEpoch
+from wss_monai.handlers.shared_buffers import SharedBuffers
 from wss_monai.handlers.snapshots import Snapshots
 from wss_monai.handlers.tag_score import TagScore
 from wss_monai.handlers.training_check import TrainingCheck
@@ -37,6 +38,7 @@ __all__ = [
     "LossScaling",
     "RunRecord",
     "SetEpoch",
+    "SharedBuffers",
     "Snapshots",
     "StartTerm",
     "StealWeight",
