@@ -9,7 +9,7 @@ import torch.distributed as dist
 from ignite.engine import Engine, Events
 from torch import nn
 
-from wss_monai.data.batch_loader import rank_and_size
+from wss_monai.io.processes import rank_and_size
 
 
 class SharedBuffers:
