@@ -24,7 +24,12 @@ SMALL: dict[str, dict[str, Any]] = {
     "acdc_sec": {**CUT, **UNET, "pixdim": [6.0, 6.0, -1.0]},
     "acdc_mutual_information": {**CUT, **FEATURES, "pixdim": [6.0, 6.0, -1.0]},
     "promise12_logbarrier": {**CUT, **UNET, "pixdim": [4.0, 4.0, -1.0]},
-    "hippocampus_logbarrier": {**UNET, "pixdim": [2.0, 2.0, 2.0], "patch_size": [20, 28, 24]},
+    "hippocampus_logbarrier": {
+        "network_def#channels": [4, 4, 4],
+        "network_def#strides": [2, 2],
+        "pixdim": [2.0, 2.0, 2.0],
+        "patch_size": [20, 28, 24],
+    },
     "prostate_cross_modality": CAM,
     "brats_cross_modality": CAM,
     "toy_size": {"window": [64, 64]},

@@ -19,7 +19,7 @@ from torch import Tensor
 MODES = ("full", "partial", "quadratic", "logbarrier")
 SMALL = {
     "pixdim": [6.0, 6.0, -1.0],
-    "crop": [32, 32, -1],
+    "crop": [64, 64, -1],
     "network_def#features": [4, 4, 4, 4, 4, 4],
 }
 RATE = 0.01
