@@ -22,6 +22,8 @@ class Experiment:
         data: default data set.
         split: file of benchmarks/splits; None: the data set's own test cases.
         weaken: words of the verb ``weaken``, if weak labels are drawn from the dense ones first.
+        fit: words of the verb ``bounds``, if bounds are fitted on dense training patients that the run's seed draws;
+            arms name the file by ``BOUNDS``.
         also: further scores that the table shows.
         epochs: default number, instead of the overlay's.
     """
@@ -33,15 +35,39 @@ class Experiment:
     data: str = "data/ACDC"
     split: str | None = "acdc40.json"
     weaken: tuple[str, ...] = ()
+    fit: tuple[str, ...] = ()
     also: tuple[str, ...] = ()
     epochs: int | None = None
 
 
+BOUNDS = "{bounds}"
+"""Stands in a setting for the file of bounds of the run's seed."""
 CPU = ("cpu.yaml",)
 BOX = ("box.yaml", "cpu.yaml")
 DICE_CE = {"partial_loss#_target_": "wss_monai.losses.PartialDiceCELoss"}
 MODES = ("full", "partial", "quadratic", "logbarrier")
 ORACLE, CONSTANT = {"bounds_from": "oracle"}, {"bounds_from": "constant"}
+
+
+WIDE = {
+    "network_def": "{'_target_': 'BasicUNet', 'spatial_dims': 2, 'in_channels': 1, 'out_channels': 4, "
+    "'features': [16, 16, 32, 64, 64, 16], 'norm': 'batch'}",
+    "train#augment#flips": "[]",
+    "train#augment#turns": None,
+}
+"""A U-Net whose first level has the full resolution, and no mirrored hearts."""
+
+
+def pseudo_arms() -> Arms:
+    """Pseudo-labels beside partial supervision, the log-barrier and full supervision, with the network of `WIDE`."""
+    estimated = {"bounds_file": BOUNDS}
+    return {
+        "full": (CPU, {**WIDE, "mode": "full"}),
+        "partial": (CPU, {**WIDE, "mode": "partial"}),
+        "logbarrier": (CPU, {**WIDE, "mode": "logbarrier"}),
+        "logbarrier_estimated": (CPU, {**WIDE, "mode": "logbarrier", "bounds_from": "estimated", **estimated}),
+        "pseudo": (CPU, {**WIDE, "mode": "pseudo"}),
+    }
 
 
 def size_weights(**tried: tuple[float, ...]) -> Arms:
@@ -120,6 +146,20 @@ EXPERIMENTS: dict[str, Experiment] = {
         },
         tried=tried_boxes(),
         weaken=("--strategy", "box"),
+    ),
+    "acdc_pseudo": Experiment(
+        about="pseudo-labels of a mixture of student and teacher on the scribbles of ACDC",
+        arms=pseudo_arms(),
+        tried={"pseudo_average": (CPU, {**WIDE, "mode": "pseudo", "scored": "average"})},
+        fit=("--dense", "5", "--terms", "size"),
+        epochs=14,
+    ),
+    "acdc_pseudo_points": Experiment(
+        about="the same on a disc of 21 pixels in each class of each slice of ACDC, background included",
+        arms=pseudo_arms(),
+        weaken=("--strategy", "points", "--option", "radius=2", "--background"),
+        fit=("--dense", "5", "--terms", "size"),
+        epochs=14,
     ),
     "hippocampus": Experiment(
         about="the hippocampus in 3D from a few spots a volume (weaken them first, see docs/results/hippocampus.md)",

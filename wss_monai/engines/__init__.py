@@ -6,6 +6,7 @@ from wss_monai.engines.choice import choose, resolve
 from wss_monai.engines.overrides import check_overrides
 from wss_monai.engines.parameter_groups import layer_groups, published_groups
 from wss_monai.engines.prepare_batch import PrepareTargets
+from wss_monai.engines.prepare_teacher import PrepareTeacher
 from wss_monai.engines.pseudo_labels import PreparePseudoLabels, refused_by_bounds
 from wss_monai.engines.semi_supervised import PrepareSemiSupervised, SemiSupervisedInferer
 from wss_monai.engines.several_optimizers import SeveralOptimizers
@@ -17,6 +18,7 @@ __all__ = [
     "PreparePseudoLabels",
     "PrepareSemiSupervised",
     "PrepareTargets",
+    "PrepareTeacher",
     "PrepareViews",
     "SemiSupervisedInferer",
     "SeveralOptimizers",

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mode pseudo: trains, resumes and is evaluated, in 2D and 3D, from scribbles, without dense masks."""
+
+from __future__ import annotations
+
+import csv
+
+import torch
+from tiny import interrupt
+
+SETTINGS = {"mode": "pseudo", "train#trainer#max_epochs": 4, "pseudo_start": 0.25, "pseudo_ramp": 0.5}
+
+
+def rows_of(folder):
+    return list(csv.DictReader((folder / "metrics.csv").open()))
+
+
+def test_pseudo_labels_come_in_after_the_start(run_bundle, weak_dataset):
+    flow, out = run_bundle("train.yaml", folder=weak_dataset, **SETTINGS)
+    rows = rows_of(out)
+    assert float(rows[0]["loss_pseudo"]) == 0 and float(rows[0]["pseudo_removed"]) == 0
+    assert all(float(row["loss_pseudo"]) > 0 for row in rows[1:])
+    assert flow.parser.get_parsed_content("loss").weights["pseudo"] == 0.5
+    saved = torch.load(out / "model.pt", weights_only=True)
+    student = flow.parser.get_parsed_content("network_def").state_dict()
+    average = flow.parser.get_parsed_content("average").network.state_dict()
+    assert all(torch.equal(saved[name], student[name]) for name in student)
+    assert not all(torch.equal(saved[name], average[name]) for name in student)
+
+
+def test_other_modes_have_no_teacher(run_bundle):
+    flow, out = run_bundle("train.yaml", mode="partial")
+    assert flow.parser.get_parsed_content("average") is None
+    assert "average" not in torch.load(out / "checkpoint.pt", weights_only=True)["objects"]
+    assert "pseudo_removed" not in rows_of(out)[0]
+
+
+def test_the_teacher_is_scored_on_demand(run_bundle, tmp_path):
+    flow, out = run_bundle("train.yaml", out=tmp_path / "average", scored="average", **SETTINGS)
+    expected = flow.parser.get_parsed_content("average").network.state_dict()
+    saved = torch.load(out / "model.pt", weights_only=True)
+    assert all(torch.equal(saved[name], expected[name]) for name in saved)
+    flow, _ = run_bundle("train.yaml", "evaluate.yaml", out=out, scored="average", **SETTINGS)
+    evaluated = flow.parser.get_parsed_content("validate#evaluator").network.state_dict()
+    assert all(torch.equal(saved[name], evaluated[name]) for name in saved)
+
+
+def test_resumed_run_ends_where_the_uninterrupted_run_ends(run_bundle, tmp_path):
+    settings = {**SETTINGS, "network_def#norm": "BATCH", "network_def#dropout": 0.2}
+    _, whole = run_bundle("train.yaml", out=tmp_path / "whole", **settings)
+    flow, broken = run_bundle("train.yaml", out=tmp_path / "broken", run=False, **settings)
+    interrupt(flow, 4)
+    run_bundle("train.yaml", out=broken, resume=True, **settings)
+    expected, got = (torch.load(f / "checkpoint.pt", weights_only=True)["objects"] for f in (whole, broken))
+    for part in ("network", "average"):
+        assert all(torch.equal(expected[part][name], got[part][name]) for name in expected[part])
+    assert expected["average"]["n_averaged"] == 4 * 2
+    rows = [rows_of(f) for f in (whole, broken)]
+    for column in ("loss", "loss_pseudo", "pseudo_removed"):
+        assert [row[column] for row in rows[0]] == [row[column] for row in rows[1]]
+
+
+def test_on_patches(run_bundle):
+    patches = {"patch_size": [24, 24, 4], "window": [24, 24, 4], "batch_size": 2, "pixdim": [2.0, 2.0, 8.0]}
+    patches |= {"crop": [-1, -1, -1], "network_def#strides": [[2, 2, 1]]}
+    _, out = run_bundle("train.yaml", "train_3d.yaml", **SETTINGS, **patches)
+    assert float(rows_of(out)[3]["loss_pseudo"]) > 0
+
+
+def test_properties(run_bundle):
+    for files in (("train.yaml",), ("train.yaml", "evaluate.yaml")):
+        flow, _ = run_bundle(*files, run=False, **SETTINGS)
+        assert flow.check_properties() == []
