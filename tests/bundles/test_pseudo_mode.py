@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import csv
+import json
 
+import pytest
 import torch
-from tiny import interrupt
+from tiny import interrupt, user_error
 
 SETTINGS = {"mode": "pseudo", "train#trainer#max_epochs": 4, "pseudo_start": 0.25, "pseudo_ramp": 0.5}
 
@@ -71,3 +73,37 @@ def test_properties(run_bundle):
     for files in (("train.yaml",), ("train.yaml", "evaluate.yaml")):
         flow, _ = run_bundle(*files, run=False, **SETTINGS)
         assert flow.check_properties() == []
+
+
+SIZES = {"ED": {"RV": 2.0, "Myo": 3.0, "LV": 2.0}}
+
+
+def test_stated_sizes_of_the_set_are_kept_recorded_and_resumed(run_bundle, weak_dataset, tmp_path):
+    settings = {**SETTINGS, "set_size": "stated", "stated_sizes": SIZES, "set_sizes#every": 3, "set_sizes#count": 1}
+    flow, whole = run_bundle("train.yaml", folder=weak_dataset, out=tmp_path / "whole", **settings)
+    assert json.loads((whole / "run.json").read_text())["bounds_origin"] == "set size stated"
+    sizes = flow.parser.get_parsed_content("set_sizes")
+    assert sizes.solved == 2  # at iteration 3, the first with pseudo-labels, and at 6 of 8
+    rows = rows_of(whole)
+    assert rows[0]["set_shift_RV"] == "" and float(rows[3]["set_shift_LV"]) == pytest.approx(float(sizes.shift[3]))
+    flow, broken = run_bundle("train.yaml", folder=weak_dataset, out=tmp_path / "broken", run=False, **settings)
+    interrupt(flow, 4)
+    run_bundle("train.yaml", folder=weak_dataset, out=broken, resume=True, **settings)
+    expected, got = (torch.load(f / "checkpoint.pt", weights_only=True)["objects"] for f in (whole, broken))
+    assert torch.equal(expected["set_size"]["shift"], got["set_size"]["shift"])
+    assert all(torch.equal(expected["network"][name], got["network"][name]) for name in expected["network"])
+    flow, _ = run_bundle("train.yaml", "evaluate.yaml", folder=weak_dataset, out=whole, **settings)
+    assert json.loads((whole / "metrics_summary.json").read_text())["bounds_origin"] == "set size stated"
+
+
+def test_estimated_sizes_of_the_set(run_bundle, six_patients, bounds_file):
+    settings = {**SETTINGS, "set_size": "estimated", "bounds_file": str(bounds_file)}
+    flow, out = run_bundle("train.yaml", folder=six_patients, **settings)
+    assert json.loads((out / "run.json").read_text())["bounds_origin"] == "set size estimated (k=4)"
+    assert float(rows_of(out)[3]["set_size_LV"]) > 0
+
+
+def test_a_set_size_needs_pseudo_labels(run_bundle):
+    with pytest.raises(RuntimeError) as error:
+        run_bundle("train.yaml", mode="partial", set_size="stated", stated_sizes=SIZES)
+    assert "choose --mode pseudo" in user_error(error.value)

@@ -14,6 +14,7 @@ from wss_monai.handlers.load_weights import StrictCheckpointLoader
 from wss_monai.handlers.loss_scaling import LossScaling
 from wss_monai.handlers.run_record import RunRecord
 from wss_monai.handlers.set_epoch import SetEpoch
+from wss_monai.handlers.set_size import SetSize
 from wss_monai.handlers.snapshots import Snapshots
 from wss_monai.handlers.tag_score import TagScore
 from wss_monai.handlers.training_check import TrainingCheck
@@ -38,6 +39,7 @@ __all__ = [
     "RunRecord",
     "ScoredVolume",
     "SetEpoch",
+    "SetSize",
     "Snapshots",
     "StartTerm",
     "StealWeight",

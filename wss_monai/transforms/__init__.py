@@ -21,6 +21,7 @@ from wss_monai.transforms.cam_scores import CAMScores, CAMScoresd
 from wss_monai.transforms.dense_crf import DenseCRFd, RefineByDenseCRF
 from wss_monai.transforms.equivariant import RandEquivariantTransform, RandFlips
 from wss_monai.transforms.estimated_bounds import EstimatedBounds, EstimatedBoundsd, WeakCuesd
+from wss_monai.transforms.expected_sizes import EstimatedSizesd, StatedSizesd
 from wss_monai.transforms.far_background import FarBackgroundd
 from wss_monai.transforms.filled_boxes import FilledBoxesd
 from wss_monai.transforms.load_case import LoadCased
@@ -45,6 +46,7 @@ __all__ = [
     "EmptinessBoundsd",
     "EstimatedBounds",
     "EstimatedBoundsd",
+    "EstimatedSizesd",
     "FarBackgroundd",
     "FilledBoxesd",
     "LabelBounds",
@@ -57,6 +59,7 @@ __all__ = [
     "RandWeakLabel",
     "RandWeakLabeld",
     "RefineByDenseCRF",
+    "StatedSizesd",
     "WeakCuesd",
     "WeakLabeld",
     "WeakTags",
