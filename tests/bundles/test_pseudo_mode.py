@@ -98,7 +98,7 @@ def test_stated_sizes_of_the_set_are_kept_recorded_and_resumed(run_bundle, weak_
 
 def test_estimated_sizes_of_the_set(run_bundle, six_patients, bounds_file):
     settings = {**SETTINGS, "set_size": "estimated", "bounds_file": str(bounds_file)}
-    flow, out = run_bundle("train.yaml", folder=six_patients, **settings)
+    _, out = run_bundle("train.yaml", folder=six_patients, **settings)
     assert json.loads((out / "run.json").read_text())["bounds_origin"] == "set size estimated (k=4)"
     assert float(rows_of(out)[3]["set_size_LV"]) > 0
 

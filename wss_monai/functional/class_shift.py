@@ -45,7 +45,7 @@ def class_shift(
     """Shift the log-probabilities of whole classes until the hard sizes of the set are the expected ones.
 
     A voxel belongs to the class with the greatest shifted log-probability. A class whose size is beyond ``tolerance``
-    of the expected one is shifted, by bisection, until it just is not; then the next class, in several rounds, since
+    of the expected one is shifted, by bisection, to where it just is not; then the next class, in several rounds, since
     one class takes voxels from the others. The voxels nearest to the decision change first, so that most change in the
     images of which the prediction is least sure. What a single image shows is not constrained.
 
@@ -84,10 +84,10 @@ def class_shift(
     for _ in range(rounds):
         for k in known:
             margin = _margin(logs, shift, k)
-            aim = [float(expected[k]) * (1 + sign * tolerance) for sign in (-1, 1)]
-            now = _size(margin, weights[k], shift[k])
-            grown, shrunk = _bisect(margin, weights[k], aim[0], cap)[1], _bisect(margin, weights[k], aim[1], cap)[0]
-            shift[k] = torch.where(now < aim[0], grown, torch.where(now > aim[1], shrunk, shift[k]))
+            least, most = (float(expected[k]) * (1 + sign * tolerance) for sign in (-1, 1))
+            now, total = _size(margin, weights[k], shift[k]), weights[k].sum()
+            grown, shrunk = _least(margin, weights[k], least, cap), -_least(-margin, weights[k], total - most, cap)
+            shift[k] = torch.where(now < least, grown, torch.where(now > most, shrunk, shift[k]))
     return ClassShift(shift, before, _relative(logs, shift, weights, expected, known))
 
 
@@ -118,14 +118,18 @@ def _size(margin: Tensor, weight: Tensor, shift: Tensor) -> Tensor:
     return (weight * (margin > -shift)).sum()
 
 
-def _bisect(margin: Tensor, weight: Tensor, target: float, cap: float) -> tuple[Tensor, Tensor]:
-    """The greatest shift with a size below the target and the least with one that reaches it, within +-cap."""
+def _least(margin: Tensor, weight: Tensor, target: Tensor | float, cap: float) -> Tensor:
+    """The least shift within +-cap with which the size reaches the target.
+
+    With the signs of margin and result changed, and the target taken from the whole, it is the greatest shift with
+    which the size does not exceed it.
+    """
     low, high = margin.new_tensor(-cap), margin.new_tensor(cap)
     for _ in range(STEPS):
         middle = (low + high) / 2
-        enough = _size(margin, weight, middle) >= target
-        low, high = torch.where(enough, low, middle), torch.where(enough, middle, high)
-    return low, high
+        there = _size(margin, weight, middle) >= target
+        low, high = torch.where(there, low, middle), torch.where(there, middle, high)
+    return high
 
 
 def _relative(logs: Tensor, shift: Tensor, weights: Sequence[Tensor], expected: Tensor, known: Sequence[int]) -> Tensor:

@@ -33,7 +33,7 @@ def mixed_classes(
     Returns:
         (B, *spatial), int64.
     """
-    mixture = torch.lerp(second, first, torch.as_tensor(share, dtype=second.dtype, device=second.device))
+    mixture = torch.lerp(second.to(first), first, torch.as_tensor(share, dtype=first.dtype, device=first.device))
     if shift is not None:
         mixture = mixture * _broad(shift.to(mixture).exp()[None], mixture)
     if possible is not None:
