@@ -107,3 +107,13 @@ def test_a_set_size_needs_pseudo_labels(run_bundle):
     with pytest.raises(RuntimeError) as error:
         run_bundle("train.yaml", mode="partial", set_size="stated", stated_sizes=SIZES)
     assert "choose --mode pseudo" in user_error(error.value)
+
+
+def test_with_far_background_by_a_distance_and_a_filled_class(run_bundle, tmp_path):
+    files, settings = ("train.yaml", "far_background.yaml"), {**SETTINGS, "far_mm": 20}
+    _, out = run_bundle(*files, **settings)
+    assert json.loads((out / "run.json").read_text())["bounds_origin"] == "extent constant (20 mm)"
+    assert float(rows_of(out)[3]["loss_far"]) > 0
+    flow, _ = run_bundle(*files, "evaluate.yaml", out=out, keep_largest=True, fill={"LV": "hull"}, **settings)
+    steps = flow.parser.get_parsed_content("validate#postprocessing").transforms
+    assert steps[-1].classes == [3]

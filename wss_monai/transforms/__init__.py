@@ -23,6 +23,7 @@ from wss_monai.transforms.equivariant import RandEquivariantTransform, RandFlips
 from wss_monai.transforms.estimated_bounds import EstimatedBounds, EstimatedBoundsd, WeakCuesd
 from wss_monai.transforms.expected_sizes import EstimatedSizesd, StatedSizesd
 from wss_monai.transforms.far_background import FarBackgroundd
+from wss_monai.transforms.fill_classes import FillClassesd
 from wss_monai.transforms.filled_boxes import FilledBoxesd
 from wss_monai.transforms.load_case import LoadCased
 from wss_monai.transforms.predicted_bounds import PredictedBounds, PredictedBoundsd
@@ -48,6 +49,7 @@ __all__ = [
     "EstimatedBoundsd",
     "EstimatedSizesd",
     "FarBackgroundd",
+    "FillClassesd",
     "FilledBoxesd",
     "LabelBounds",
     "LabelBoundsd",
