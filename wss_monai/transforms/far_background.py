@@ -65,6 +65,7 @@ class FarBackgroundd(MapTransform):
     ) -> None:
         super().__init__(keys)
         self.reach: list[float] = [0.0]
+        self.origin: str
         if mm is not None:
             if not isinstance(mm, Real) or not 0 < float(mm) < math.inf:
                 raise ValueError(f"far_mm: give a distance in mm above 0, got {mm!r}.")
