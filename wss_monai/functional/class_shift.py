@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from wss_monai.functional.transfer import send
+
 __all__ = ["ClassShift", "class_shift"]
 
 STEPS = 24
@@ -55,7 +57,8 @@ def class_shift(
     Args:
         probs: of each of S images (K, *spatial).
         sizes: (S, K) what a voxel of an image counts for a class (mm2, ml); 0: the image does not count for it.
-        expected: (K,) sum over the images that count, in the same unit; NaN or 0: nothing is known of the class.
+        expected: (K,) sum over the images that count, in the same unit; NaN or 0: nothing is known of the class. On a
+            GPU it is waited for, on the host nothing is.
         possible: (S, K) whether an image can show a class at all; None: everything can be.
         tolerance: relative, 0 or more.
         cap: greatest shift in either direction.
@@ -74,21 +77,24 @@ def class_shift(
             f"probs of {len(probs)} images, sizes {tuple(sizes.shape)} and {count} expected sizes do not fit: give "
             "(K, *spatial) for each image, (S, K) and (K,)."
         )
-    device = probs[0].device
     logs = torch.cat([_logs(image, None if possible is None else row) for image, row in _rows(probs, possible)], 1)
-    voxels = torch.tensor([image[0].numel() for image in probs]).to(device)
-    weights = [sizes[:, k].to(logs).repeat_interleave(voxels, output_size=logs.shape[1]) for k in range(count)]
+    of_voxel = send(sizes, logs.device).to(logs)
+    weights = [
+        torch.cat([of_voxel[number, k].expand(image[0].numel()) for number, image in enumerate(probs)])
+        for k in range(count)
+    ]
+    aims = expected.tolist()
+    known = [k for k in range(1, count) if math.isfinite(aims[k]) and aims[k] > 0]
     shift = logs.new_zeros(count)
-    known = [k for k in range(1, count) if math.isfinite(float(expected[k])) and float(expected[k]) > 0]
-    before = _relative(logs, shift, weights, expected, known)
+    before = _relative(logs, shift, weights, aims, known)
     for _ in range(rounds):
         for k in known:
             margin = _margin(logs, shift, k)
-            least, most = (float(expected[k]) * (1 + sign * tolerance) for sign in (-1, 1))
             now, total = _size(margin, weights[k], shift[k]), weights[k].sum()
+            least, most = (aims[k] * (1 + sign * tolerance) for sign in (-1, 1))
             grown, shrunk = _least(margin, weights[k], least, cap), -_least(-margin, weights[k], total - most, cap)
             shift[k] = torch.where(now < least, grown, torch.where(now > most, shrunk, shift[k]))
-    return ClassShift(shift, before, _relative(logs, shift, weights, expected, known))
+    return ClassShift(shift, before, _relative(logs, shift, weights, aims, known))
 
 
 def _rows(probs: Sequence[Tensor], possible: Tensor | None) -> list[tuple[Tensor, Tensor | None]]:
@@ -100,7 +106,7 @@ def _logs(image: Tensor, possible: Tensor | None) -> Tensor:
     logs = image.float().flatten(1).clamp(min=1e-12).log()
     if possible is None:
         return logs
-    able = possible.to(logs.device, torch.bool).clone()
+    able = send(possible, logs.device).to(torch.bool).clone()
     able[0] = True
     return logs.masked_fill(~able[:, None], -math.inf)
 
@@ -124,7 +130,7 @@ def _least(margin: Tensor, weight: Tensor, target: Tensor | float, cap: float) -
     With the signs of margin and result changed, and the target taken from the whole, it is the greatest shift with
     which the size does not exceed it.
     """
-    low, high = margin.new_tensor(-cap), margin.new_tensor(cap)
+    low, high = torch.full_like(margin[0], -cap), torch.full_like(margin[0], cap)
     for _ in range(STEPS):
         middle = (low + high) / 2
         there = _size(margin, weight, middle) >= target
@@ -132,9 +138,11 @@ def _least(margin: Tensor, weight: Tensor, target: Tensor | float, cap: float) -
     return high
 
 
-def _relative(logs: Tensor, shift: Tensor, weights: Sequence[Tensor], expected: Tensor, known: Sequence[int]) -> Tensor:
+def _relative(
+    logs: Tensor, shift: Tensor, weights: Sequence[Tensor], expected: Sequence[float], known: Sequence[int]
+) -> Tensor:
     """(K,) sizes as multiples of the expected ones."""
     out = logs.new_full((len(logs),), math.nan)
     for k in known:
-        out[k] = _size(_margin(logs, shift, k), weights[k], shift[k]) / float(expected[k])
+        out[k] = _size(_margin(logs, shift, k), weights[k], shift[k]) / expected[k]
     return out

@@ -17,6 +17,7 @@ from wss_monai.data.batch_loader import seed_of
 from wss_monai.functional import UNLABELLED
 from wss_monai.functional.class_shift import class_shift
 from wss_monai.functional.plain_tensor import plain_tensor
+from wss_monai.functional.transfer import send
 from wss_monai.losses import WeightedSumLoss
 from wss_monai.transforms.intervals import spacing_of
 
@@ -109,16 +110,17 @@ class SetSize:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a saved state."""
         self.shift, self.before, self.solved = state["shift"], state["before"], int(state["solved"])
-        self._log()
+        self.logged = {}
 
     def __call__(self, engine: Engine) -> None:
         """Solve anew if it is time."""
-        if any(self.loss.weights[term] > 0 for term in self.terms):
-            state: Any = engine.state
-            if not self.solved or state.iteration % self.every == 0:
-                self.solve(state.iteration, state.device)
-                self._warn(state.iteration / max(1, (state.max_epochs or 1) * (state.epoch_length or 1)))
-        self._log()
+        state: Any = engine.state
+        due = not self.solved or state.iteration % self.every == 0
+        if due and any(self.loss.weights[term] > 0 for term in self.terms):
+            self.solve(state.iteration, state.device)
+            self._warn(state.iteration / max(1, (state.max_epochs or 1) * (state.epoch_length or 1)))
+        if self.solved and not self.logged:
+            self._log(state.device)
 
     def solve(self, iteration: int, device: torch.device | str | None = None) -> None:
         """Solve for the volumes that the seed and the iteration draw."""
@@ -132,19 +134,21 @@ class SetSize:
             size, able, total = sizes_of(case, self.slice_axis)
             counts = (size > 0).any(1)
             if bool(counts.any()):
-                probs += list(self._predict(case, device)[counts.to(device or "cpu")])
+                soft = self._predict(case, device)
+                probs += [soft[index] for index in counts.nonzero()[:, 0].tolist()]
                 sizes.append(size[counts])
                 possible.append(able[counts])
                 expected += total
         if probs:
             solution = class_shift(probs, torch.cat(sizes), expected, torch.cat(possible), **self.solver)
-            self.shift, self.before = solution.shift.cpu(), solution.before.cpu()
+            self.shift, self.before = torch.stack((solution.shift, solution.before)).cpu()  # the host waits, once
         self.solved += 1
+        self.logged = {}
 
     @torch.no_grad()
     def _predict(self, case: Mapping[str, Any], device: torch.device | str | None) -> Tensor:
         """Probabilities (S, K, *slice) of a volume."""
-        image = plain_tensor(case["image"])[None].to(device or "cpu")
+        image = send(plain_tensor(case["image"])[None], device)
         with torch.autocast(image.device.type, dtype=self.amp_dtype, enabled=self.amp):
             logits = self.inferer(image, self.network)
         soft = plain_tensor(logits)[0].float().softmax(0)
@@ -199,10 +203,12 @@ class SetSize:
     def _unit(self) -> str:
         return "ml" if self.volumes[0]["expected_size"].dim() == 1 else "mm2"
 
-    def _log(self) -> None:
+    def _log(self, device: torch.device | str | None) -> None:
+        """Where the losses lie, with which they are averaged over an epoch."""
         for k, name in enumerate(self.class_names):
             if k and math.isfinite(float(self.before[k])):
-                self.logged |= {f"set_size_{name}": self.before[k], f"set_shift_{name}": self.shift[k]}
+                self.logged[f"set_size_{name}"] = send(self.before[k], device)
+                self.logged[f"set_shift_{name}"] = send(self.shift[k], device)
 
 
 def sizes_of(case: Mapping[str, Any], slice_axis: int) -> tuple[Tensor, Tensor, Tensor]:
