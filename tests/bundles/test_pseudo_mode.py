@@ -117,3 +117,14 @@ def test_with_far_background_by_a_distance_and_a_filled_class(run_bundle, tmp_pa
     flow, _ = run_bundle(*files, "evaluate.yaml", out=out, keep_largest=True, fill={"LV": "hull"}, **settings)
     steps = flow.parser.get_parsed_content("validate#postprocessing").transforms
     assert steps[-1].classes == [3]
+
+
+def test_predictions_of_a_finished_network_are_shifted_to_stated_sizes(run_bundle, tmp_path):
+    _, out = run_bundle("train.yaml", mode="partial")
+    volumes = {}
+    for name, sizes in (("free", {}), ("small", {"LV": 0.5})):
+        folder, weights = tmp_path / name, str(out / "model.pt")
+        run_bundle("train.yaml", "evaluate.yaml", mode="partial", out=folder, ckpt_path=weights, predicted_sizes=sizes)
+        rows = csv.DictReader((folder / "evaluation" / "cases.csv").open())
+        volumes[name] = next(float(row["volume_ml"]) for row in rows if row["class"] == "LV")
+    assert volumes["free"] > 1 and volumes["small"] == pytest.approx(0.5, rel=0.25)  # 5 % on the network's grid

@@ -15,6 +15,7 @@ from wss_monai.handlers.loss_scaling import LossScaling
 from wss_monai.handlers.run_record import RunRecord
 from wss_monai.handlers.set_epoch import SetEpoch
 from wss_monai.handlers.set_size import SetSize
+from wss_monai.handlers.shift_to_sizes import ShiftToSizes
 from wss_monai.handlers.snapshots import Snapshots
 from wss_monai.handlers.tag_score import TagScore
 from wss_monai.handlers.training_check import TrainingCheck
@@ -40,6 +41,7 @@ __all__ = [
     "ScoredVolume",
     "SetEpoch",
     "SetSize",
+    "ShiftToSizes",
     "Snapshots",
     "StartTerm",
     "StealWeight",
