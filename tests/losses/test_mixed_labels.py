@@ -99,7 +99,7 @@ def test_without_a_teacher_the_term_costs_nothing():
     loss = MixedLabelLoss()
     value = loss(logits, torch.zeros(0), torch.tensor(0.3), NOTHING)
     value.backward()
-    assert float(value) == 0 and float(logits.grad.abs().sum()) == 0
+    assert value.item() == 0 and float(logits.grad.abs().sum()) == 0
     assert float(loss.logged["pseudo_removed"]) == 0
 
 

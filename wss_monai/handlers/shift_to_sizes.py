@@ -87,7 +87,7 @@ class ShiftToSizes:
                 logits = self.inferer(image, self.network)
             probs.append(plain_tensor(logits)[0].float().softmax(0))
             voxels.append(math.prod(spacing_of(case["image"])) / 1000)
-            known = {"phase": case.get("phase"), "case": case.get("case")}
+            known: dict[Hashable, Any] = {"phase": case.get("phase"), "case": case.get("case")}
             expected += self.sizes(known)["expected_size"].nan_to_num(0.0)
         if not probs:
             return

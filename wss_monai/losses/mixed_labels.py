@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from monai.losses import DiceCELoss
 from torch import Tensor, nn
 
 from wss_monai.functional import UNLABELLED
 from wss_monai.functional.mixed_classes import mixed_classes, possible_classes
 from wss_monai.functional.touched_pieces import PIECES, untouched
 from wss_monai.functional.transfer import send
-from wss_monai.losses.partial import PartialDiceCELoss
 from wss_monai.losses.term import probabilities
 
 __all__ = ["MixedLabelLoss"]
@@ -38,7 +38,8 @@ class MixedLabelLoss(nn.Module):
     On a GPU the host waits once for the labels and the drawings, of which it finds the pieces (``pieces`` "all": not).
 
     Args:
-        loss: of the logits on an index map (B, 1, *spatial); None: ``PartialDiceCELoss()``, its Dice over all classes.
+        loss: of the logits on an index map (B, 1, *spatial) of classes, MONAI's or one of this package; None: MONAI's
+            ``DiceCELoss`` with the softmax, its Dice that of each foreground class in the batch as a whole.
         pieces: "any": each piece that is drawn in stays; "one": only that with most drawn voxels; "all": all stay.
 
     Attributes:
@@ -63,7 +64,7 @@ class MixedLabelLoss(nn.Module):
         super().__init__()
         if pieces not in PIECES:
             raise ValueError(f"pieces must be one of {list(PIECES)}, got {pieces!r}.")
-        self.loss = PartialDiceCELoss() if loss is None else loss
+        self.loss = dice_ce() if loss is None else loss
         self.pieces = pieces
         self.logged: dict[str, Tensor] = {}
 
@@ -100,8 +101,8 @@ class MixedLabelLoss(nn.Module):
         for module in self.loss.modules():
             if hasattr(module, "checked_classes"):  # these labels are classes by construction
                 module.checked_classes = logits.shape[1]  # type: ignore[assignment]
-        value: Tensor = self.loss(logits, target, probs=soft)
-        return value
+        value: Tensor = self.loss(logits, target, **({"probs": soft} if hasattr(self.loss, "target_keys") else {}))
+        return value.mean()
 
     @torch.no_grad()
     def labels(
@@ -130,6 +131,13 @@ class MixedLabelLoss(nn.Module):
             removed = gone.float().mean()
         self.logged = {"pseudo_removed": removed}
         return index[:, None]
+
+
+def dice_ce() -> DiceCELoss:
+    """The default loss on pseudo-labels; in a batch of slices most classes of a slice are small or missing."""
+    return DiceCELoss(
+        include_background=False, to_onehot_y=True, softmax=True, batch=True, smooth_nr=1.0, smooth_dr=1.0
+    )
 
 
 def _with_boxes(drawn: Tensor, boxes: Tensor) -> Tensor:
