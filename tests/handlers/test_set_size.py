@@ -163,6 +163,11 @@ def test_a_shift_at_the_cap_is_told(caplog):
     assert "core: no shift up to 4 gives the expected size" in text
 
 
+def test_a_set_of_which_nothing_is_expected_is_refused():
+    with pytest.raises(ValueError, match="set_size expects no size of any class in any of the 1 training cases"):
+        handler([case([[1.0, 1.0]], [[NAN, NAN]])]).compare(engine())
+
+
 def test_wrong_settings_are_refused():
     with pytest.raises(ValueError, match="choose --mode pseudo"):
         SetSize(None, loss_of(), [], predict, NAMES)

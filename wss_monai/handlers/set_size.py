@@ -41,7 +41,8 @@ class SetSize:
 
     When training starts it warns of expected sums that are below what is drawn, or that differ from what densely drawn
     volumes show; later of a shift that reaches the cap, and, where the labels are scribbles and the sizes are stated,
-    of sums that the network does not find: scribbles show sizes better than most people know them.
+    of sums that the network does not find: scribbles show sizes better than most people know them. The probabilities of
+    the ``count`` volumes are in memory at once.
 
     Args:
         network: the teacher, in evaluation mode.
@@ -62,7 +63,7 @@ class SetSize:
             ``set_shift_CLASS``.
 
     Raises:
-        ValueError: no term reads the shift, or numbers below 1.
+        ValueError: no term reads the shift, or numbers below 1; when training starts, no size of any case is expected.
     """
 
     def __init__(
@@ -155,7 +156,7 @@ class SetSize:
         return soft[None] if soft.dim() == 3 else soft.movedim(self.slice_axis + 1, 0)
 
     def compare(self, engine: Engine) -> None:
-        """Warn where the expected sums cannot be, by what is drawn."""
+        """Warn where the expected sums cannot be, by what is drawn; refuse a set of which nothing is expected."""
         count = len(self.class_names)
         drawn, expected, dense, said = (torch.zeros(count) for _ in range(4))
         for case in self.volumes:
@@ -165,6 +166,12 @@ class SetSize:
             drawn, expected = drawn + shown.sum(0), expected + total
             if bool((slices != UNLABELLED).all()):
                 dense, said = dense + shown.sum(0), said + total
+        if not bool((expected > 0).any()):
+            raise ValueError(
+                f"set_size expects no size of any class in any of the {len(self.volumes)} training cases: tags say in "
+                "which slices a class is (undrawn_means_absent in dataset.json, or slice_tags), and stated_sizes how "
+                "large it is. Give these, or leave set_size at none."
+            )
         for k, name in enumerate(self.class_names):
             if 0 < float(expected[k]) < float(drawn[k]):
                 self._tell(
