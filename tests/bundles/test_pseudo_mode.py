@@ -6,9 +6,13 @@ from __future__ import annotations
 import csv
 import json
 
+import nibabel as nib
+import numpy as np
 import pytest
 import torch
-from tiny import interrupt, user_error
+from tiny import TINY, command_line, interrupt, user_error
+
+from wss_monai.functional.convex_hull import in_hull
 
 SETTINGS = {"mode": "pseudo", "train#trainer#max_epochs": 4, "pseudo_start": 0.25, "pseudo_ramp": 0.5}
 
@@ -128,3 +132,18 @@ def test_predictions_of_a_finished_network_are_shifted_to_stated_sizes(run_bundl
         rows = csv.DictReader((folder / "evaluation" / "cases.csv").open())
         volumes[name] = next(float(row["volume_ml"]) for row in rows if row["class"] == "LV")
     assert volumes["free"] > 1 and volumes["small"] == pytest.approx(0.5, rel=0.25)  # 5 % on the network's grid
+
+
+def test_predictions_of_new_images_are_filled(run_bundle, dataset, tmp_path):
+    _, out = run_bundle("train.yaml", mode="partial")
+    small = {key: TINY[key] for key in TINY if key.startswith("network_def")} | {"window": [32, 32]}
+    files = {"dataset_dir": dataset / "images", "pattern": "p1*.nii.gz", "ckpt_path": out / "model.pt"}
+    masks = []
+    for name in ("inference.yaml", "inference_fill.yaml"):
+        config = str([f"bundles/acdc_logbarrier/configs/{file}" for file in dict.fromkeys(("inference.yaml", name))])
+        done = command_line("run", "--config_file", config, output_dir=tmp_path / name, **files, **small)
+        assert done.returncode == 0, done.stderr
+        masks.append(np.asarray(nib.load(tmp_path / name / "p1_ED_seg.nii.gz").dataobj))
+    plain, filled = masks
+    hull = np.stack([in_hull(plane) for plane in np.moveaxis(plain == 3, 2, 0)], 2)
+    assert np.array_equal(filled, np.where(hull & (plain == 0), 3, plain)) and (filled != plain).any()
