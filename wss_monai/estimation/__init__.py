@@ -10,6 +10,7 @@ from wss_monai.estimation.conformal import fit_interval, fit_reach
 from wss_monai.estimation.cue_files import CueWriter
 from wss_monai.estimation.cues import TagCues
 from wss_monai.estimation.measures import CaseMeasures, measure_cases
+from wss_monai.estimation.set_sizes import expected_sum
 
 __all__ = [
     "CAMPseudoLabels",
@@ -19,6 +20,7 @@ __all__ = [
     "audit_bounds",
     "audit_profiles",
     "check_profiles",
+    "expected_sum",
     "fit_bounds",
     "fit_interval",
     "fit_profile",
