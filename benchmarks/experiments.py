@@ -24,6 +24,8 @@ class Experiment:
         data: default data set.
         split: file of benchmarks/splits; None: the data set's own test cases.
         weaken: words of the verb ``weaken``, if weak labels are drawn from the dense ones first.
+        fit: words of the verb ``bounds``, if bounds are fitted on dense training patients that the run's seed draws;
+            arms name the file by ``BOUNDS``.
         also: further scores that the table shows.
         epochs: default number, instead of the overlay's.
         pieces: score the largest piece of each organ too.
@@ -37,12 +39,15 @@ class Experiment:
     data: str = "data/ACDC"
     split: str | None = "acdc40.json"
     weaken: tuple[str, ...] = ()
+    fit: tuple[str, ...] = ()
     also: tuple[str, ...] = ()
     epochs: int | None = None
     pieces: bool = False
     facts: tuple[str, ...] = ()
 
 
+BOUNDS = "{bounds}"
+"""Stands in a setting for the file of bounds of the run's seed."""
 CPU = ("cpu.yaml",)
 BOX = ("box.yaml", "cpu.yaml")
 DICE_CE = {"partial_loss#_target_": "wss_monai.losses.PartialDiceCELoss"}
@@ -50,6 +55,51 @@ MODES = ("full", "partial", "quadratic", "logbarrier")
 SPOTS = ("--strategy", "points", "--slice-axis", "none", "--background", "--option", "number=3", "--option", "radius=1")
 NETWORK_FACTS = ("weights", "iterations", "cpu_seconds")
 ORACLE, CONSTANT = {"bounds_from": "oracle"}, {"bounds_from": "constant"}
+
+
+WIDE = {
+    "network_def": "{'_target_': 'BasicUNet', 'spatial_dims': 2, 'in_channels': 1, 'out_channels': 4, "
+    "'features': [16, 16, 32, 64, 64, 16], 'norm': 'batch'}",
+    "pixdim": "[2.0, 2.0, -1.0]",
+    "crop": "[96, 96, -1]",
+    "field": "[96, 96, -1]",
+    "window": "[96, 96]",
+    "train#augment#flips": "[]",
+    "train#augment#turns": None,
+}
+"""A U-Net whose first level has the full resolution, 2 mm to afford it, and no mirrored hearts."""
+NORMAL = {"ED": {"RV": 156, "Myo": 82, "LV": 145}, "ES": {"RV": 70, "Myo": 82, "LV": 59}}
+"""ml of healthy adults, the middle of the means of men and women (Petersen et al., JCMR 19:18, 2017, UK Biobank, 45 to
+74 years): EDV and ESV of the ventricles, and the mass of the left one over 1.05 g/ml."""
+ROUND = {"ED": {"RV": 150, "Myo": 120, "LV": 140}, "ES": {"RV": 70, "Myo": 120, "LV": 60}}
+"""ml, round, by somebody who had seen the medians of this data set."""
+
+
+def stated(sizes: Mapping[str, object]) -> dict[str, object]:
+    """Settings for stated sizes of the set."""
+    return {"set_size": "stated", "stated_sizes": str(sizes)}
+
+
+def times(factor: float, sizes: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """All sizes times a factor."""
+    return {phase: {name: round(factor * ml, 1) for name, ml in each.items()} for phase, each in sizes.items()}
+
+
+def pseudo_arms() -> Arms:
+    """Pseudo-labels beside partial supervision, the log-barrier and full supervision, with the network of `WIDE`."""
+    estimated = {"bounds_file": BOUNDS}
+    settings: dict[str, dict[str, object]] = {
+        "full": {"mode": "full"},
+        "partial": {"mode": "partial"},
+        "logbarrier": {"mode": "logbarrier", "bounds_from": "estimated", **estimated},
+        "pseudo": {"mode": "pseudo"},
+        "pseudo_estimated": {"mode": "pseudo", "set_size": "estimated", **estimated},
+        "pseudo_normal": {"mode": "pseudo", **stated(NORMAL)},
+        "pseudo_round": {"mode": "pseudo", **stated(ROUND)},
+        "pseudo_round0.7": {"mode": "pseudo", **stated(times(0.7, ROUND))},
+        "pseudo_round1.4": {"mode": "pseudo", **stated(times(1.4, ROUND))},
+    }
+    return {name: (CPU, {**WIDE, **each}) for name, each in settings.items()}
 
 
 def size_weights(**tried: tuple[float, ...]) -> Arms:
@@ -129,6 +179,20 @@ EXPERIMENTS: dict[str, Experiment] = {
         tried=tried_boxes(),
         weaken=("--strategy", "box"),
     ),
+    "acdc_pseudo": Experiment(
+        about="pseudo-labels of a mixture of student and teacher on the scribbles of ACDC",
+        arms=pseudo_arms(),
+        tried={"pseudo_average": (CPU, {**WIDE, "mode": "pseudo", "scored": "average"})},
+        fit=("--dense", "5", "--terms", "size"),
+        epochs=14,
+    ),
+    "acdc_pseudo_points": Experiment(
+        about="the same on a disc of 21 pixels in each class of each slice of ACDC, background included",
+        arms=pseudo_arms(),
+        weaken=("--strategy", "points", "--option", "radius=2", "--background"),
+        fit=("--dense", "5", "--terms", "size"),
+        epochs=14,
+    ),
     "hippocampus": Experiment(
         about="the hippocampus in 3D from a few spots a volume (weaken them first, see docs/results/hippocampus.md)",
         arms={mode: (CPU, {"mode": mode}) for mode in MODES},
@@ -154,6 +218,18 @@ EXPERIMENTS: dict[str, Experiment] = {
         weaken=SPOTS,
         pieces=True,
         facts=NETWORK_FACTS,
+    ),
+    "hippocampus_pseudo": Experiment(
+        about="the same with pseudo-labels, and sizes of the set: stated as half of 3.5 ml a part, or estimated",
+        arms={
+            **{mode: (CPU, {"mode": mode}) for mode in ("full", "partial", "logbarrier", "pseudo")},
+            "pseudo_stated": (CPU, {"mode": "pseudo", **stated({"Anterior": 1.75, "Posterior": 1.75})}),
+            "pseudo_estimated": (CPU, {"mode": "pseudo", "set_size": "estimated", "bounds_file": BOUNDS}),
+        },
+        bundle="hippocampus_logbarrier",
+        data="data/HIPPOCAMPUS_POINTS",
+        split="hippocampus40.json",
+        fit=("--dense", "5", "--terms", "volume"),
     ),
     "phantom": Experiment(
         about="generated hearts, the data set's own test patients",

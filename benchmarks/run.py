@@ -13,10 +13,10 @@ import argparse
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from experiments import EXPERIMENTS
+from experiments import BOUNDS, EXPERIMENTS
 from grid import ROOT, add_grid_options, fold_settings, out_folder, run_grid, show
 from scores import score
 
@@ -45,6 +45,14 @@ def weaken(data: Path, words: Sequence[str], out: Path) -> None:
         subprocess.run(line, check=True, cwd=ROOT)
 
 
+def fit(words: Sequence[str], common: Mapping[str, object], seed: int, out: Path) -> None:
+    """Fit bounds once on the training patients that the seed draws."""
+    if not out.exists():
+        line = [sys.executable, "-m", "wss_monai", "bounds", "--fit", str(common["dataset_dir"]), *words]
+        where = [part for key in ("split", "fold", "validation") for part in (f"--{key}", str(common[key]))]
+        subprocess.run([*line, *where, "--seed", str(seed), "--out", str(out)], check=True, cwd=ROOT)
+
+
 def main() -> None:
     parser = make_parser()
     options = parser.parse_args()
@@ -58,6 +66,14 @@ def main() -> None:
     if experiment.weaken:
         common["dataset_dir"] = (options.weak or out / "weak").resolve()
         weaken(options.data.resolve(), experiment.weaken, Path(str(common["dataset_dir"])))
+    if experiment.fit:
+        file = out / "bounds" / "s{seed}.json"
+        chosen = {
+            name: (overlays, {key: str(file) if value == BOUNDS else value for key, value in settings.items()})
+            for name, (overlays, settings) in chosen.items()
+        }
+        for seed in options.seeds if any(str(file) in settings.values() for _, settings in chosen.values()) else ():
+            fit(experiment.fit, common, seed, Path(str(file).format(seed=seed)))
     started = time.perf_counter()
     results = run_grid(chosen, options.seeds, common, out, options.jobs, bundle=experiment.bundle)
     also = experiment.also

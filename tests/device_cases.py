@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from wss_monai.engines import (
     PreparePseudoLabels,
     PrepareSemiSupervised,
     PrepareTargets,
+    PrepareTeacher,
     PrepareViews,
     refused_by_bounds,
 )
@@ -39,6 +41,7 @@ from wss_monai.functional.cams import channels as cams
 from wss_monai.functional.cams import cues as cam_cues
 from wss_monai.functional.cams import grad_cam
 from wss_monai.functional.cams.max_norm import max_norm
+from wss_monai.functional.class_shift import class_shift
 from wss_monai.functional.descriptors import DESCRIPTORS, Length, Size
 from wss_monai.functional.hard_classes import hard_classes
 from wss_monai.functional.local_joint import local_joint
@@ -49,6 +52,7 @@ from wss_monai.handlers import (
     CAMSnapshots,
     CAMTagScore,
     EpochLog,
+    SetSize,
     Snapshots,
     TagScore,
     ValidationScore,
@@ -70,6 +74,7 @@ from wss_monai.losses import (
     IICLoss,
     LocalIICLoss,
     LogBarrierExtension,
+    MixedLabelLoss,
     PartialCrossEntropyLoss,
     PartialDiceCELoss,
     PartialDiceLoss,
@@ -189,6 +194,10 @@ SYNCS: dict[str, int] = {
     "spatial-map-matrix-on-device-3d": 1,
     "cue-maps-3d": 1,
     "patch-tags": 2,
+    "mixed-label-any-2d": 1,
+    "mixed-label-any-3d": 1,
+    "class-shift": 1,
+    "set-size": 1,
     "prepare-pseudo-labels-rivals": 6,
     "prepare-pseudo-labels-sample": 4,
     "prepare-pseudo-labels-own": 4,
@@ -392,6 +401,24 @@ for dims in (2, 3):
         partial(PartialDiceCELoss, classes=[1, 2]),
         lambda d=dims: {"logits": logits(d), "target": one_hot(d)},
     )
+
+# Losses: pseudo-labels. The pieces are found on the host, which waits for labels and drawings, once.
+
+for dims in (2, 3):
+    for pieces in ("any", "all"):
+        add_loss(
+            f"mixed-label-{pieces}-{dims}d",
+            partial(MixedLabelLoss, pieces=pieces),
+            lambda d=dims: {
+                "logits": logits(d),
+                "teacher": logits(d, 7).softmax(1),
+                "share": torch.tensor(0.4),
+                "drawn": weak(d),
+                "shift": torch.tensor([0.0, 0.7, -0.3]),
+                "of_slice": torch.tensor([[-1, 1, 0], [-1, -1, 1]]),
+                "boxes": boxes(d),
+            },
+        )
 
 # Losses: constraints.
 
@@ -1043,6 +1070,64 @@ for too_small in ("rivals", "sample", "own", "off"):
         partial(pseudo_labels, "rivals" if too_small == "off" else too_small, float(too_small != "off")),
         host=True,
     )
+
+
+def taught(weight: float, network: nn.Module, x: dict[str, Any], device: torch.device) -> Any:
+    loss = WeightedSumLoss({"pseudo": [MixedLabelLoss(), weight]})
+    prepare = PrepareTeacher(loss, network.eval(), augment(2), set_size=SimpleNamespace(shift=torch.ones(CLASSES)))
+    image, found = prepare(x, device)
+    return {"image": image, **{key: found[key] for key in ("teacher", "student_share", "class_shift", "slice_tags")}}
+
+
+def sized(network: nn.Module, x: dict[str, Any], device: torch.device) -> Any:
+    volumes = [
+        {"image": image, "weak_label": drawn, "expected_size": size, "slice_tags": torch.ones(5, CLASSES)}
+        for image, drawn, size in zip(x["images"], x["drawn"], x["sizes"], strict=True)
+    ]
+    sizes = SetSize(
+        network.eval(),
+        WeightedSumLoss({"pseudo": [MixedLabelLoss(), 1.0]}),
+        volumes,
+        lambda image, net: net(image),
+        NAMES,
+        every=1,
+    )
+    engine = SimpleNamespace(state=SimpleNamespace(iteration=1, device=device, max_epochs=2, epoch_length=3))
+    sizes(engine)  # type: ignore[arg-type]
+    return sizes.logged
+
+
+for weight in (0.0, 0.5):
+    with_network(
+        f"prepare-teacher{'-asked' * (weight > 0)}",
+        "engine",
+        lambda: tiny(2),
+        lambda: training_batch(2, "slice_tags"),
+        partial(taught, weight),
+        host=True,
+    )
+with_network(
+    "set-size",
+    "handler",
+    lambda: tiny(3),
+    lambda: {
+        "images": [image(3, seed, 1)[0] for seed in (1, 2)],
+        "drawn": [weak(3, seed, 1)[0] for seed in (1, 2)],
+        "sizes": [torch.tensor([math.nan, 30.0, 50.0]).repeat(5, 1), torch.tensor([math.nan, 40.0, 10.0]).repeat(5, 1)],
+    },
+    sized,
+    host=True,
+    double=False,
+)
+add_function(
+    "class-shift",
+    lambda probs, sizes, expected: vars(class_shift([probs[0], probs[1]], sizes, expected)),
+    lambda: {
+        "probs": logits(2, 4).softmax(1),
+        "sizes": torch.tensor([[1.0, 2.0, 2.0], [1.0, 1.0, 0.0]]),
+        "expected": torch.tensor([math.nan, 60.0, 50.0]),
+    },
+)
 for too_small in ("rivals", "sample", "own"):
     add_function(
         f"refused-by-bounds-{too_small}",

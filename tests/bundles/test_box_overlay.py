@@ -47,6 +47,22 @@ def test_it_trains_and_evaluates(boxes, run_bundle, penalty):
     assert {row["origin"] for row in measured} == {"box"}
 
 
+def test_pseudo_labels_lie_in_the_boxes(boxes, run_bundle):
+    settings = {"mode": "pseudo", "pseudo_start": 0.0, "pseudo_ramp": 0.0}
+    flow, out = run_bundle(*BOX, folder=boxes, **settings)
+    lines = rows(out / "metrics.csv")
+    assert all(float(line[f"loss_{term}"]) != 0 for line in lines for term in ("pseudo", "tightness", "size"))
+    loss, loader = (flow.parser.get_parsed_content(name) for name in ("loss", "train#dataloader"))
+    batch = next(iter(loader))
+    _, targets = flow.parser.get_parsed_content("train#trainer").prepare_batch(batch, "cpu")
+    soft = targets["teacher"]
+    term = loss.terms["pseudo"]
+    index = term.labels(soft, soft, 0.5, targets["weak_label"], tags=targets["slice_tags"], boxes=targets["boxes"])
+    inside = (targets["boxes"] > 0) & (targets["boxes"] != 255)
+    for k in (1, 2, 3):
+        assert not ((index[:, 0] == k) & ~inside[:, k] & (targets["boxes"][:, k] != 255)).any()
+
+
 def test_each_slice_is_bounded_by_its_boxes(boxes, run_bundle):
     flow, _ = run_bundle(*BOX, folder=boxes, run=False, validation=0)
     store = flow.parser.get_parsed_content("train#dataloader").store

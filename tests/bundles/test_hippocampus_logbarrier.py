@@ -255,3 +255,12 @@ def test_command_line_trains_without_dense_labels_and_predicts(points, tmp_path)
     assert len(list((tmp_path / "predictions").glob("*_seg.nii.gz"))) == 8
     text = (ROOT / "bundles" / BUNDLE / "configs" / "inference.yaml").read_text()
     assert not re.search(r"wss_monai\.", text)
+
+
+def test_pseudo_labels_with_stated_volumes(run_3d):
+    settings = {"mode": "pseudo", "pseudo_start": 0.0, "set_size": "stated"}
+    flow, out = run_3d(*TRAIN, **settings, stated_sizes={"Anterior": 1.75, "Posterior": 1.75})
+    rows = list(csv.DictReader((out / "metrics.csv").open()))
+    assert all(float(row["loss_pseudo"]) > 0 and float(row["set_size_Anterior"]) > 0 for row in rows)
+    assert json.loads((out / "run.json").read_text())["bounds_origin"] == "set size stated"
+    assert flow.parser.get_parsed_content("set_sizes").shift.abs().max() > 0

@@ -53,7 +53,7 @@ def mixed(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("mode", ["full", "partial", "quadratic", "logbarrier"])
+@pytest.mark.parametrize("mode", ["full", "partial", "pseudo", "quadratic", "logbarrier"])
 def test_a_batch_of_all_kinds_trains(mixed, run_bundle, mode):
     overrides = {"mode": mode, "batch_size": 28, "validation": 0, "train#trainer#max_epochs": 1}
     _, out = run_bundle("train.yaml", folder=mixed, **overrides)

@@ -31,6 +31,16 @@ def test_average_is_the_mean_at_first_and_then_forgets():
     assert follow(average, network, [9.0]) == pytest.approx(0.75 * 5 + 0.25 * 9)
 
 
+def test_a_warmup_forgets_the_first_weights_sooner():
+    network = one_weight(100.0)
+    average = AveragedNetwork(network, decay=0.75, warmup=2)
+    assert follow(average, network, [2.0]) == 2
+    assert follow(average, network, [5.0]) == pytest.approx(4)  # 2 / 3 + 10 / 3
+    assert follow(average, network, [8.0]) == pytest.approx(6)  # half and half
+    with pytest.raises(ValueError, match="warmup must be at least 1"):
+        AveragedNetwork(network, warmup=0)
+
+
 def test_without_decay_the_average_is_the_network():
     network = one_weight(1.0)
     assert follow(AveragedNetwork(network, decay=0.0), network, [2.0, 5.0]) == 5

@@ -46,6 +46,17 @@ def test_what_is_farther_than_the_reach_is_background(tmp_path):
     assert np.array_equal(weak[..., 0] == 255, near) and (weak[..., 0][~near] == 0).all()
 
 
+def test_a_plain_distance_needs_no_file():
+    transform = FarBackgroundd(None, NAMES, mm=4)
+    weak = transform(case())["far_background"][0].as_tensor().numpy()
+    x, y = np.meshgrid(np.arange(21), np.arange(21), indexing="ij")
+    assert np.array_equal(weak[..., 0] == 255, np.hypot(x - 10, y - 10) <= 3)
+    assert np.array_equal(weak[..., 1] == 0, (np.hypot(x - 10, y - 10) > 3) & (np.hypot(x - 10, y - 20) > 3))
+    assert transform.origin == "extent constant (4 mm)"
+    with pytest.raises(ValueError, match="far_mm: give a distance in mm above 0, got -1"):
+        FarBackgroundd(None, NAMES, mm=-1)
+
+
 def test_the_reaches_of_all_drawn_classes_are_joined(tmp_path):
     weak = filled(tmp_path, case())
     x, y = np.meshgrid(np.arange(21), np.arange(21), indexing="ij")

@@ -134,6 +134,7 @@ def _chosen(args: argparse.Namespace) -> tuple[DataSplit, list[str]]:
 
 def _print(content: Mapping[str, Any], terms: Sequence[str]) -> None:
     from wss_monai.estimation.conformal import widening
+    from wss_monai.estimation.set_sizes import sum_lines
 
     k, level = content["dense"], content["level"]
     print(f"Bounds fitted on {k} dense patients of {content['dataset']}: {', '.join(content['patients'])}")
@@ -157,6 +158,9 @@ def _print(content: Mapping[str, Any], terms: Sequence[str]) -> None:
                     f"{term:<16}{row['class']:<14}{row['cues']:<10}{row['patients']:>8}{row['n']:>6}"
                     f"{row['coverage']:>10.2f}  {width}{_replaced(row)}"
                 )
+    if lines := sum_lines(parts):
+        print("\nsums over a set, for set_size (log: 0.15 is about 15 %; by bootstrap over the dense patients):")
+        print("\n".join(lines))
     for term in terms:
         lacking = [name for name, c in content["terms"][term]["classes"].items() if "constant" not in c]
         if lacking and content["terms"][term]["unit"] != "mm":

@@ -4,11 +4,19 @@
 from __future__ import annotations
 
 from wss_monai.engines.prepare_batch import PrepareTargets
+from wss_monai.engines.prepare_teacher import PrepareTeacher
 from wss_monai.engines.pseudo_labels import PreparePseudoLabels, refused_by_bounds
 from wss_monai.engines.semi_supervised import PrepareSemiSupervised
 from wss_monai.engines.two_views import PrepareViews
 from wss_monai.moved import names_of
 
-__all__ = ["PreparePseudoLabels", "PrepareSemiSupervised", "PrepareTargets", "PrepareViews", "refused_by_bounds"]
+__all__ = [
+    "PreparePseudoLabels",
+    "PrepareSemiSupervised",
+    "PrepareTargets",
+    "PrepareTeacher",
+    "PrepareViews",
+    "refused_by_bounds",
+]
 
 __getattr__ = names_of("engines")

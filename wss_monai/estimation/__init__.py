@@ -7,6 +7,7 @@ from wss_monai.estimation.area_profiles import audit_profiles, check_profiles, f
 from wss_monai.estimation.bounds import audit_bounds, fit_bounds
 from wss_monai.estimation.conformal import fit_interval, fit_reach
 from wss_monai.estimation.measures import CaseMeasures, measure_cases
+from wss_monai.estimation.set_sizes import expected_sum
 from wss_monai.moved import names_of
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "audit_bounds",
     "audit_profiles",
     "check_profiles",
+    "expected_sum",
     "fit_bounds",
     "fit_interval",
     "fit_profile",

@@ -11,6 +11,7 @@ import numpy as np
 from wss_monai.estimation.area_profiles import fit_profile
 from wss_monai.estimation.conformal import coverage_by_patient, fit_few, fit_interval, fit_reach
 from wss_monai.estimation.measures import CaseMeasures
+from wss_monai.estimation.set_sizes import expected_sum, sum_ratio
 from wss_monai.functional.interval_models import IntervalModel, slice_features, volume_features
 from wss_monai.transforms.bounds.estimated import within_constant
 from wss_monai.transforms.bounds.file import TERMS
@@ -20,6 +21,8 @@ __all__ = ["audit_bounds", "fit_bounds"]
 LEAST_PATIENTS = 3
 """Whose residuals, each left out in turn, calibrate an interval."""
 UNITS = {"size": "mm2", "volume": "ml", "centroid": "mm", "volume_centroid": "mm", "extent": "mm"}
+SUMMED = ("size", "volume")
+"""Terms whose sum over a set of images is expected, for ``EstimatedSizesd``."""
 Constants = Mapping[str, Mapping[str, Sequence[float | None]]]
 
 
@@ -128,6 +131,8 @@ def _fit_term(
                     + (" Sizes from position alone (--cues position) need one." if least > 1 and len(showing) else "")
                 )
             classes[name][kind] = {"kind": kind, **rows.fit(term, level)}
+            if term in SUMMED:
+                classes[name][kind]["expected"] = expected_sum(rows.features, rows.values, rows.patients)
             if len(showing) > 1:
                 check.append(_check(rows, term, kind, name, level, classes[name]))
         if term == "size":
@@ -144,7 +149,10 @@ def _check(rows: Rows, term: str, kind: str, name: str, level: float, models: Ma
         return lambda out: _inside(rows.values[out], intervals[out])
 
     covered = coverage_by_patient(rows.patients, fit)
-    return {"class": name, "cues": kind, **_facts(rows, term, models[kind], constant, covered)}
+    facts = _facts(rows, term, models[kind], constant, covered)
+    if "expected" in models[kind]:
+        facts |= {f"sum_{what}": value for what, value in models[kind]["expected"].items()}
+    return {"class": name, "cues": kind, **facts}
 
 
 def _inside(values: np.ndarray, intervals: np.ndarray) -> np.ndarray:
@@ -195,5 +203,7 @@ def audit_bounds(
                     constant = models.get("constant")
                     covered = _inside(rows.values, rows.intervals(term, models[used], constant))
                     facts = _facts(rows, term, models[used], constant, covered)
+                    if "expected" in models[used]:
+                        facts["sum_ratio"] = sum_ratio(models[used], rows.features, rows.values)
                     out[term].append({"class": name, "cues": used, **facts})
     return out

@@ -16,7 +16,7 @@ import numpy as np
 
 from wss_monai.functional.interval_models import IntervalModel
 
-__all__ = ["coverage_by_patient", "fit_few", "fit_interval", "fit_reach", "quantile", "widening"]
+__all__ = ["coverage_by_patient", "fit_few", "fit_interval", "fit_reach", "quantile", "ridge", "widening"]
 
 LEAST_REACH = 1.0
 """mm; no centroid is known better."""
@@ -47,8 +47,8 @@ def fit_interval(features: np.ndarray, values: np.ndarray, patients: np.ndarray,
     residuals = np.empty(len(values))
     for patient in np.unique(patients):
         out = patients == patient
-        residuals[out] = target[out] - features[out] @ _ridge(features[~out], target[~out], RIDGE)
-    model = IntervalModel(_ridge(features, target, RIDGE).tolist(), _spread(features, residuals), (0.0, 0.0))
+        residuals[out] = target[out] - features[out] @ ridge(features[~out], target[~out], RIDGE)
+    model = IntervalModel(ridge(features, target, RIDGE).tolist(), _spread(features, residuals), (0.0, 0.0))
     scaled = residuals / model.scale(features)
     tail = (1 - level) / 2
     quantiles = (-quantile(-scaled, 1 - tail), quantile(scaled, 1 - tail))
@@ -67,7 +67,7 @@ def fit_few(features: np.ndarray, values: np.ndarray, patients: np.ndarray) -> I
         patients: (N,) whose each row is.
     """
     target = np.log(values)
-    coefficients = _ridge(features, target, RIDGE)
+    coefficients = ridge(features, target, RIDGE)
     residuals = target - features @ coefficients
     model = IntervalModel(coefficients.tolist(), _spread(features, residuals), (0.0, 0.0))
     scale = model.scale(features)
@@ -106,10 +106,10 @@ def coverage_by_patient(
 def _spread(features: np.ndarray, residuals: np.ndarray) -> list[float]:
     """Coefficients of the log of the residuals' size by position."""
     position = features[:, : min(SPREAD_FEATURES, features.shape[1])]
-    return [float(value) for value in _ridge(position, np.log(np.abs(residuals) + 0.05), SPREAD_RIDGE)]
+    return [float(value) for value in ridge(position, np.log(np.abs(residuals) + 0.05), SPREAD_RIDGE)]
 
 
-def _ridge(features: np.ndarray, target: np.ndarray, penalty: float) -> np.ndarray:
+def ridge(features: np.ndarray, target: np.ndarray, penalty: float) -> np.ndarray:
     """Coefficients (F,) of a ridge regression on standardised features; the first feature, 1, is not penalised."""
     mean, scale = features.mean(0), features.std(0)
     mean[0], scale[0] = 0.0, 1.0

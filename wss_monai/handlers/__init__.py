@@ -14,7 +14,9 @@ from wss_monai.handlers.load_weights import StrictCheckpointLoader
 from wss_monai.handlers.loss_scaling import LossScaling
 from wss_monai.handlers.run_record import RunRecord
 from wss_monai.handlers.set_epoch import SetEpoch
+from wss_monai.handlers.set_size import SetSize
 from wss_monai.handlers.shared_buffers import SharedBuffers
+from wss_monai.handlers.shift_to_sizes import ShiftToSizes
 from wss_monai.handlers.snapshots import Snapshots
 from wss_monai.handlers.tag_score import TagScore
 from wss_monai.handlers.training_check import TrainingCheck
@@ -39,6 +41,8 @@ __all__ = [
     "RunRecord",
     "SetEpoch",
     "SharedBuffers",
+    "SetSize",
+    "ShiftToSizes",
     "Snapshots",
     "StartTerm",
     "StealWeight",

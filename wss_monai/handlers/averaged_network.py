@@ -14,30 +14,34 @@ from torch.optim.swa_utils import AveragedModel
 
 
 class AveragedNetwork:
-    """Keep average = a x average + (1 - a) x weights at each update, a = min(decay, n / (n + 1)).
+    """Keep average = a x average + (1 - a) x weights at each update, a = min(decay, n / (n + warmup)).
 
-    n counts the updates before, so that the average starts as the plain mean of what was seen and forgets its first
-    weights. It is part of the saved state, which PyTorch's ``AveragedModel`` holds: a resumed run goes on as the
-    uninterrupted one. (``ignite.handlers.EMAHandler`` starts its warm-up anew after a resume.) Buffers are averaged
-    too, counters copied.
+    n counts the updates before, so that the average starts as the plain mean of what was seen (``warmup`` 1), or as one
+    of about the last n / warmup updates, and forgets its first weights. It is part of the saved state, which PyTorch's
+    ``AveragedModel`` holds: a resumed run goes on as the uninterrupted one. (``ignite.handlers.EMAHandler`` starts its
+    warm-up anew after a resume.) Buffers are averaged too, counters copied.
 
     Source: mean teacher, Tarvainen and Valpola, NeurIPS 2017, section 2 and, for the first iterations, its code.
 
     Args:
         network: whose weights are averaged; of ``DistributedDataParallel`` the module inside.
         decay: greatest a, the share of the former average; about 1 / (1 - decay) updates are remembered.
+        warmup: how fast it follows at first; a short run, in which all weights are young, wants more than 1.
 
     Attributes:
         network: the averaged network, in evaluation mode, without gradients.
 
     Raises:
-        ValueError: a decay outside [0, 1).
+        ValueError: a decay outside [0, 1), a warmup below 1.
     """
 
-    def __init__(self, network: nn.Module, decay: float = 0.99) -> None:
+    def __init__(self, network: nn.Module, decay: float = 0.99, warmup: float = 1.0) -> None:
         if not 0 <= decay < 1:
             raise ValueError(f"decay must be at least 0 and less than 1, got {decay}.")
+        if not warmup >= 1:
+            raise ValueError(f"warmup must be at least 1, got {warmup}.")
         self.decay = decay
+        self.warmup = warmup
         self.source = network.module if isinstance(network, DistributedDataParallel) else network
         self.averaged = AveragedModel(self.source, multi_avg_fn=self._average, use_buffers=True)
         self.network: nn.Module = self.averaged.module.eval().requires_grad_(False)
@@ -61,7 +65,7 @@ class AveragedNetwork:
     @torch.no_grad()
     def _average(self, averaged: Sequence[Tensor], current: Sequence[Tensor], count: Tensor | int) -> None:
         """Move tensors of one kind towards the current ones."""
-        share = (1 / (torch.as_tensor(count) + 1.0)).clamp(min=1 - self.decay)
+        share = (self.warmup / (torch.as_tensor(count) + self.warmup)).clamp(min=1 - self.decay)
         for mean, value in zip(averaged, current, strict=True):
             if mean.is_floating_point():
                 mean.lerp_(value, share.to(mean.dtype))

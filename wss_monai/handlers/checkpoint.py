@@ -41,7 +41,7 @@ class TrainingCheckpoint:
 
     Args:
         output_dir: the run's folder.
-        objects: name -> anything with ``state_dict`` and ``load_state_dict``; must have "network".
+        objects: name -> anything with ``state_dict`` and ``load_state_dict``; must have "network". None: none
         evaluator: whose best metric belongs to the run.
         resume: continue ``checkpoint.pt`` of the folder; without one the run starts from the beginning.
         interval: epochs between two checkpoints; the last epoch is always saved.
@@ -66,7 +66,7 @@ class TrainingCheckpoint:
         settings: Mapping[str, Any] | None = None,
     ) -> None:
         self.folder = Path(output_dir)
-        self.objects = dict(objects)
+        self.objects = {name: value for name, value in objects.items() if value is not None}
         self.evaluator: Any = evaluator
         self.resume = resume
         self.interval = max(1, interval)

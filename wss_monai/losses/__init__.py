@@ -10,6 +10,7 @@ from wss_monai.losses.equivariance import (
     WithinModalityEquivarianceLoss,
 )
 from wss_monai.losses.gated_crf import GatedCRFLoss
+from wss_monai.losses.mixed_labels import MixedLabelLoss
 from wss_monai.losses.mutual_information import IICLoss, LocalIICLoss
 from wss_monai.losses.partial import PartialCrossEntropyLoss, PartialDiceCELoss, PartialDiceLoss
 from wss_monai.losses.penalties import LogBarrierExtension, QuadraticPenalty, ReLUPenalty
@@ -35,6 +36,7 @@ __all__ = [
     "IICLoss",
     "LocalIICLoss",
     "LogBarrierExtension",
+    "MixedLabelLoss",
     "PartialCrossEntropyLoss",
     "PartialDiceCELoss",
     "PartialDiceLoss",

@@ -22,7 +22,9 @@ from wss_monai.transforms.cam_logits import CAMLogits, CAMLogitsd
 from wss_monai.transforms.cam_scores import CAMScores, CAMScoresd
 from wss_monai.transforms.dense_crf import DenseCRFd, RefineByDenseCRF
 from wss_monai.transforms.equivariant import RandEquivariantTransform, RandFlips
+from wss_monai.transforms.expected_sizes import EstimatedSizesd, StatedSizesd
 from wss_monai.transforms.far_background import FarBackgroundd
+from wss_monai.transforms.fill_classes import FillClassesd
 from wss_monai.transforms.filled_boxes import FilledBoxesd
 from wss_monai.transforms.load_case import LoadCased
 from wss_monai.transforms.tags import WeakTags, WeakTagsd
@@ -45,7 +47,9 @@ __all__ = [
     "EmptinessBoundsd",
     "EstimatedBounds",
     "EstimatedBoundsd",
+    "EstimatedSizesd",
     "FarBackgroundd",
+    "FillClassesd",
     "FilledBoxesd",
     "LabelBounds",
     "LabelBoundsd",
@@ -57,6 +61,7 @@ __all__ = [
     "RandWeakLabel",
     "RandWeakLabeld",
     "RefineByDenseCRF",
+    "StatedSizesd",
     "WeakCuesd",
     "WeakLabeld",
     "WeakTags",

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Background far from what is drawn: no class reaches farther than it did in a few dense patients."""
+"""Background far from what is drawn: no class reaches farther than a distance, stated or seen in dense patients."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -27,25 +29,28 @@ class FarBackgroundd(MapTransform):
 
     The map is a weak label of its own, for a loss term of its own: among so much of it, the strokes that tell an organ
     from its neighbours would count for nothing. How far each class reaches beyond what is drawn of it, in mm within the
-    slice, is the term "extent" of a file of ``python -m wss_monai bounds --fit --terms extent``. Only slices count in
+    slice, is the term "extent" of a file of ``python -m wss_monai bounds --fit --terms extent``, or ``mm`` for all
+    classes, for which no dense patient is needed. Only slices count in
     which every class is either drawn or known to be absent, and that are not drawn densely; the others are 255
     throughout. Put it behind ``WeakTagsd`` and all deterministic transforms of training.
 
     Args:
-        file: the JSON file.
+        file: the JSON file; not read with ``mm``.
         class_names: names of all K classes, background first.
         slice_axis: spatial axis of the slices.
         unseen: patients that the file must not have been fitted on.
         keys: key of the weak label (1, *spatial).
         output_key: key of the map (1, *spatial), uint8.
         tags_key: key of the tags of the slices (S, K).
+        mm: how far any class reaches beyond what is drawn of it, instead of the file.
 
     Attributes:
         origin: where the extent comes from, for records and reports.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a file of another kind, without the extent, without a class, or fitted on patients of ``unseen``.
+        ValueError: a file of another kind, without the extent, without a class, or fitted on patients of ``unseen``; a
+            distance that is not above 0.
     """
 
     def __init__(
@@ -57,13 +62,22 @@ class FarBackgroundd(MapTransform):
         keys: KeysCollection = "weak_label",
         output_key: str = "far_background",
         tags_key: str = "slice_tags",
+        mm: float | None = None,
     ) -> None:
         super().__init__(keys)
-        content = read_bounds_file(file)
-        refuse_seen(content, unseen, file)
-        classes = classes_of(content, "extent", list(class_names), file)
-        self.reach = [0.0, *(max(model["reach"] for model in _models(classes[name])) for name in class_names[1:])]
-        self.origin = f"extent estimated (k={content['dense']})"
+        self.reach: list[float] = [0.0]
+        self.origin: str
+        if mm is not None:
+            if not isinstance(mm, Real) or not 0 < float(mm) < math.inf:
+                raise ValueError(f"far_mm: give a distance in mm above 0, got {mm!r}.")
+            self.reach += [float(mm)] * (len(class_names) - 1)
+            self.origin = f"extent constant ({mm:g} mm)"
+        else:
+            content = read_bounds_file(file)
+            refuse_seen(content, unseen, file)
+            classes = classes_of(content, "extent", list(class_names), file)
+            self.reach += [max(model["reach"] for model in _models(classes[name])) for name in class_names[1:]]
+            self.origin = f"extent estimated (k={content['dense']})"
         self.slice_axis = slice_axis
         self.output_key = output_key
         self.tags_key = tags_key

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wss_monai.functional.seeds import seed_of
 from wss_monai.io.processes import rank_and_size
 
 
@@ -158,8 +159,3 @@ def _chunks(order: np.ndarray, size: int, ranks: int) -> list[np.ndarray]:
         return [order[i : i + size] for i in range(0, len(order), size)]
     rounds = min(-(-len(order) // (size * ranks)), len(order) // ranks)
     return np.array_split(order, rounds * ranks)
-
-
-def seed_of(*numbers: int) -> int:
-    """A seed below 2^62 from several numbers."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 2)

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wss_monai.data.loading.batch_loader import Store, seed_of
+from wss_monai.data.loading.batch_loader import Store
+from wss_monai.functional.seeds import seed_of
 from wss_monai.io.processes import rank_and_size
 
 __all__ = ["PairedLoader", "PairedStore"]
