@@ -43,6 +43,7 @@ OVERLAY = """
 - $import kill_resume
 +initialize:
 - $kill_resume.note(@notes, 'caching')
+- $kill_resume.linger()
 notes: {notes}
 +train#handlers:
 - _target_: kill_resume.Phases
@@ -64,6 +65,18 @@ def note(path: str, phase: str, epoch: int = 0, iteration: int = 0) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
     os.pwrite(descriptor, f"{phase:<12}{epoch:>8}{iteration:>8}\n".encode(), 0)
     os.close(descriptor)
+
+
+def linger(seconds: float = 0.03) -> None:
+    """Leave each file under its temporary name for a moment, in which whoever kills can see it on a busy machine."""
+    replace = os.replace
+
+    def late(source: Any, target: Any, **more: Any) -> None:
+        if Path(source).name.startswith(HALF):
+            time.sleep(seconds)
+        replace(source, target, **more)
+
+    os.replace = late
 
 
 class Phases:
