@@ -18,6 +18,7 @@ from wss_monai.functional.class_shift import class_shift
 from wss_monai.functional.plain_tensor import plain_tensor
 from wss_monai.functional.seeds import seed_of
 from wss_monai.functional.transfer import send
+from wss_monai.functional.weak.kinds import traits_of
 from wss_monai.losses import WeightedSumLoss
 from wss_monai.transforms.bounds.intervals import spacing_of
 
@@ -187,9 +188,8 @@ class SetSize:
                     )
 
     def _warn(self, done: float) -> None:
-        kinds = {str(case.get("weak_kind") or "") for case in self.volumes}
         stated = all(case["expected_size"].dim() == 1 for case in self.volumes)
-        scribbled = stated and all(kind.startswith("scribble") for kind in kinds)
+        scribbled = stated and all(traits_of(case.get("weak_kind")).features == "scribble" for case in self.volumes)
         for k, name in enumerate(self.class_names):
             ratio = float(self.before[k])
             if done > 0.5 and abs(float(self.shift[k])) >= 0.999 * self.solver["cap"]:
