@@ -32,6 +32,8 @@ def command(run_id: str, overlays: Sequence[str], overrides: Overrides, bundle: 
     config = str([str(ROOT / "bundles" / bundle / "configs" / file) for file in files])
     if run_id == "training":  # the bundle refuses settings that have no effect
         overrides = {key: value for key, value in overrides.items() if key != "evaluate_on"}
+    elif "\nkeep_largest:" in (ROOT / "bundles" / bundle / "configs" / "evaluate.yaml").read_text(encoding="utf-8"):
+        overrides = {"keep_largest": False, **overrides}  # scored as predicted, unless an arm says so
     if ignored := [key for key, value in overrides.items() if value is None]:
         raise ValueError(f"MONAI's command line ignores None: write '$None' for {ignored}.")
     flags = [str(part) for key, value in overrides.items() for part in (f"--{key}", value)]
