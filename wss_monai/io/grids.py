@@ -14,12 +14,13 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.data.utils import affine_to_spacing
-from nibabel.imageglobals import LoggingOutputSuppressor
 from numpy.typing import ArrayLike
 from torch import Tensor
 
 from wss_monai.io.faults import FormatFault
-from wss_monai.io.volumes import affine_of, quiet_itk, reason_of, refuse_deadly_header
+from wss_monai.io.itk_headers import check_header
+from wss_monai.io.nifti_reader import affine_in_mm, open_nifti
+from wss_monai.io.volumes import affine_of, quiet_itk, reason_of
 
 __all__ = ["Grid", "read_grid", "same_grid", "spacing_of", "voxel_edges"]
 
@@ -27,6 +28,8 @@ ALIGNED = 0.94
 """Cosine of the largest angle between an axis and the body's at which the axis is named after it."""
 TOLERANCE = 0.05
 """Grids are one where no corner lies further off than this part of a voxel's shortest edge."""
+SHEAR = 1e-3
+"""Axes are not perpendicular where a voxel holds less than its edges' product by more than this part."""
 
 
 def same_grid(affine: ArrayLike, other: ArrayLike, shape: Sequence[int]) -> bool:
@@ -47,7 +50,10 @@ def same_grid(affine: ArrayLike, other: ArrayLike, shape: Sequence[int]) -> bool
 
 
 def voxel_edges(affine: ArrayLike | None, axes: int) -> list[float]:
-    """Edge lengths of a voxel in mm.
+    """Edge lengths of a voxel in mm, whose product is its volume.
+
+    Of axes that are not perpendicular (a tilted gantry) each but the first counts by what it adds at a right angle to
+    those before it, so that the product is the determinant and the third is the distance between the slices.
 
     Args:
         affine: (n + 1, n + 1), from voxel indices to mm; None: it is not known, all edges are 1.
@@ -56,7 +62,10 @@ def voxel_edges(affine: ArrayLike | None, axes: int) -> list[float]:
     if affine is None:
         return [1.0] * axes
     matrix = np.asarray(affine, dtype=float)
-    return [float(edge) for edge in affine_to_spacing(matrix, r=len(matrix) - 1, suppress_zeros=False)[:axes]]
+    edges = affine_to_spacing(matrix, r=len(matrix) - 1, suppress_zeros=False)[:axes]
+    upright = np.abs(np.diag(np.linalg.qr(matrix[:-1, :axes], mode="r")))
+    sheared = upright.prod() < (1 - SHEAR) * np.prod(edges)
+    return [float(edge) for edge in (upright if sheared else edges)]
 
 
 def spacing_of(image: Tensor) -> list[float]:
@@ -95,6 +104,12 @@ class Grid:
         return "".join(str(code) for code in nib.aff2axcodes(self.affine))[: len(self.shape)]
 
     @property
+    def sheared(self) -> bool:
+        """Whether its axes are not perpendicular to each other."""
+        edges = np.linalg.norm(self.affine[:3, : len(self.shape)], axis=0)
+        return bool(np.prod(self.spacing) < (1 - SHEAR) * np.prod(edges))
+
+    @property
     def mirrored(self) -> bool:
         """Whether the axes form a left-handed system in RAS."""
         return bool(np.linalg.det(self.affine[:3, :3]) < 0)
@@ -108,9 +123,8 @@ def read_grid(path: str) -> Grid:
     """
     try:
         if path.lower().endswith((".nii", ".nii.gz")):
-            with LoggingOutputSuppressor():
-                image: Any = nib.load(path)
-            shape, affine = tuple(image.shape), np.asarray(image.affine, dtype=float)
+            image: Any = open_nifti(path)
+            shape, affine = tuple(image.shape), affine_in_mm(image)
         else:
             shape, affine = _itk_grid(Path(path))
     except Exception as error:  # readers of broken files fail in every way there is
@@ -130,7 +144,7 @@ def read_grid(path: str) -> Grid:
 def _itk_grid(path: Path) -> tuple[tuple[int, ...], np.ndarray]:
     import SimpleITK as sitk
 
-    refuse_deadly_header(path)
+    check_header(path)
     reader: Any = sitk.ImageFileReader()
     with quiet_itk():
         files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(path)) if path.is_dir() else (str(path),)

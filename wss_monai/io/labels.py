@@ -18,11 +18,16 @@ from monai.data import MetaTensor
 from wss_monai.functional import UNLABELLED
 from wss_monai.io.faults import FormatFault
 from wss_monai.io.grids import same_grid
+from wss_monai.io.itk_headers import check_header
 from wss_monai.io.volumes import UnreadableVolume, affine_of, quiet_itk, read_image, read_volume, reason_of
 
-__all__ = ["check_grid", "read_label", "segments_of"]
+__all__ = ["check_grid", "is_segmentation", "read_label", "segments_of", "whole_numbers"]
 
 UNLABELLED_NAME = "unlabelled"
+ROUNDING = 1e-3
+"""What a scale of the header (scl_slope) may leave of whole numbers."""
+LARGEST = 2**24
+"""Above it float32, in which volumes are read, skips whole numbers."""
 MANY = 20
 """How many values or names an error lists."""
 
@@ -67,9 +72,8 @@ def read_label(
             write); segments of different classes that overlap, or that reach out of the image. All begin with the path.
     """
     names = {index: name for name, index in reversed(list((segments or {}).items()))}
-    found = segments_of(path)
-    if found:
-        array = _read_segmentation(fspath(path), found, image, segments or {}, undrawn)
+    if is_segmentation(path):
+        array = _read_segmentation(fspath(path), segments_of(path), image, segments or {}, undrawn)
         return MetaTensor(torch.from_numpy(array)[None], meta=image.meta)
     volume: Any = read_volume(path)[None]
     if squeezed and volume.squeeze().shape == image[0].squeeze().shape:
@@ -96,11 +100,30 @@ def check_grid(path: object, volume: MetaTensor, image_path: object, image: Meta
         )
 
 
+def whole_numbers(array: np.ndarray, path: object = "") -> np.ndarray:
+    """Round the values of a label map, which a scale of its header may have left a little off.
+
+    Raises:
+        FormatFault: they are no whole numbers, or so large that the type they are read in skips some.
+    """
+    nearest: np.ndarray = np.rint(array)
+    if not np.isfinite(array).all() or np.abs(nearest - array).max(initial=0) > ROUNDING:
+        raise FormatFault(
+            path, "holds values that are not whole numbers", "resample label maps by nearest neighbour", kind="values"
+        )
+    if np.abs(nearest).max(initial=0) >= LARGEST:
+        raise FormatFault(
+            path,
+            f"holds values of {LARGEST} and more, which cannot be told apart in the type they are read in",
+            "number the classes anew, from 0",
+            kind="values",
+        )
+    return nearest
+
+
 def _indices(path: object, array: np.ndarray, values: Mapping[int, int] | None, names: Mapping[int, str]) -> np.ndarray:
     """Map file values to class indices as uint8."""
-    if not np.array_equal(np.rint(array), array) or not np.isfinite(array).all():
-        raise ValueError(f"{path} holds values that are not whole numbers.")
-    rounded = array.astype(np.int64)
+    rounded = whole_numbers(array, path).astype(np.int64)
     seen = [int(v) for v in np.unique(rounded)]
     table = {v: v for v in seen} if values is None else {int(v): int(i) for v, i in values.items()}
     unknown = [v for v in seen if v not in table or not 0 <= table[v] <= UNLABELLED]
@@ -117,6 +140,25 @@ def _indices(path: object, array: np.ndarray, values: Mapping[int, int] | None, 
     return indices[np.searchsorted(keys, rounded)]
 
 
+def is_segmentation(path: str | PathLike[str]) -> bool:
+    """Whether a file is a segmentation of 3D Slicer: a .nrrd that names segments, or a .seg.nrrd of a single voxel."""
+    if segments_of(path):
+        return True
+    if not fspath(path).lower().endswith(".seg.nrrd"):
+        return False
+    import SimpleITK as sitk
+
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(fspath(path))
+    try:
+        check_header(path)
+        with quiet_itk():
+            reader.ReadImageInformation()
+    except (RuntimeError, ValueError, OSError):
+        return False  # read_volume says what is wrong
+    return set(reader.GetSize()[:3]) == {1}
+
+
 def segments_of(path: str | PathLike[str]) -> list[Segment]:
     """List the segments that the header of a .nrrd names; none where it is another file, or a plain label map."""
     if not fspath(path).lower().endswith((".nrrd", ".nhdr")):
@@ -126,9 +168,10 @@ def segments_of(path: str | PathLike[str]) -> list[Segment]:
     reader = sitk.ImageFileReader()
     reader.SetFileName(fspath(path))
     try:
+        check_header(path)
         with quiet_itk():
             reader.ReadImageInformation()
-    except RuntimeError:
+    except (RuntimeError, ValueError, OSError):
         return []  # read_volume says what is wrong
     keys = reader.GetMetaDataKeys()
     numbers = sorted(int(m[1]) for key in keys if (m := re.fullmatch(r"Segment(\d+)_(?:ID|Name)", key)))
@@ -164,6 +207,8 @@ def _read_segmentation(
     layers = sitk.GetArrayFromImage(stored)
     layers = layers[..., None] if stored.GetNumberOfComponentsPerPixel() == 1 else layers
     layers = layers.transpose(3, 2, 1, 0) if layers.ndim == 4 else layers.transpose(2, 1, 0)[..., None]
+    if layers.shape[1:] == (1, 1, 1) and not layers.any():  # what Slicer saves of empty segments; no place is meant
+        return np.full(tuple(image.shape[1:]), undrawn, np.uint8)
     there, here = _places(path, layers.shape[1:], affine_of(stored), image)
     drawn = {}
     for segment in found:

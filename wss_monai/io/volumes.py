@@ -18,6 +18,8 @@ from monai.transforms import LoadImage
 from monai.utils import MetaKeys, SpaceKeys, ensure_tuple
 
 from wss_monai.io.faults import FormatFault
+from wss_monai.io.itk_headers import check_header, check_voxels
+from wss_monai.io.nifti_reader import NiftiReader
 
 if TYPE_CHECKING:
     import SimpleITK as sitk  # loaded where it is needed: a run on NIfTI files does without it
@@ -31,7 +33,6 @@ __all__ = [
     "read_image",
     "read_volume",
     "reason_of",
-    "refuse_deadly_header",
     "without_suffix",
 ]
 
@@ -60,8 +61,8 @@ def read_volume(path: str | PathLike[str]) -> MetaTensor:
 
     Raises:
         FileNotFoundError: there is no such file.
-        UnreadableVolume: it cannot be read (truncated, empty, another format), has not 2 or 3 axes, or has no usable
-            geometry.
+        UnreadableVolume: it cannot be read (truncated, corrupt, empty, another format), has not 2 or 3 axes, holds
+            complex numbers or colours, leads to a file outside of its folder, or has no usable geometry.
     """
     if not Path(path).exists():
         raise FileNotFoundError(f"{fspath(path)} does not exist")
@@ -89,6 +90,7 @@ def read_volume(path: str | PathLike[str]) -> MetaTensor:
 def _loader() -> LoadImage:
     loader = LoadImage(image_only=True, ensure_channel_first=False, dtype=np.float32)
     loader.register(SimpleITKReader())
+    loader.register(NiftiReader())
     return loader
 
 
@@ -144,30 +146,21 @@ def read_image(path: str | PathLike[str]) -> sitk.Image:
 
     Raises:
         ValueError: a folder without or with several series, a series whose slices are not evenly spaced along one
-            line, or a MetaImage header without dimensions.
+            line, complex numbers, and what ``check_header`` and ``check_voxels`` refuse.
         RuntimeError: SimpleITK cannot read it.
     """
     import SimpleITK as sitk
 
-    refuse_deadly_header(path)
+    check_header(path)
+    check_voxels(path)
     meta = fspath(path).lower().endswith((".mha", ".mhd"))
     with quiet_itk():
         if Path(path).is_dir():
             return _read_series(Path(path))
-        return sitk.ReadImage(fspath(path), imageIO="MetaImageIO" if meta else "")
-
-
-def refuse_deadly_header(path: str | PathLike[str]) -> None:
-    """Refuse a MetaImage whose number of dimensions makes ITK end the whole process.
-
-    Raises:
-        ValueError: an .mha or .mhd file whose header has no NDims of 2 to 4.
-    """
-    if fspath(path).lower().endswith((".mha", ".mhd")):
-        with Path(path).open("rb") as stream:
-            dimensions = re.search(rb"NDims *= *(.*)", stream.read(4096))
-        if dimensions is None or dimensions[1].strip() not in (b"2", b"3", b"4"):
-            raise ValueError("its header has no NDims of 2 to 4")
+        image = sitk.ReadImage(fspath(path), imageIO="MetaImageIO" if meta else "")
+    if image.GetPixelID() in (sitk.sitkComplexFloat32, sitk.sitkComplexFloat64):
+        raise ValueError("its voxels are complex numbers; save the magnitude, or another real part")
+    return image
 
 
 def affine_of(image: sitk.Image) -> np.ndarray:

@@ -18,7 +18,7 @@ from wss_monai.data.checks.problem import MEND, Problems
 from wss_monai.data.label_semantics import UNLABELLED_NAME, class_names_of, names_of
 from wss_monai.io.faults import halves_of
 from wss_monai.io.grids import Grid, read_grid
-from wss_monai.io.labels import segments_of
+from wss_monai.io.labels import is_segmentation
 from wss_monai.io.volumes import read_volume
 
 __all__ = ["CaseFacts", "check_case"]
@@ -69,7 +69,7 @@ def check_case(entry: Entry, quick: bool = False, labels_known: bool = True) -> 
     first: tuple[Grid, str] | None = None
     for key, position, path, shown in _files(entry):
         facts.files.append((key, os.path.realpath(path), shown))
-        segmented = key != "image" and bool(segments_of(path))
+        segmented = key != "image" and is_segmentation(path)
         array, grid = _read(path, shown, quick or segmented, facts.problems)
         if grid is None:
             continue
@@ -106,7 +106,7 @@ def _check_map(
     names = list(dict.fromkeys([*class_names_of(own), *(name for name in said if name != UNLABELLED_NAME)]))
     if array is not None:
         found = check_map(array, meaning.values if weak else own, names, weak, shown, facts.problems)
-    elif facts.grid is not None and segments_of(path):
+    elif facts.grid is not None and is_segmentation(path):
         segments = meaning.segments if weak else dataset.segments_of(case)
         found = check_segmentation(path, facts.grid, segments, names, weak, shown, facts.problems)
     else:

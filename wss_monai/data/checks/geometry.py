@@ -11,6 +11,7 @@ from nibabel.imageglobals import LoggingOutputSuppressor
 
 from wss_monai.data.checks.problem import Problems
 from wss_monai.io.grids import Grid, same_grid
+from wss_monai.io.nifti_reader import affine_in_mm, open_nifti
 
 __all__ = ["check_grid", "check_nifti", "check_same_grid"]
 
@@ -36,6 +37,15 @@ def check_nifti(path: str, shown: str, problems: Problems) -> None:
         return
     with LoggingOutputSuppressor():
         header: Any = nib.load(path).header
+    image = open_nifti(path)
+    if not np.array_equal(affine_in_mm(image), image.affine):
+        problems.warning(
+            "unit",
+            f"the header's unit of length is {header.get_xyzt_units()[0]}: it is read as such here and by ITK, but "
+            "MONAI's own reader, and so inference.yaml, takes the numbers for mm",
+            "write the spacing in mm",
+            shown,
+        )
     with nib.openers.ImageOpener(path) as stream:
         steps = np.asarray(type(header).from_fileobj(stream, check=False)["pixdim"][1:4], dtype=float)
     steps = steps[: min(3, len(header.get_data_shape()))]
@@ -52,10 +62,11 @@ def check_nifti(path: str, shown: str, problems: Problems) -> None:
             shown,
         )
     elif sform is not None and qform is not None and not same_grid(sform, qform, header.get_data_shape()[:3]):
+        used = "sform" if same_grid(image.affine, sform, header.get_data_shape()[:3]) else "qform"
         problems.warning(
             "two_poses",
-            f"sform and qform disagree by up to {np.abs(sform - qform).max():.3g} mm; nibabel and MONAI take the "
-            "sform, other tools may take the qform",
+            f"sform and qform disagree by up to {np.abs(sform - qform).max():.3g} mm; the {used} is used here and by "
+            "MONAI, other tools may take the other one",
             "write one affine into both (nibabel: set_sform, set_qform)",
             shown,
         )
@@ -84,6 +95,14 @@ def check_grid(grid: Grid, slice_axis: int, shown: str, problems: Problems) -> N
             "spacing",
             f"spacing {_numbers(spacing)} mm: outside of {SPACING_MM[0]} to {SPACING_MM[1]:g} mm",
             "check the unit: headers are in mm",
+            shown,
+        )
+    if grid.sheared:
+        problems.warning(
+            "sheared",
+            "its axes are not perpendicular (a tilted gantry?): volumes are those of the sheared voxels, distances are "
+            "measured along its axes",
+            "resample it onto perpendicular axes",
             shown,
         )
     _check_default(grid, spacing, shown, problems)

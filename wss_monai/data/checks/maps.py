@@ -17,9 +17,9 @@ from wss_monai.data.label_semantics import UNLABELLED_NAME, Meant, names_of
 from wss_monai.functional import UNLABELLED
 from wss_monai.functional.weak.box_maps import index_of_sets
 from wss_monai.functional.weak.generators import present_classes
-from wss_monai.io.faults import Fault, halves_of
+from wss_monai.io.faults import Fault, FormatFault, halves_of
 from wss_monai.io.grids import Grid
-from wss_monai.io.labels import read_label
+from wss_monai.io.labels import read_label, whole_numbers
 
 __all__ = ["MapFacts", "check_agreement", "check_map", "check_segmentation", "check_tags"]
 
@@ -77,12 +77,11 @@ def check_map(
     Returns:
         What it holds; None where values are unknown.
     """
-    if not (np.isfinite(array).all() and np.array_equal(np.rint(array), array)):
-        problems.error(
-            "values", "holds values that are not whole numbers", "resample label maps by nearest neighbour", shown
-        )
+    try:
+        flat = whole_numbers(array).reshape(-1)
+    except FormatFault as fault:
+        problems.error(fault.kind, fault.problem, fault.todo, shown)
         return None
-    flat = array.reshape(-1)
     seen = _histogram(flat)
     unknown = [value for value in seen if value not in values]
     if unknown:
