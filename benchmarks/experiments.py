@@ -46,6 +46,16 @@ class Experiment:
     facts: tuple[str, ...] = ()
 
 
+STRONGER = {
+    "rotation": 30.0,
+    "scaling": 0.2,
+    "translation": 0.1,
+    "affine_probability": 0.8,
+    "gamma": 0.7,
+    "gain": 0.3,
+    "intensity_probability": 0.8,
+}
+"""Augmentation, more of it."""
 BOUNDS = "{bounds}"
 """Stands in a setting for the file of bounds of the run's seed."""
 CPU = ("cpu.yaml",)
@@ -85,8 +95,33 @@ def pseudo_arms() -> Arms:
         "pseudo_round": {"mode": "pseudo", **stated(ROUND)},
         "pseudo_round0.7": {"mode": "pseudo", **stated(times(0.7, ROUND))},
         "pseudo_round1.4": {"mode": "pseudo", **stated(times(1.4, ROUND))},
+        "partial_dense5": {"mode": "partial", "dense": 5},
+        "pseudo_dense5": {"mode": "pseudo", "dense": 5},
     }
     return {name: (CPU, each) for name, each in settings.items()}
+
+
+def tried_pseudo(first: str = "pseudo", **common: object) -> Arms:
+    """What else was tried of pseudo-labels: arms named ``<first>_<change>``, with common settings."""
+    settings: dict[str, dict[str, object]] = {
+        "average": {"scored": "average"},
+        "w1": {"pseudo_weight": 1.0},
+        "w2": {"pseudo_weight": 2.0},
+        "soon": {"pseudo_start": 0.05, "pseudo_ramp": 0.05},
+        "slow": {"average_decay": 0.997},
+        "one": {"pseudo_pieces": "one"},
+    }
+    arms: dict[str, tuple[tuple[str, ...], dict[str, object]]] = {
+        f"{first}_{name}": (CPU, {"mode": "pseudo", **common, **each}) for name, each in settings.items()
+    }
+    arms[f"{first}_far"] = ((*CPU, "far_background.yaml"), {"mode": "pseudo", **common, "far_mm": 40})
+    for mode in ("full", "partial", "pseudo"):
+        changed = {f"train#augment#{name}": value for name, value in STRONGER.items()}
+        arms[f"{first if mode == 'pseudo' else mode}_augment"] = (
+            CPU,
+            {"mode": mode, **(common if mode == "pseudo" else {}), **changed},
+        )
+    return arms
 
 
 def size_weights(**tried: tuple[float, ...]) -> Arms:
@@ -169,14 +204,23 @@ EXPERIMENTS: dict[str, Experiment] = {
     "acdc_pseudo": Experiment(
         about="pseudo-labels of a mixture of student and teacher on the scribbles of ACDC",
         arms=pseudo_arms(),
-        tried={"pseudo_average": (CPU, {"mode": "pseudo", "scored": "average"})},
+        tried=tried_pseudo(),
         fit=("--dense", "5", "--terms", "size"),
+        pieces=True,
+        facts=NETWORK_FACTS,
+    ),
+    "acdc_collapse": Experiment(
+        about="how often a mode collapses: ten seeds with a short budget, on the scribbles of ACDC",
+        arms={name: pseudo_arms()[name] for name in ("partial", "logbarrier", "pseudo")},
+        fit=("--dense", "5", "--terms", "size"),
+        epochs=8,
         pieces=True,
         facts=NETWORK_FACTS,
     ),
     "acdc_pseudo_points": Experiment(
         about="the same on a disc of 21 pixels in each class of each slice of ACDC, background included",
         arms=pseudo_arms(),
+        tried=tried_pseudo("pseudo_normal", **stated(NORMAL)),
         weaken=("--strategy", "points", "--option", "radius=2", "--background"),
         fit=("--dense", "5", "--terms", "size"),
         pieces=True,

@@ -305,7 +305,7 @@ class TestRefusals:
         label = np.zeros(SHAPE, np.float32)
         label[1, 1, 1] = value
         case["label"] = write("soft.nii.gz", label)
-        self.refused(case, ValueError, r"label .*soft.nii.gz holds values that are not whole numbers")
+        self.refused(case, ValueError, r"label .*soft.nii.gz: holds values that are not whole numbers")
 
     @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
     def test_intensities_that_are_not_finite(self, case, write, value):
