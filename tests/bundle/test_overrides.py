@@ -124,10 +124,15 @@ def test_overlay_of_a_user_may_bring_its_own_ids(tmp_path, start):
 
 
 @pytest.mark.filterwarnings("ignore:parsing config_file")
-def test_command_line_accepts_an_overlays_id_that_nothing_reads(tmp_path):
+@pytest.mark.parametrize(
+    ("line", "words"), [("learning_rte: 0.5", "learning_rate"), ("train#trainer#max_epoch: 5", "max_epochs")]
+)
+def test_a_misspelt_id_in_a_file_of_ones_own_is_refused(tmp_path, line, words):
     overlay = tmp_path / "mine.yaml"
-    overlay.write_text("note: anything\n")
-    assert as_command_line("train.yaml", overlay, note="else") is not None
+    overlay.write_text(f"{line}\n")
+    said = message("train.yaml", overlay)
+    assert "unknown setting" in said
+    assert words in said
 
 
 def test_ids_that_a_bundle_names_are_accepted():

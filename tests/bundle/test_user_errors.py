@@ -5,6 +5,8 @@ import subprocess
 import sys
 
 import pytest
+from monai.bundle import ConfigWorkflow
+from tiny import CONFIGS
 
 from wss_monai.bundle.user_errors import find_user_error, show_user_errors
 from wss_monai.losses import WeightedSumLoss
@@ -131,3 +133,27 @@ def test_threads_that_still_work_are_waited_for():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8")
     assert done.returncode == 1 and done.stdout == "case done\n"
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"optimizer#_target_": "torch.optim.Nope"}, "setting 'optimizer': Cannot locate class"),
+        ({"network_def#features": []}, "setting 'network_def': Sequence must have length 6"),
+        ({"learning_rate": "$1 / 0"}, "setting 'learning_rate': division by zero"),
+        ({"network": "@nobody"}, "setting 'network': the referring item `@nobody` is not defined"),
+    ],
+    ids=str,
+)
+def test_what_a_setting_cannot_become_is_told_by_its_id_alone(shown, settings, words):
+    flow = ConfigWorkflow(str(CONFIGS / "train.yaml"), logging_file=False, workflow_type="train", **settings)
+    error = caught(lambda: flow.parser.get_parsed_content("optimizer"))
+    said, tracebacks = shown(error)
+    assert words in said
+    assert (said.strip().count("\n"), tracebacks) == (0, 0)
+
+
+def test_what_fails_in_a_run_keeps_its_traceback(shown):
+    flow = ConfigWorkflow(str(CONFIGS / "train.yaml"), logging_file=False, workflow_type="train", run=["$1 / 0"])
+    error = caught(lambda: flow.parser.get_parsed_content("run#0"))
+    assert shown(error)[1] == 1

@@ -4,7 +4,8 @@
 MONAI adds an unknown id silently. The first item of a bundle's ``initialize`` calls ``check_overrides``, which compares
 the configuration in use with the bundle's own files. An id that they do not have is an addition of the user when
 something refers to it (``@id``) or a component takes it as an argument; otherwise it would have no effect, and is
-refused.
+refused. So is an id in a user's own file. Then texts that stand for a value become the value
+(`wss_monai.bundle.setting_values`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from monai.bundle import ComponentLocator, ConfigComponent, ConfigParser, Config
 from monai.bundle.properties import TrainProperties
 from monai.utils import BundlePropertyConfig, optional_import
 
+from wss_monai.bundle.setting_values import settle_values
 from wss_monai.bundle.user_errors import show_user_errors
 
 BASE = "train"
@@ -42,13 +44,13 @@ def check_overrides(folder: str, also: Sequence[str] = ()) -> None:
 
     Raises:
         ValueError: an id that no file of the bundle defines and that nothing uses, or an argument that a component does
-            not take; names the nearest one.
+            not take; names the nearest one. A value that its setting cannot have, see ``settle_values``.
     """
     show_user_errors()
-    parser, overlays, run_ids = _running()
+    parser, run_ids = _running()
     if parser is None or not isinstance(parser.config, Mapping):
         return
-    base, known = _known(Path(folder), overlays)
+    base, known = _known(Path(folder))
     for name in {*also, *run_ids, ConfigParser.meta_key}:
         base[name] = known[name] = None
     used = set(_references(parser.config))
@@ -59,18 +61,18 @@ def check_overrides(folder: str, also: Sequence[str] = ()) -> None:
         if idle and not _as_in_file(value, known[key]):
             raise ValueError(f"setting '--{key}' has no effect here: it belongs to another configuration file.")
     _check(parser.config, known, (), used | set(_references(known)))
+    for key, value in settle_values(parser.config, known).items():
+        parser[key] = value
 
 
-def _running() -> tuple[ConfigParser | None, list[Path], list[str]]:
-    """The parser that evaluates this call, the files that the command line named, and ids that MONAI itself adds.
+def _running() -> tuple[ConfigParser | None, list[str]]:
+    """The parser that evaluates this call, and ids that MONAI itself adds.
 
-    They are looked up among the callers of this function, by their local names ``self`` and ``config_file``. MONAI
-    1.6.1 hands an expression of a configuration nothing but the objects that it refers to, a ``ConfigWorkflow`` does
-    not keep the files that it was made from, and ``monai.bundle run`` takes no workflow class of another package
-    (``run_workflow`` does, but asks for other commands). Where nothing is found nothing is checked.
+    They are looked up among the callers of this function, by their local name ``self``. MONAI 1.6.1 hands an expression
+    of a configuration nothing but the objects that it refers to, and ``monai.bundle run`` takes no workflow class of
+    another package (``run_workflow`` does, but asks for other commands). Where nothing is found nothing is checked.
     """
     parser: ConfigParser | None = None
-    overlays: list[Path] = []
     run_ids: list[str] = []
     frame = inspect.currentframe()
     while frame is not None:
@@ -81,26 +83,20 @@ def _running() -> tuple[ConfigParser | None, list[Path], list[str]]:
             run_ids += [str(found.init_id), str(found.run_id), str(found.final_id)]
         elif type(found).__module__.startswith("monai.fl."):
             run_ids.append("run_name")  # the federated client adds it, for experiment tracking
-        config_file = frame.f_locals.get("config_file")
-        if isinstance(config_file, (str, Path)):
-            overlays.append(Path(config_file))
-        elif isinstance(config_file, (list, tuple)):
-            overlays += [Path(str(file)) for file in config_file]
         frame = frame.f_back
-    return parser, [file for file in overlays if file.suffix in SUFFIXES and file.is_file()], run_ids
+    return parser, run_ids
 
 
-def _known(folder: Path, overlays: Sequence[Path]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Ids of the base file with those of a user's own overlays, and ids of all files that change the base file."""
+def _known(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Ids of the base file, and ids of all files that change the base file."""
     base: dict[str, Any] = {}
     known: dict[str, Any] = {}
-    own = {file.resolve() for file in folder.iterdir() if file.suffix in SUFFIXES and file.stem != "metadata"}
-    for file in [*sorted(own), *(file.resolve() for file in overlays)]:
-        if file in own and file.stem.startswith("inference"):
-            continue  # a workflow of its own
+    for file in sorted(folder.iterdir()):
+        if file.suffix not in SUFFIXES or file.stem == "metadata" or file.stem.startswith("inference"):
+            continue  # inference is a workflow of its own
         content = ConfigParser.load_config_file(file)
         _merge(known, content)
-        if file.stem == BASE or file not in own:
+        if file.stem == BASE:
             _merge(base, content)
     return base, known
 

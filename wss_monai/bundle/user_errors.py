@@ -11,7 +11,7 @@ import traceback
 from multiprocessing.dummy import DummyProcess
 from typing import Any
 
-__all__ = ["find_user_error", "show_user_errors"]
+__all__ = ["find_user_error", "refused_setting", "show_user_errors"]
 
 PACKAGE = __name__.partition(".")[0]
 TRACEBACK = "WSS_MONAI_TRACEBACK"
@@ -39,8 +39,9 @@ def find_user_error(error: BaseException) -> BaseException:
 def show_user_errors() -> None:
     """Let an uncaught error end the output with its message as the last line.
 
-    The traceback of a user's error (see ``find_user_error``) is left out unless ``WSS_MONAI_TRACEBACK`` is set; that of
-    any other error is shown, with its first cause repeated below.
+    The traceback of a user's error (see ``find_user_error``), and of an error of MONAI or torch while they make what a
+    setting describes, is left out unless ``WSS_MONAI_TRACEBACK`` is set; that of any other error is shown, with its
+    first cause repeated below.
     """
     if getattr(sys.excepthook, "shows_user_errors", False):
         return
@@ -48,14 +49,63 @@ def show_user_errors() -> None:
 
     def hook(kind: Any, error: BaseException, trace: Any) -> None:
         cause = find_user_error(error)
-        if not _is_ours(cause) or os.environ.get(TRACEBACK):
+        setting = "" if _is_ours(cause) else refused_setting(error)
+        told = bool(setting) or _is_ours(cause)
+        if not told or os.environ.get(TRACEBACK):
             former(kind, error, trace)
-        if cause is not error or _is_ours(cause):
+        if setting:
+            reason = _reason(error)
+            print(f"\nError: setting '{setting}': {reason} ({TRACEBACK}=1 shows where)", file=sys.stderr)
+        elif told or cause is not error:
             print(f"\nError: {cause}", file=sys.stderr)
         _wait_for_pools()
 
     hook.shows_user_errors = True  # type: ignore[attr-defined]
     sys.excepthook = hook
+
+
+def refused_setting(error: BaseException) -> str:
+    """Id of the setting that could not be made into what it describes: a component, a value, a reference.
+
+    Args:
+        error: what was caught.
+
+    Returns:
+        The innermost id that MONAI was resolving; empty where a run had begun (an id of a list of commands, such as
+        ``run#0``), where MONAI resolved nothing, and where the first cause lies in this package.
+    """
+    cause = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    last = list(traceback.walk_tb(cause.__traceback__))
+    if last and _package(last[-1][0]) == PACKAGE:
+        return ""
+    resolving = [
+        (frame, str(frame.f_locals.get("id", "")))
+        for frame, _ in traceback.walk_tb(error.__traceback__)
+        if frame.f_code.co_name == "_resolve_one_item"
+    ]
+    if not resolving:
+        return ""
+    frame, name = resolving[-1]
+    parent = name.replace("::", "#").rpartition("#")[0]
+    items = getattr(frame.f_locals.get("self"), "items", {})
+    siblings = getattr(items.get(parent), "config", None) if parent and "#" not in parent else None
+    commands = isinstance(siblings, list) and all(isinstance(item, str) for item in siblings)
+    return "" if commands else name.replace("::", "#")
+
+
+def _reason(error: BaseException) -> str:
+    """The line of a chain of causes that says most: the first cause, or which reference is missing."""
+    cause = error
+    while cause.__cause__ is not None and "referring item" not in str(cause):
+        cause = cause.__cause__
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    return lines[0] if lines else type(cause).__name__
+
+
+def _package(frame: Any) -> str:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
 
 
 def _wait_for_pools() -> None:
@@ -82,6 +132,5 @@ def _is_ours(error: BaseException) -> bool:
     if not steps or not isinstance(error, (ValueError, OSError)):
         return False
     frame, line = steps[-1]
-    package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
     source = linecache.getline(frame.f_code.co_filename, line, frame.f_globals)
-    return package == PACKAGE and source.split()[:1] == ["raise"]
+    return _package(frame) == PACKAGE and source.split()[:1] == ["raise"]

@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
-from torch import Tensor
+from torch import Tensor, nn
 
 from wss_monai.functional import UNLABELLED
 from wss_monai.functional.class_values import check_tags
+from wss_monai.handlers.network_check import check_network
 from wss_monai.losses import WeightedSumLoss
 
 __all__ = ["TrainingCheck"]
@@ -39,19 +40,27 @@ class TrainingCheck:
         loss: whose terms say what they read.
         class_names: background first.
         unsupervised: classes that may go without label and constraint, as the background of the tutorials does.
+        network: is asked whether it takes the first sample (`check_network`); None: is not.
 
     Raises:
         ValueError: classes without label and constraint, a constraint without any bound, bounds without room, classes
-            that all tags say are there, class indices and tags that there are not; named.
+            that all tags say are there, class indices and tags that there are not; named. A network that does not take
+            the samples.
     """
 
     def __init__(
-        self, loader: Any, loss: WeightedSumLoss, class_names: Sequence[str], unsupervised: Sequence[str] = ()
+        self,
+        loader: Any,
+        loss: WeightedSumLoss,
+        class_names: Sequence[str],
+        unsupervised: Sequence[str] = (),
+        network: nn.Module | None = None,
     ) -> None:
         self.loader = loader
         self.loss = loss
         self.class_names = list(class_names)
         self.unsupervised = set(unsupervised)
+        self.network = network
 
     def attach(self, engine: Engine) -> None:
         """Act when ``engine`` starts."""
@@ -60,6 +69,8 @@ class TrainingCheck:
     def __call__(self, engine: Engine) -> None:
         """Check the training set that the loader holds."""
         store = self.loader.store
+        if self.network is not None and len(store):
+            check_network(self.network, store.batch([0], 0)["image"], len(self.class_names))
         learnt = torch.zeros(len(self.class_names), dtype=torch.bool)
         for name, term in self._constraints():
             learnt |= self._constrained(name, term, store)
