@@ -46,16 +46,16 @@ class Experiment:
     facts: tuple[str, ...] = ()
 
 
-STRONGER = {
-    "rotation": 30.0,
-    "scaling": 0.2,
-    "translation": 0.1,
-    "affine_probability": 0.8,
-    "gamma": 0.7,
-    "gain": 0.3,
-    "intensity_probability": 0.8,
+WEAKER = {
+    "rotation": 15.0,
+    "scaling": 0.1,
+    "translation": 0.05,
+    "affine_probability": 0.5,
+    "gamma": 0.4,
+    "gain": 0.1,
+    "intensity_probability": 0.5,
 }
-"""Augmentation, more of it."""
+"""The augmentation before, less of it."""
 BOUNDS = "{bounds}"
 """Stands in a setting for the file of bounds of the run's seed."""
 CPU = ("cpu.yaml",)
@@ -116,8 +116,8 @@ def tried_pseudo(first: str = "pseudo", **common: object) -> Arms:
     }
     arms[f"{first}_far"] = ((*CPU, "far_background.yaml"), {"mode": "pseudo", **common, "far_mm": 40})
     for mode in ("full", "partial", "pseudo"):
-        changed = {f"train#augment#{name}": value for name, value in STRONGER.items()}
-        arms[f"{first if mode == 'pseudo' else mode}_augment"] = (
+        changed = {f"train#augment#{name}": value for name, value in WEAKER.items()}
+        arms[f"{first if mode == 'pseudo' else mode}_weaker"] = (
             CPU,
             {"mode": mode, **(common if mode == "pseudo" else {}), **changed},
         )
