@@ -123,3 +123,20 @@ def test_brackets_in_a_folders_name_and_the_word_for_the_cpu(model, tmp_path):
     done = predict(model, tmp_path / "[set 1]", tmp_path / "out", device="cpu")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out" / "a_seg.nii.gz").is_file()
+
+
+def test_commands_run_in_any_folder(model, tmp_path):
+    volume(tmp_path / "in" / "a.nii.gz")
+    for file in (CONFIG, f"['{CONFIG}']"):
+        settings = {"dataset_dir": "in", "output_dir": "out", "network_def#features": FEATURES}
+        done = command_here(
+            "run", "--config_file", file, **settings, **{"network_def#out_channels": 2}, ckpt_path=model, cwd=tmp_path
+        )
+        assert done.returncode == 0, done.stderr
+    # what is not given lies beside the bundles, not in the folder of the moment
+    refused(
+        command_here("run", "--config_file", CONFIG, dataset_dir="in", cwd=tmp_path), f"{ROOT}/runs/acdc_logbarrier"
+    )
+    train = CONFIG.replace("inference", "train")
+    done = command_here("run", "training", "--config_file", train, output_dir="out2", cwd=tmp_path)
+    refused(done, f"{ROOT}/data/ACDC")
