@@ -131,7 +131,7 @@ FAULTS = {
     "background alone": (
         changed(labels={"0": "background"}, weak_label={"kind": "scribble", "values": {"0": "background"}}),
         {"class_names": ["background"], "size_bounds": {}},
-        "background' alone",
+        "at least two different names",
     ),
     "no dense label": (
         both(*(changed_case(label=None, number=i) for i in range(3))),
