@@ -14,6 +14,7 @@ from monai.networks.nets import BasicUNet
 from monai.networks.utils import icnr_init
 from torch import Tensor, nn
 
+from wss_monai.functional.dropped import dropped
 from wss_monai.functional.wide import wide
 
 __all__ = ["DecoderMixture", "DualDecoder"]
@@ -33,7 +34,7 @@ class DualDecoder(nn.Module):
 
     Args:
         network: a ``BasicUNet``, 2D or 3D.
-        dropout: probability with which a value of the second decoder's features is 0; 0: no dropout.
+        dropout: probability with which a value of the second decoder's features is 0, in steps of 1/256; 0: none.
 
     Attributes:
         network: the network, encoder and first decoder.
@@ -68,7 +69,7 @@ class DualDecoder(nn.Module):
             logits: Tensor = self.network(images)
             return logits
         features = self._features(images)
-        disturbed = [F.dropout(each, self.dropout) for each in features]
+        disturbed = [dropped(each, self.dropout) for each in features]
         return self._decode(features), self._decode(disturbed, second=True)
 
     def both(self, images: Tensor) -> tuple[Tensor, Tensor]:
