@@ -169,7 +169,10 @@ EXPERIMENTS: dict[str, Experiment] = {
     "acdc_pseudo": Experiment(
         about="pseudo-labels of a mixture of student and teacher on the scribbles of ACDC",
         arms=pseudo_arms(),
-        tried={"pseudo_average": (CPU, {"mode": "pseudo", "scored": "average"})},
+        tried={
+            "pseudo_average": (CPU, {"mode": "pseudo", "scored": "average"}),
+            "pseudo_decoder": (CPU, {"mode": "pseudo", "pseudo_teacher": "decoder"}),
+        },
         fit=("--dense", "5", "--terms", "size"),
         pieces=True,
         facts=NETWORK_FACTS,

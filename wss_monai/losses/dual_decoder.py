@@ -23,7 +23,7 @@ class DualDecoderLoss(nn.Module):
     is in it, from one and the same pseudo-label: the argmax of b x first + (1 - b) x second, corrected as there. No
     gradient passes through it. So each decoder is the other's teacher, and no averaged network is asked.
 
-    Source: dynamically mixed pseudo-labels, Luo et al., MICCAI 2022, eq. 1 to 4.
+    Source: dual-branch network and dynamically mixed pseudo-labels, Luo et al., MICCAI 2022.
 
     Args:
         loss: the sum; its ``parts`` and ``violations`` are means of both decoders after a call.
