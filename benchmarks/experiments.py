@@ -110,6 +110,7 @@ def tried_pseudo(first: str = "pseudo", **common: object) -> Arms:
         "soon": {"pseudo_start": 0.05, "pseudo_ramp": 0.05},
         "slow": {"average_decay": 0.997},
         "one": {"pseudo_pieces": "one"},
+        "decoder": {"pseudo_teacher": "decoder"},
     }
     arms: dict[str, tuple[tuple[str, ...], dict[str, object]]] = {
         f"{first}_{name}": (CPU, {"mode": "pseudo", **common, **each}) for name, each in settings.items()

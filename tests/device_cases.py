@@ -66,6 +66,7 @@ from wss_monai.losses import (
     ConstraintLoss,
     ConstrainToBoundaryLoss,
     CrossModalityEquivarianceLoss,
+    DualDecoderLoss,
     EntropyLoss,
     EquivariantCAMLoss,
     ExpansionLoss,
@@ -92,6 +93,7 @@ from wss_monai.networks import (
     ClusterHead,
     ClusterNetwork,
     DenseCRF,
+    DualDecoder,
     FeatureTap,
     LargeFOV,
     MIUNet,
@@ -196,6 +198,8 @@ SYNCS: dict[str, int] = {
     "patch-tags": 2,
     "mixed-label-any-2d": 1,
     "mixed-label-any-3d": 1,
+    "dual-decoder-2d": 1,
+    "dual-decoder-3d": 1,
     "class-shift": 1,
     "set-size": 1,
     "prepare-pseudo-labels-rivals": 6,
@@ -419,6 +423,16 @@ for dims in (2, 3):
                 "boxes": boxes(d),
             },
         )
+    add_loss(
+        f"dual-decoder-{dims}d",
+        lambda: DualDecoderLoss(WeightedSumLoss({"pseudo": [MixedLabelLoss(), 0.5]})),
+        lambda d=dims: {
+            **{"logits": logits(d), "second": logits(d, 7), "weak_label": weak(d)},
+            **{"student_share": torch.tensor(0.4), "teacher": torch.zeros(0)},
+        },
+        wants=("logits", "second"),
+        run=lambda loss, x: {"value": loss((x["logits"], x["second"]), x), **loss.loss.parts},
+    )
 
 # Losses: constraints.
 
@@ -1545,6 +1559,11 @@ for dims, side in ((2, (16, 16)), (3, (8, 8, 8))):
     network_case(
         f"monai-basic-unet-{dims}d",
         lambda n=dims: BasicUNet(n, 1, 3, features=(2, 3, 4, 5, 6, 2), norm="batch"),
+        *large,
+    )
+    network_case(
+        f"dual-decoder-network-{dims}d",
+        lambda n=dims: DualDecoder(BasicUNet(n, 1, 3, features=(2, 3, 4, 5, 6, 2), norm="batch"), dropout=0.0),
         *large,
     )
 network_case("feature-tap-2d", Tapped, 2, 1, 16, 16)

@@ -39,3 +39,10 @@ def test_others_are_refused_with_the_nearest(value, message):
 def test_an_alias_of_what_is_not_offered_is_refused():
     with pytest.raises(ValueError, match="method must be one of"):
         choose("method", "constrained", {"partial": 1})
+
+
+def test_a_choice_that_other_settings_rule_out_is_refused_with_the_reason():
+    assert choose("scored", "student", {"student": 1, "average": 2}, {"average": "there is none."}) == 1
+    assert choose("scored", "average", {"student": 1, "average": 2}, None) == 2
+    with pytest.raises(ValueError, match=r"^scored cannot be 'average': there is none\.$"):
+        choose("scored", "average", {"student": 1, "average": 2}, {"average": "there is none."})

@@ -264,3 +264,19 @@ def test_batches_of_labelled_and_unlabelled_slices_are_other_ones_of_one_sequenc
     out, more = tmp_path / "udaiic", {"resume": True, "train#trainer#max_epochs": 3}
     run_workflow("train.yaml", folder=six_patients, out=out, bundle=BUNDLE, tiny=TINY_MI, **more)
     assert [row["epoch"] for row in rows_of(out)] == ["1", "2", "3"]
+
+
+def test_two_decoders_are_trained_together_and_continued(volumes, tmp_path):
+    """Bit for bit, the second decoder included, whose gradients are shared as those of the network are."""
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    settings = {**SETTINGS, "mode": "pseudo", "pseudo_teacher": "decoder", "pseudo_start": 0.0}
+    jobs = [{"out": whole, "stop_after": None}, {"out": broken, "stop_after": 2}, {"out": broken, "stop_after": None}]
+    jobs = [{**job, "out": str(job["out"]), "folder": str(volumes), "overrides": dict(settings)} for job in jobs]
+    jobs[2]["overrides"] |= {"resume": True}
+    (tmp_path / "jobs.json").write_text(json.dumps(jobs))
+    in_two_processes(tmp_path, "watch", tmp_path / "jobs.json", tmp_path)
+    assert {name: found for name, found in kill_resume.compare(whole, broken, 3).items() if found} == {}
+    objects = read_checkpoint(whole / "checkpoint.pt")["objects"]
+    assert set(objects["network"]) == set(torch.load(whole / "model.pt", weights_only=True))
+    assert "final_conv.weight" in objects["second_decoder"]
+    assert all(float(row["loss_pseudo"]) > 0 for row in rows_of(whole)[1:])

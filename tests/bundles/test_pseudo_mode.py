@@ -128,7 +128,15 @@ def test_predictions_of_a_finished_network_are_shifted_to_stated_sizes(run_bundl
     volumes = {}
     for name, sizes in (("free", {}), ("small", {"LV": 0.5})):
         folder, weights = tmp_path / name, str(out / "model.pt")
-        run_bundle("train.yaml", "evaluate.yaml", mode="partial", out=folder, ckpt_path=weights, predicted_sizes=sizes)
+        run_bundle(
+            "train.yaml",
+            "evaluate.yaml",
+            mode="partial",
+            out=folder,
+            ckpt_path=weights,
+            predicted_sizes=sizes,
+            keep_largest=False,
+        )
         rows = csv.DictReader((folder / "evaluation" / "cases.csv").open())
         volumes[name] = next(float(row["volume_ml"]) for row in rows if row["class"] == "LV")
     assert volumes["free"] > 1 and volumes["small"] == pytest.approx(0.5, rel=0.25)  # 5 % on the network's grid
@@ -142,7 +150,12 @@ def test_predictions_of_new_images_are_filled(run_bundle, dataset, tmp_path):
         torch.nn.init.normal_(parameter)
     torch.save(network.state_dict(), tmp_path / "model.pt")
     small = {key: TINY[key] for key in TINY if key.startswith("network_def")} | {"window": [32, 32]}
-    files = {"dataset_dir": dataset / "images", "pattern": "p1*.nii.gz", "ckpt_path": tmp_path / "model.pt"}
+    files = {
+        "dataset_dir": dataset / "images",
+        "pattern": "p1*.nii.gz",
+        "ckpt_path": tmp_path / "model.pt",
+        "keep_largest": False,
+    }
     masks = []
     for name in ("inference.yaml", "inference_fill.yaml"):
         config = str([f"bundles/acdc_logbarrier/configs/{file}" for file in dict.fromkeys(("inference.yaml", name))])

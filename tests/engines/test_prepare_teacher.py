@@ -76,3 +76,10 @@ def test_without_a_term_that_reads_it_nothing_is_added_and_a_term_needs_a_networ
     assert set(PrepareTeacher(partial, None)(batch())[1]) == {"weak_label"}
     with pytest.raises(ValueError, match=r"the terms \['pseudo'\] read the teacher's prediction"):
         PrepareTeacher(loss_of(), None)
+
+
+def test_of_two_decoders_no_network_is_asked_and_the_share_is_the_same():
+    holder = SimpleNamespace(shift=torch.tensor([0.0, 1.5]))
+    _, targets = PrepareTeacher(loss_of(), None, set_size=holder, decoders=True)(batch())
+    assert targets["teacher"].numel() == 0 and targets["class_shift"].tolist() == [0.0, 1.5]
+    assert torch.equal(targets["student_share"], PrepareTeacher(loss_of(), Fixed())(batch())[1]["student_share"])

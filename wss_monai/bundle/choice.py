@@ -11,13 +11,19 @@ ALIASES = {"unconstrained": "partial", "constrained": "quadratic"}
 """The tutorials' words for the modes."""
 
 
-def choose(name: str, value: str, choices: Mapping[str, Any]) -> Any:
+def choose(name: str, value: str, choices: Mapping[str, Any], refused: Mapping[str, str] | None = None) -> Any:
     """Return ``choices[value]``; ``name`` is the id of the setting, for the message.
 
+    Args:
+        refused: choices that other settings rule out, and the reason.
+
     Raises:
-        ValueError: no such choice; names the choices and the nearest one.
+        ValueError: no such choice, with the choices and the nearest one; or one that is refused, with the reason.
     """
-    return choices[resolve(name, value, choices)]
+    key = resolve(name, value, choices)
+    if reason := (refused or {}).get(key):
+        raise ValueError(f"{name} cannot be '{key}': {reason}")
+    return choices[key]
 
 
 def resolve(name: str, value: str, choices: Any) -> str:

@@ -33,7 +33,7 @@ class PrepareTeacher(PrepareTargets):
     Among the targets are then ``teacher`` (B, K, *spatial), float32; ``student_share``, a scalar b ~ U(0, 1) that is a
     function of the batch's ``draw`` and so of (seed, epoch, iteration, rank) alone; and ``class_shift`` (K,) where
     sizes of the set are constrained. While the weight of all terms that read the teacher is 0 (``WeightRamp``) it is
-    not asked, and ``teacher`` is empty.
+    not asked, and ``teacher`` is empty. It always is where two decoders teach each other.
 
     Args:
         loss: as in ``PrepareTargets``; without a term that reads "teacher" nothing is added.
@@ -42,6 +42,7 @@ class PrepareTeacher(PrepareTargets):
         set_size: holds ``shift`` (K,), see ``wss_monai.handlers.SetSize``; None: no shift.
         amp: let the averaged network run in mixed precision.
         amp_dtype: in which type; the one that the network trains in.
+        decoders: the network in training has two decoders (``DualDecoderLoss``): no other network is asked.
 
     Raises:
         ValueError: terms that read the teacher, and no network.
@@ -56,6 +57,7 @@ class PrepareTeacher(PrepareTargets):
         set_size: _Shifts | None = None,
         amp: bool = False,
         amp_dtype: torch.dtype = torch.bfloat16,
+        decoders: bool = False,
     ) -> None:
         super().__init__(loss, augment, channels_last)
         self.loss = loss
@@ -64,7 +66,7 @@ class PrepareTeacher(PrepareTargets):
         self.amp = amp
         self.amp_dtype = amp_dtype
         self.terms = [term.name for term in loss.named_terms() if KEYS[0] in [key.name for key in term.keys]]
-        if self.terms and network is None:
+        if self.terms and network is None and not decoders:
             raise ValueError(f"the terms {self.terms} read the teacher's prediction: give the averaged network.")
 
     def __call__(

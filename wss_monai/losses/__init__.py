@@ -4,6 +4,7 @@
 from wss_monai.losses.consistency import ConsistencyLoss, EntropyLoss
 from wss_monai.losses.constraint import ConstraintLoss
 from wss_monai.losses.cross_modality import ClassificationLoss, EquivariantCAMLoss
+from wss_monai.losses.dual_decoder import DualDecoderLoss
 from wss_monai.losses.equivariance import (
     ClassDistributionExchangeLoss,
     CrossModalityEquivarianceLoss,
@@ -28,6 +29,7 @@ __all__ = [
     "ConstrainToBoundaryLoss",
     "ConstraintLoss",
     "CrossModalityEquivarianceLoss",
+    "DualDecoderLoss",
     "EntropyLoss",
     "EquivariantCAMLoss",
     "ExpansionLoss",

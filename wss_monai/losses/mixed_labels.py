@@ -58,6 +58,7 @@ class MixedLabelLoss(nn.Module):
         "of_slice": "slice_tags?",
         "of_volume": "tags?",
         "boxes": "boxes?",
+        "ready": "labels_{term}?",
     }
 
     def __init__(self, loss: nn.Module | None = None, pieces: str = "any") -> None:
@@ -78,6 +79,7 @@ class MixedLabelLoss(nn.Module):
         of_slice: Tensor | None = None,
         of_volume: Tensor | None = None,
         boxes: Tensor | None = None,
+        ready: Tensor | None = None,
         *,
         probs: Tensor | None = None,
     ) -> Tensor:
@@ -90,14 +92,16 @@ class MixedLabelLoss(nn.Module):
             shift: (K,) of the mixture's log-probabilities.
             of_slice, of_volume: tags (B, K) of slices or of patches.
             boxes: (B, K, *spatial), numbered.
+            ready: pseudo-labels (B, 1, *spatial) that ``labels`` made before, see ``DualDecoderLoss``; None: they are
+                made here.
             probs: softmax of the logits.
         """
-        if not teacher.numel():
+        if ready is None and not teacher.numel():
             self.logged = {"pseudo_removed": logits.new_zeros(())}
             return logits.sum() * 0.0 + 0.0  # no negative zero in logs
         soft = probabilities(logits, probs)
         tags = of_volume if of_slice is None else of_slice
-        target = self.labels(soft.detach(), teacher, share, drawn, shift, tags, boxes)
+        target = self.labels(soft.detach(), teacher, share, drawn, shift, tags, boxes) if ready is None else ready
         for module in self.loss.modules():
             if hasattr(module, "checked_classes"):  # these labels are classes by construction
                 module.checked_classes = logits.shape[1]  # type: ignore[assignment]

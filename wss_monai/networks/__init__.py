@@ -8,6 +8,7 @@ from wss_monai.networks.cam_unet import CAMUNet
 from wss_monai.networks.cluster_heads import ClusterHead
 from wss_monai.networks.cluster_network import ClusterNetwork
 from wss_monai.networks.dense_crf import DenseCRF
+from wss_monai.networks.dual_decoder import DecoderMixture, DualDecoder
 from wss_monai.networks.feature_tap import FeatureTap
 from wss_monai.networks.large_fov import LargeFOV
 from wss_monai.networks.mi_unet import MIUNet
@@ -22,7 +23,9 @@ __all__ = [
     "CAMUNet",
     "ClusterHead",
     "ClusterNetwork",
+    "DecoderMixture",
     "DenseCRF",
+    "DualDecoder",
     "FeatureTap",
     "LargeFOV",
     "MIUNet",
