@@ -115,3 +115,12 @@ def test_a_step_of_the_bundle_waits_for_nothing(mode, run_bundle, monkeypatch):
     for syncs, blocking, uploads, places in waits[1:]:
         assert (syncs, blocking) == (0, 0), places
         assert 2 < uploads <= 5, places  # image, map, bounds; and all that was drawn in one
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+def test_cudnn_may_time_its_algorithms(wanted, run_bundle, monkeypatch):
+    """MONAI's seed turns it off; the setting has the last word."""
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", not wanted)
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
+    run_bundle("train.yaml", run=False, cudnn_benchmark=wanted)
+    assert torch.backends.cudnn.benchmark is wanted and torch.backends.cudnn.deterministic
