@@ -24,6 +24,8 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "FlexibleUNet": {"backbone": "efficientnet-b0"},
 }
 """MONAI's networks, some of which do not say how many dimensions they have."""
+OWN = {"_target_": "torch.nn.Conv2d", "in_channels": 1, "out_channels": 2, "kernel_size": 3}
+"""A network without any of MONAI's arguments."""
 each_bundle = pytest.mark.parametrize("bundle", BUNDLES, ids=lambda path: path.name)
 
 
@@ -53,6 +55,15 @@ def test_any_network_of_monai_says_its_memory_format(bundle, network, dimensions
     cpu = parser_of(bundle, "train.yaml", device="cpu")
     cpu["network_def"] = parser["network_def"]
     assert cpu.get_parsed_content("memory_format") == torch.contiguous_format
+
+
+def test_a_network_of_ones_own_says_its_memory_format():
+    parser = parser_of(ROOT / "bundles" / "acdc_logbarrier", "train.yaml")
+    parser["network_def"] = OWN
+    assert parser.get_parsed_content("memory_format") == torch.channels_last
+    parser = parser_of(ROOT / "bundles" / "acdc_logbarrier", "train.yaml")
+    parser["network_def"] = {**OWN, "_target_": "torch.nn.Conv3d"}
+    assert parser.get_parsed_content("memory_format") == torch.contiguous_format
 
 
 @each_bundle

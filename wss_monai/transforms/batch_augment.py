@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from wss_monai.functional import UNLABELLED
-from wss_monai.functional.runs import ends_of_runs
+from wss_monai.functional.runs import ends_of_runs, places_of
 from wss_monai.functional.transfer import send, send_together
 from wss_monai.functional.warps import fraction_outside, grid_of, grid_rows, moved_corners, warp_image, warp_index
 
@@ -271,7 +271,7 @@ class BatchAugment:
         if boxes is not None:
             inside = boxes.cpu().numpy()[lossy]
             inside = (inside > 0) & (inside != UNLABELLED)
-            lower, upper = self._box_of(moved, *np.nonzero(ends_of_runs(inside, inside)))
+            lower, upper = self._box_of(moved, *places_of(ends_of_runs(inside, inside)))
             left = ((lower < -0.501) | (upper > last + 0.501)).any(-1)
             cut[lossy] = np.where(np.isfinite(lower[..., 0]), left, cut[lossy])
         return torch.from_numpy(cut)
@@ -291,7 +291,7 @@ class BatchAugment:
         if weak_label is None:
             return self._box_of(matrix, *np.zeros((matrix.shape[-1] + 1, 0), dtype=np.int64))
         maps = weak_label[:, 0].cpu().numpy()[samples]
-        sample, *place = np.nonzero(ends_of_runs(maps, maps < self.num_classes))
+        sample, *place = places_of(ends_of_runs(maps, maps < self.num_classes))
         return self._box_of(matrix, sample, maps[(sample, *place)], *place)
 
     def _box_of(
