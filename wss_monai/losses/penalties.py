@@ -59,6 +59,9 @@ class LogBarrierExtension(nn.Module):
     """
 
     strict_interior = True
+    sharpness: Tensor
+    edge: Tensor
+    height: Tensor
 
     def __init__(self, t: float = 5.0) -> None:
         super().__init__()
