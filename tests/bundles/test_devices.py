@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a bundle asks of a GPU: read without one."""
+"""What a bundle asks of a GPU: read without one, and trained on one that is made up."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from fake_cuda import FakeCuda
+from ignite.engine import Engine, Events
 from monai.bundle import ConfigParser
 from tiny import ROOT
 
@@ -17,8 +19,13 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "BasicUNet": {"features": [4, 4, 4, 4, 4, 4]},
     "SegResNet": {"init_filters": 8},
     "AttentionUnet": {"channels": [4, 8], "strides": [2]},
+    "UNet": {"channels": [4, 8], "strides": [2]},
+    "DynUNet": {"kernel_size": [3, 3, 3], "strides": [1, 2, 2], "upsample_kernel_size": [2, 2]},
+    "FlexibleUNet": {"backbone": "efficientnet-b0"},
 }
 """MONAI's networks, some of which do not say how many dimensions they have."""
+OWN = {"_target_": "torch.nn.Conv2d", "in_channels": 1, "out_channels": 2, "kernel_size": 3}
+"""A network without any of MONAI's arguments."""
 each_bundle = pytest.mark.parametrize("bundle", BUNDLES, ids=lambda path: path.name)
 
 
@@ -48,6 +55,15 @@ def test_any_network_of_monai_says_its_memory_format(bundle, network, dimensions
     cpu = parser_of(bundle, "train.yaml", device="cpu")
     cpu["network_def"] = parser["network_def"]
     assert cpu.get_parsed_content("memory_format") == torch.contiguous_format
+
+
+def test_a_network_of_ones_own_says_its_memory_format():
+    parser = parser_of(ROOT / "bundles" / "acdc_logbarrier", "train.yaml")
+    parser["network_def"] = OWN
+    assert parser.get_parsed_content("memory_format") == torch.channels_last
+    parser = parser_of(ROOT / "bundles" / "acdc_logbarrier", "train.yaml")
+    parser["network_def"] = {**OWN, "_target_": "torch.nn.Conv3d"}
+    assert parser.get_parsed_content("memory_format") == torch.contiguous_format
 
 
 @each_bundle
@@ -84,3 +100,38 @@ def test_the_scaler_is_settled_before_a_checkpoint_is_read(bundle):
     handlers = yaml.safe_load((bundle / "configs" / "train.yaml").read_text())["train"]["handlers"]
     names = [handler["_target_"].rpartition(".")[2] for handler in handlers]
     assert names.index("LossScaling") < names.index("TrainingCheckpoint")
+
+
+@pytest.mark.filterwarnings("ignore:.*CUDA is not available.*:UserWarning")
+@pytest.mark.parametrize("mode", ["full", "partial", "quadratic", "logbarrier"])
+def test_a_step_of_the_bundle_waits_for_nothing(mode, run_bundle, monkeypatch):
+    """From the batch of the loader to the optimiser, all handlers included; without the first iteration."""
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device=None: "made up")
+    waits = []
+
+    def note(engine: Engine) -> None:
+        if len(waits) == 3:
+            raise KeyboardInterrupt
+        waits.append((gpu.syncs, gpu.blocking, gpu.uploads, dict(gpu.places)))
+        gpu.reset()
+
+    with FakeCuda() as gpu:
+        settings = {"mode": mode, "batch_size": 2, "val_interval": 2, "amp_dtype": "$torch.bfloat16"}
+        flow, _ = run_bundle("train.yaml", run=False, device="$torch.device('cuda:0')", **settings)
+        trainer = flow.parser.get_parsed_content("train#trainer")
+        trainer.add_event_handler(Events.ITERATION_COMPLETED, note)
+        with pytest.raises(KeyboardInterrupt):
+            flow.run()
+        assert not trainer.scaler.is_enabled()  # which waits once a step; bfloat16 needs none
+    for syncs, blocking, uploads, places in waits[1:]:
+        assert (syncs, blocking) == (0, 0), places
+        assert 2 < uploads <= 5, places  # image, map, bounds; and all that was drawn in one
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+def test_cudnn_may_time_its_algorithms(wanted, run_bundle, monkeypatch):
+    """MONAI's seed turns it off; the setting has the last word."""
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", not wanted)
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
+    run_bundle("train.yaml", run=False, cudnn_benchmark=wanted)
+    assert torch.backends.cudnn.benchmark is wanted and torch.backends.cudnn.deterministic

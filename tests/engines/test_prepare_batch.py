@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from wss_monai.engines import PrepareTargets
 from wss_monai.functional.descriptors import Centroid, Size, Spread
@@ -124,3 +125,29 @@ def test_the_image_may_be_a_target_too():
     image, target = PrepareTargets(loss, BatchAugment(num_classes=2))(batch())
     assert set(target) <= {"image", "spacing"}
     assert torch.equal(target["image"], image) and not torch.equal(image, batch()["image"])
+
+
+class Calls(TorchDispatchMode):
+    """Counts the operators of torch that are called, views included."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.names.append(str(function))
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("settings", [{}, {"flips": [], "turns": None}], ids=["all", "acdc_logbarrier"])
+@pytest.mark.parametrize("shape", [(32, 32), (16, 16, 8)], ids=["2d", "3d"])
+def test_a_batch_takes_few_operators(settings, shape):
+    """On a GPU each is a call of the driver; 315 to 373 of them took 2.9 ms."""
+    prepare = PrepareTargets(loss_of(size=Size()), BatchAugment(num_classes=2, **settings))
+    found = []
+    for draw in range(10):
+        content = batch(shape, 8) | {"draw": torch.tensor(draw), "spacing": torch.ones(8, len(shape))}
+        with Calls() as calls:
+            prepare(content, "cpu")
+        found.append(len(calls.names))
+    assert 30 < min(found) <= max(found) <= 90, calls.names

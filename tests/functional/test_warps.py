@@ -141,12 +141,12 @@ def test_grid_equals_torch(shape):
 def test_corners_and_the_part_that_leaves():
     shape = (10, 20)
     matrix = matrix_of([[1.0, 0.0], [0.0, 1.0]], [3.0, 0.0], shape)
-    corners = moved_corners(matrix, shape)
+    corners = moved_corners(matrix.numpy(), shape)
     assert corners[0].tolist() == [[3, 0], [3, 19], [12, 0], [12, 19]]
-    assert fraction_outside(matrix, shape).tolist() == pytest.approx([0.3])
-    assert fraction_outside(matrix_of([[-1.0, 0.0], [0.0, 1.0]], [0.0, 0.0], shape), shape).tolist() == [0]
-    cube = matrix_of((2 * torch.eye(3)).tolist(), [0.0] * 3, (8, 8, 8))
+    assert fraction_outside(matrix.numpy(), shape).tolist() == pytest.approx([0.3])
+    assert fraction_outside(matrix_of([[-1.0, 0.0], [0.0, 1.0]], [0.0, 0.0], shape).numpy(), shape).tolist() == [0]
+    cube = matrix_of((2 * torch.eye(3)).tolist(), [0.0] * 3, (8, 8, 8)).numpy()
     assert fraction_outside(cube, (8, 8, 8)).tolist() == pytest.approx([1 - 1 / 8])
-    turned = matrix_of([[0.8, -0.6], [0.6, 0.8]], [5.0, -9.0], (200, 130))
+    turned = matrix_of([[0.8, -0.6], [0.6, 0.8]], [5.0, -9.0], (200, 130)).numpy()
     coarse, fine = fraction_outside(turned, (200, 130)), fraction_outside(turned, (200, 130), points=999)
     assert coarse.item() == pytest.approx(fine.item(), abs=0.01)

@@ -282,7 +282,7 @@ def test_what_is_drawn_reaches_as_far_as_its_outermost_voxel(shape, share):
     weak = torch.randint(0, 3, (4, 1, *shape), generator=generator).to(torch.uint8)
     weak[torch.rand(weak.shape, generator=generator) > share] = 255
     matrix, _ = augment.draw(4, shape, torch.ones(4, len(shape), dtype=torch.float64), generator)
-    lower, upper = augment._drawn_box(matrix, weak, torch.arange(4))
+    lower, upper = map(torch.from_numpy, augment._drawn_box(matrix.numpy(), weak, np.arange(4)))
     for sample, index in ((s, k) for s in range(4) for k in range(3)):
         places = (weak[sample, 0] == index).nonzero().double()
         if not len(places):
@@ -439,6 +439,49 @@ class TestDraws:
         assert not torch.equal(first["matrix"], other["matrix"])
         assert not torch.equal(first["image"], other["image"])
         assert len(first["matrix"].flatten(1).unique(dim=0)) > 4
+
+    @pytest.mark.parametrize("turns", [None, (1, 0)])
+    @pytest.mark.parametrize(("shape", "steps"), [((24, 24), (1.0, 2.5)), ((12, 12, 5), (0.7, 1.3, 4.0))])
+    def test_a_plan_is_what_a_generator_gives_number_by_number(self, shape, steps, turns):
+        """In this order, whatever is drawn at once; so a run goes on as it began."""
+        count, dimensions = 7, len(shape)
+        augment = BatchAugment(2, flips=(1, 0), turns=turns, affine_probability=0.6, intensity_probability=0.6)
+        batch = {"image": torch.zeros(count, 1, *shape), "spacing": torch.tensor(steps).repeat(count, 1)}
+        plan = augment.plan(batch, 41)
+        generator = torch.Generator().manual_seed(41)
+
+        def draw(*size: int) -> torch.Tensor:
+            return torch.rand(size or (count,), generator=generator, dtype=torch.float64)
+
+        flips = {axis: draw() < 0.5 for axis in (1, 0)}
+        times = torch.zeros(count) if turns is None else torch.randint(0, 4, (count,), generator=generator)
+        drawn, angle, size, shift = draw() < 0.6, draw(), draw(), draw(count, dimensions)
+        for sample in range(count):
+            spacing = torch.tensor(steps, dtype=torch.float32).double()
+            linear = torch.eye(dimensions).double()
+            for axis, flip in flips.items():
+                linear[axis] *= -1 if flip[sample] else 1
+            for _ in range(int(times[sample])):  # turns (1, 0): what lay along axis 1 comes to lie along axis 0
+                linear[[1, 0]] = torch.stack((-linear[0], linear[1]))
+                spacing[[1, 0]] = spacing[[0, 1]]
+            assert plan.spacing[sample].tolist() == spacing.float().tolist()
+            turn, offset = torch.eye(dimensions).double(), torch.zeros(dimensions).double()
+            if drawn[sample]:
+                first, second = turns or (0, 1)
+                radians = math.radians(15) * (2 * angle[sample] - 1)
+                turn[first, first] = turn[second, second] = radians.cos()
+                turn[first, second], turn[second, first] = -radians.sin(), radians.sin()
+                turn *= 1 + 0.1 * (2 * size[sample] - 1)
+                offset = 0.05 * torch.tensor(shape) * (2 * shift[sample] - 1)
+            linear = torch.diag(1 / spacing) @ turn @ torch.diag(spacing) @ linear
+            centre = (torch.tensor(shape).double() - 1) / 2
+            torch.testing.assert_close(plan.matrix[sample, :-1, :-1], linear, rtol=0, atol=1e-12)
+            torch.testing.assert_close(plan.matrix[sample, :-1, -1], centre - linear @ centre + offset)
+        changed, gamma, gain, noise = draw() < 0.6, draw(), draw(), draw()
+        assert 0 < int(changed.sum()) < count and plan.chosen.tolist() == changed.nonzero()[:, 0].tolist()
+        values = torch.stack((2 ** (0.4 * (2 * gamma - 1)), 1 + 0.1 * (2 * gain - 1), 0.05 * noise))
+        torch.testing.assert_close(plan.intensities, values[:, changed])
+        assert plan.seed == int(torch.randint(0, 2**31 - 1, (1,), generator=generator))
 
     def test_the_batch_is_not_changed(self):
         batch = batch_of(ellipses(4, (32, 32), margin=10), tags=torch.ones(4, 2), other=torch.ones(4))

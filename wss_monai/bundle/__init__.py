@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a bundle needs to run: a choice among settings, checked overrides, errors without a traceback, the allocator."""
+"""What a bundle needs to run: a choice among settings, checked overrides, errors without a traceback, memory."""
 
 from __future__ import annotations
 
 from wss_monai.bundle.allocator import keep_freed_memory
 from wss_monai.bundle.choice import choose, resolve
+from wss_monai.bundle.memory import memory_format_for
 from wss_monai.bundle.overrides import check_overrides
 
-__all__ = ["check_overrides", "choose", "keep_freed_memory", "resolve"]
+__all__ = ["check_overrides", "choose", "keep_freed_memory", "memory_format_for", "resolve"]

@@ -30,7 +30,9 @@ def check_classes(index: Tensor, num_classes: int, name: str = "the index map", 
         ValueError: another value.
     """
     wrong = (index != unlabelled) & ((index >= num_classes) | (index < 0))
-    if bool(wrong.any()):
+    if torch.compiler.is_compiling():  # a graph cannot look; it ends with this line
+        torch._assert_async(~wrong.any(), f"{name} holds other classes than 0..{num_classes - 1}")
+    elif bool(wrong.any()):
         raise ValueError(
             f"{name} holds class {int(index[wrong][0])}, but there are {num_classes} classes (0..{num_classes - 1}; "
             f"unlabelled = {unlabelled})."

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs of equal voxels along the last axis."""
+"""Runs of equal voxels along the last axis, and where chosen voxels are."""
 
 from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["ends_of_runs"]
+__all__ = ["ends_of_runs", "places_of"]
 
 
 def ends_of_runs(maps: np.ndarray, chosen: np.ndarray) -> np.ndarray:
@@ -18,3 +18,8 @@ def ends_of_runs(maps: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     chosen = chosen.copy()
     chosen[..., 1:-1] &= ~(same[..., 1:] & same[..., :-1])
     return chosen
+
+
+def places_of(chosen: np.ndarray) -> tuple[np.ndarray, ...]:
+    """``chosen.nonzero()``, several times as fast where few of many voxels are chosen."""
+    return np.unravel_index(np.flatnonzero(chosen), chosen.shape)

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import itertools
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -24,20 +27,32 @@ def about_centre(linear: Tensor, shift: Tensor, shape: tuple[int, ...]) -> Tenso
 def resampling_grid(matrix: Tensor, shape: tuple[int, ...], device: torch.device | None = None) -> Tensor:
     """Grid (B, *shape, D) for ``grid_sample(align_corners=True)`` that applies input-to-output voxel matrices.
 
-    Float32, on ``device`` (the matrices' own by default); a sum of one term an axis, which is faster than a product.
+    Float32, on ``device`` (the matrices' own by default).
     """
-    extent = torch.tensor(shape, dtype=matrix.dtype, device=matrix.device)
-    centre, half = (extent - 1) / 2, (extent - 1).clamp(min=1) / 2
-    inverse = torch.linalg.inv(matrix)[:, :-1]  # from output voxels to input voxels
-    slope = inverse[:, :, :-1] / half[:, None]
-    offset = (inverse[:, :, -1] - centre) / half
-    both = send(torch.cat((slope, offset[..., None]), -1).flip(1), device)  # grid_sample wants the last axis first
-    slope, terms = both[..., :-1], both[..., -1].view(-1, *[1] * len(shape), len(shape))
-    for axis, count in enumerate(shape):
-        steps = slope[:, None, :, axis] * torch.arange(count, dtype=slope.dtype, device=slope.device)[:, None]
-        view = [len(matrix), *[count if other == axis else 1 for other in range(len(shape))], len(shape)]
-        terms = (terms + steps.view(view)) if axis == 0 else terms.float() + steps.view(view).float()
-    return terms.float()
+    return grid_of(send(grid_rows(matrix, shape), matrix.device if device is None else device), shape)
+
+
+def grid_rows(matrix: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """What each place along each axis adds to a grid: (B, sum of shape, D), float32, made on the host.
+
+    A grid is a sum of one term an axis, so that only this much has to be computed in double precision and copied.
+    """
+    extent = np.array(shape, dtype=np.float64)
+    centre, half = (extent - 1) / 2, np.maximum(extent - 1, 1) / 2
+    inverse = torch.linalg.inv(matrix.cpu()).numpy()[:, :-1]  # from output voxels to input voxels
+    slope = (inverse[:, :, :-1] / half[:, None])[:, ::-1]  # grid_sample wants the last axis first
+    offset = ((inverse[:, :, -1] - centre) / half)[:, ::-1]
+    terms = [slope[:, None, :, axis] * np.arange(count)[:, None] for axis, count in enumerate(shape)]
+    terms[0] += offset[:, None]
+    return torch.from_numpy(np.concatenate(terms, 1).astype(np.float32))
+
+
+def grid_of(rows: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """The grid (B, *shape, D), float32, of `grid_rows`, where those lie."""
+    grid, *others = rows.split(shape, 1)
+    for term in others:
+        grid = grid.unsqueeze(-2) + term[(slice(None), *[None] * (grid.dim() - 2))]
+    return grid
 
 
 def warp_image(image: Tensor, grid: Tensor) -> Tensor:
@@ -52,23 +67,25 @@ def warp_index(index: Tensor, grid: Tensor) -> Tensor:
     return warped.to(torch.uint8) - (256 - UNLABELLED)
 
 
-def moved_corners(matrix: Tensor, shape: tuple[int, ...]) -> Tensor:
+def moved_corners(matrix: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Where the corner voxels of the input grid go: (B, 2^D, D)."""
-    corners = torch.cartesian_prod(*[torch.tensor([0.0, n - 1.0], dtype=matrix.dtype) for n in shape])
-    return corners.to(matrix.device) @ matrix[:, :-1, :-1].mT + matrix[:, None, :-1, -1]
+    corners = np.array(list(itertools.product(*[(0.0, n - 1.0) for n in shape])))
+    moved: np.ndarray = corners @ matrix[:, :-1, :-1].swapaxes(1, 2) + matrix[:, None, :-1, -1]
+    return moved
 
 
-def fraction_outside(matrix: Tensor, shape: tuple[int, ...], points: int = 64) -> Tensor:
+def fraction_outside(matrix: np.ndarray, shape: tuple[int, ...], points: int = 64) -> np.ndarray:
     """Part (B,) of the input grid that leaves the frame; counted on at least so many points an axis, or all of it."""
-    axes = [torch.arange(n, dtype=matrix.dtype, device=matrix.device)[:: max(1, n // points)] for n in shape]
-    inside = torch.ones(len(matrix), *[len(axis) for axis in axes], dtype=torch.bool, device=matrix.device)
+    axes = [np.arange(n)[:: max(1, n // points)] for n in shape]
+    inside = np.ones((len(matrix), *map(len, axes)), dtype=bool)
     for row, count in enumerate(shape):
-        position = matrix[:, row, -1].view(-1, *[1] * len(shape))
+        position = matrix[:, row, -1].reshape(-1, *[1] * len(shape))
         for column, axis in enumerate(axes):
             view = [len(matrix), *[len(axis) if other == column else 1 for other in range(len(shape))]]
-            position = position + (matrix[:, row, column, None] * axis).view(view)
-        inside &= (position - (count - 1) / 2).abs() <= count / 2
-    return 1 - inside.flatten(1).double().mean(1)
+            position = position + (matrix[:, row, column, None] * axis).reshape(view)
+        inside &= np.abs(position - (count - 1) / 2) <= count / 2
+    outside: np.ndarray = 1 - inside.reshape(len(matrix), -1).mean(1)
+    return outside
 
 
 def quarter_turns(dimensions: int, first: int, second: int) -> Tensor:

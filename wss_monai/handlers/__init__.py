@@ -19,6 +19,7 @@ from wss_monai.handlers.shared_buffers import SharedBuffers
 from wss_monai.handlers.shift_to_sizes import ShiftToSizes
 from wss_monai.handlers.snapshots import Snapshots
 from wss_monai.handlers.tag_score import TagScore
+from wss_monai.handlers.torch_compile import TorchCompile
 from wss_monai.handlers.training_check import TrainingCheck
 from wss_monai.handlers.training_monitor import TrainingMonitor
 from wss_monai.handlers.validation_score import ValidationScore
@@ -48,6 +49,7 @@ __all__ = [
     "StealWeight",
     "StrictCheckpointLoader",
     "TagScore",
+    "TorchCompile",
     "TrainingCheck",
     "TrainingCheckpoint",
     "TrainingMonitor",

@@ -158,7 +158,9 @@ class ConstraintLoss(nn.Module):
 
     def _check_room(self, bounds: Tensor) -> None:
         wrong = self._no_room(bounds)
-        if bool(wrong.any()):
+        if torch.compiler.is_compiling():  # a graph cannot look; it ends with this line
+            torch._assert_async(~wrong.any(), f"bounds of '{self.descriptor.name}' leave no room")
+        elif bool(wrong.any()):
             sample, index, component = (int(i) for i in wrong.nonzero()[0])
             raise ValueError(
                 f"bounds of '{self.descriptor.name}' leave no room: lower and upper are "

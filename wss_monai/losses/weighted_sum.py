@@ -52,6 +52,7 @@ class WeightedSumLoss(nn.Module):
 
     def forward(self, logits: Tensor, target: Mapping[str, Tensor]) -> Tensor:
         """Scalar loss of ``logits`` (B, K, *spatial) on a dictionary of targets."""
+        self.parts, self.violations = {}, {}  # a compiled call would ask what is in the former ones
         return self.sum_of(self.terms, logits, target)
 
     def sum_of(self, names: Iterable[str], logits: Tensor, target: Mapping[str, Tensor]) -> Tensor:

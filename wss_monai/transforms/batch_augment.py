@@ -13,17 +13,9 @@ import torch
 from torch import Tensor
 
 from wss_monai.functional import UNLABELLED
-from wss_monai.functional.runs import ends_of_runs
-from wss_monai.functional.transfer import send
-from wss_monai.functional.warps import (
-    about_centre,
-    fraction_outside,
-    moved_corners,
-    quarter_turns,
-    resampling_grid,
-    warp_image,
-    warp_index,
-)
+from wss_monai.functional.runs import ends_of_runs, places_of
+from wss_monai.functional.transfer import send, send_together
+from wss_monai.functional.warps import fraction_outside, grid_of, grid_rows, moved_corners, warp_image, warp_index
 
 REACH = 0.2
 """How far, as a fraction of the extent, an organ may reach beyond its weakly labelled voxels."""
@@ -170,16 +162,24 @@ class BatchAugment:
     def apply(self, batch: Mapping[str, Any], plan: AugmentPlan) -> dict[str, Any]:
         """A copy of the batch with image, maps and tags changed as planned, where they lie."""
         image = batch["image"]
+        shape = tuple(image.shape[2:])
+        rows, chosen, intensities, cut = send_together(
+            (grid_rows(plan.matrix, shape), plan.chosen, plan.intensities.to(image.dtype), plan.cut), image.device
+        )
         out = dict(batch)
-        grid = resampling_grid(plan.matrix, tuple(image.shape[2:]), image.device)
+        grid = grid_of(rows, shape)
         maps = [key for key in MAPS if key in batch]
         if maps:
-            warped = warp_index(torch.cat([batch[key] for key in maps], 1), grid)
+            warped = warp_index(torch.cat([batch[key] for key in maps], 1) if maps[1:] else batch[maps[0]], grid)
             out.update(zip(maps, warped.split([batch[key].shape[1] for key in maps], 1), strict=True))
-        out["image"] = self._change_intensities(warp_image(image, grid), plan)
+        out["image"] = self._change_intensities(warp_image(image, grid), chosen, intensities, plan.seed)
         for key in TAGS:
             if key in batch and not self.keep_tags:
-                out[key] = self._tags_after(key, batch[key], plan.cut, out.get("weak_label"))
+                if batch[key].shape != plan.cut.shape:
+                    wanted, got = tuple(plan.cut.shape), tuple(batch[key].shape)
+                    raise ValueError(f"{key} must be (B, K) = {wanted} in a batch, got {got}.")
+                if bool(plan.cut.any()):
+                    out[key] = self._tags_after(batch[key], cut, out.get("weak_label"))
         return out
 
     def draw(
@@ -195,44 +195,51 @@ class BatchAugment:
         axes = [*self.flips, *(self.turns or ())]
         if not all(0 <= axis < dimensions for axis in axes):
             raise ValueError(f"flips {self.flips} or turns {self.turns} name axes that a {dimensions}D image lacks.")
-        exact = torch.eye(dimensions, dtype=torch.float64).repeat(count, 1, 1)
-        for axis in self.flips:
-            exact[:, axis, axis] = 1 - 2 * _coin(count, 0.5, generator)
-        after = spacing
+        exact = np.tile(np.eye(dimensions), (count, 1, 1))
+        for axis, coin in zip(self.flips, _drawn(generator, count, *[1] * len(self.flips)), strict=True):
+            exact[:, axis, axis] = np.where(coin[:, 0] < 0.5, -1.0, 1.0)
+        after = before = spacing.numpy()
         if self.turns is not None:
             first, second = self.turns
             if shape[first] != shape[second]:
                 raise ValueError(
                     f"quarter turns need equal extents along the axes {self.turns}, got {shape}; set turns to null."
                 )
-            times = torch.randint(0, 4, (count,), generator=generator)
-            exact = quarter_turns(dimensions, first, second)[times] @ exact
-            swapped = spacing.clone()
-            swapped[:, [first, second]] = spacing[:, [second, first]]
-            after = torch.where((times % 2 == 1)[:, None], swapped, spacing)
-        small, shift = self._small(count, shape, after, generator)
+            times = torch.randint(0, 4, (count,), generator=generator).numpy()
+            for rows, flipped in zip(exact, times, strict=True):
+                for _ in range(flipped):
+                    rows[[first, second]] = -rows[second], rows[first]
+            swapped = before.copy()
+            swapped[:, [first, second]] = before[:, [second, first]]
+            after = np.where((times % 2 == 1)[:, None], swapped, before)
+        small, shift = self._small(shape, after, generator)
         linear = small @ exact
         if group is not None:
-            _, index = torch.unique(group, return_inverse=True)
-            leader = torch.stack([(index == g).nonzero()[0, 0] for g in range(int(index.max()) + 1)])[index]
-            linear, shift, after = linear[leader], shift[leader], after[leader]
-        return about_centre(linear, shift, shape), after
+            _, leaders, index = np.unique(group.numpy(), return_index=True, return_inverse=True)
+            linear, shift, after = (values[leaders[index]] for values in (linear, shift, after))
+        centre = (np.array(shape) - 1) / 2
+        matrix = np.tile(np.eye(dimensions + 1), (count, 1, 1))
+        matrix[:, :-1, :-1] = linear
+        matrix[:, :-1, -1] = centre - (linear * centre).sum(-1) + shift
+        return torch.from_numpy(matrix), torch.from_numpy(after)
 
     def _small(
-        self, count: int, shape: tuple[int, ...], spacing: Tensor, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
+        self, shape: tuple[int, ...], spacing: np.ndarray, generator: torch.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Rotation and scaling in mm as voxel matrices (B, D, D), and a shift in voxels (B, D)."""
-        dimensions = len(shape)
-        drawn = _coin(count, self.affine_probability, generator)
+        count, dimensions = len(spacing), len(shape)
+        coin, angle, size, shift = _drawn(generator, count, 1, 1, 1, dimensions)
+        drawn = (coin < self.affine_probability).astype(float)
         first, second = self.turns or (0, 1)
-        angle = math.radians(self.rotation) * _uniform(count, generator) * drawn
-        turn = torch.eye(dimensions, dtype=torch.float64).repeat(count, 1, 1)
-        turn[:, first, first] = turn[:, second, second] = angle.cos()
-        turn[:, first, second], turn[:, second, first] = -angle.sin(), angle.sin()
-        turn = turn * (1 + self.scaling * _uniform(count, generator) * drawn)[:, None, None]
-        extent = torch.tensor(shape, dtype=torch.float64)
-        shift = self.translation * extent * _uniform((count, dimensions), generator) * drawn[:, None]
-        return turn * spacing[:, None, :] / spacing[:, :, None], shift
+        angles = torch.from_numpy(math.radians(self.rotation) * _centred(angle) * drawn)[:, 0]
+        cosine, sine = angles.cos().numpy(), angles.sin().numpy()  # not numpy's, whose last digit differs
+        turn = np.tile(np.eye(dimensions), (count, 1, 1))
+        turn[:, first, first] = turn[:, second, second] = cosine
+        turn[:, first, second], turn[:, second, first] = -sine, sine
+        turn = turn * (1 + self.scaling * _centred(size) * drawn)[:, :, None]
+        return turn * spacing[:, None, :] / spacing[:, :, None], self.translation * np.array(shape) * _centred(
+            shift
+        ) * drawn
 
     def cut(
         self, matrix: Tensor, weak_label: Tensor | None, shape: tuple[int, ...], boxes: Tensor | None = None
@@ -245,94 +252,99 @@ class BatchAugment:
         without such voxels may have been cut when more than 5 % of the domain left. A class with boxes (B, K, *spatial)
         lies in them: it may have been cut when a voxel of a box left, and not else.
         """
-        last = torch.tensor(shape, dtype=matrix.dtype) - 1
-        corners = moved_corners(matrix, shape)
-        open_below, open_above = corners.amin(1) < -0.501, corners.amax(1) > last + 0.501  # (B, D)
-        cut = torch.zeros(len(matrix), self.num_classes, dtype=torch.bool)
-        lossy = (open_below | open_above).any(1).nonzero()[:, 0]
+        last = np.array(shape) - 1.0
+        cut = np.zeros((len(matrix), self.num_classes), dtype=bool)
+        corners = moved_corners(matrix.numpy(), shape)
+        open_below, open_above = corners.min(1) < -0.501, corners.max(1) > last + 0.501  # (B, D)
+        lossy = np.flatnonzero((open_below | open_above).any(1))
         if not len(lossy):
-            return cut
-        matrix, open_below, open_above = matrix[lossy], open_below[lossy, None], open_above[lossy, None]
-        lower, upper = self._drawn_box(matrix, weak_label, lossy)
-        reach = torch.maximum(REACH * (last + 1), (upper - lower) / 2)
+            return torch.from_numpy(cut)
+        moved, open_below, open_above = matrix.numpy()[lossy], open_below[lossy, None], open_above[lossy, None]
+        lower, upper = self._drawn_box(moved, weak_label, lossy)
+        drawn = np.isfinite(lower[..., 0])
+        with np.errstate(invalid="ignore"):  # of a class that is not drawn: infinity - infinity
+            reach = np.maximum(REACH * (last + 1), (upper - lower) / 2)
         near = ((open_below & (lower < reach)) | (open_above & (upper > last - reach))).any(-1)
-        drawn = lower[..., 0].isfinite()
         cut[lossy] = near & drawn
-        if not bool(drawn.all()):
-            cut[lossy] |= ~drawn & (fraction_outside(matrix, shape) > LOST)[:, None]
+        if not drawn.all():
+            cut[lossy] |= ~drawn & (fraction_outside(moved, shape) > LOST)[:, None]
         if boxes is not None:
-            inside = boxes.cpu().numpy()[lossy.numpy()]
+            inside = boxes.cpu().numpy()[lossy]
             inside = (inside > 0) & (inside != UNLABELLED)
-            lower, upper = self._box_of(matrix, _stacked(*np.nonzero(ends_of_runs(inside, inside))))
+            lower, upper = self._box_of(moved, *places_of(ends_of_runs(inside, inside)))
             left = ((lower < -0.501) | (upper > last + 0.501)).any(-1)
-            cut[lossy] = torch.where(lower[..., 0].isfinite(), left, cut[lossy])
-        return cut
+            cut[lossy] = np.where(np.isfinite(lower[..., 0]), left, cut[lossy])
+        return torch.from_numpy(cut)
 
-    def _tags_after(self, key: str, tags: Tensor, cut: Tensor, weak_label: Tensor | None) -> Tensor:
+    def _tags_after(self, tags: Tensor, cut: Tensor, weak_label: Tensor | None) -> Tensor:
         """Tags (B, K) of what is in the frame; ``weak_label`` (B, 1, *spatial) after the move."""
-        if tags.shape != cut.shape:
-            raise ValueError(f"{key} must be (B, K) = {tuple(cut.shape)} in a batch, got {tuple(tags.shape)}.")
-        if not bool(cut.any()):
-            return tags
-        gone = send(cut, tags.device)
+        gone = cut
         if weak_label is not None:
             drawn = [(weak_label == k).flatten(1).any(1) for k in range(self.num_classes)]
             gone = gone & ~send(torch.stack(drawn, 1), tags.device)
         return tags.masked_fill(gone & (tags == 1), -1)
 
-    def _drawn_box(self, matrix: Tensor, weak_label: Tensor | None, samples: Tensor) -> tuple[Tensor, Tensor]:
+    def _drawn_box(
+        self, matrix: np.ndarray, weak_label: Tensor | None, samples: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Least and greatest coordinates (S, K, D) of the moved voxels of each class; infinite where none is drawn."""
         if weak_label is None:
-            return self._box_of(matrix, torch.zeros(0, matrix.shape[-1] + 1, dtype=torch.long))
-        maps = weak_label[:, 0].cpu().numpy()[samples.numpy()]
-        sample, *place = np.nonzero(ends_of_runs(maps, maps < self.num_classes))
-        return self._box_of(matrix, _stacked(sample, maps[(sample, *place)], *place))
+            return self._box_of(matrix, *np.zeros((matrix.shape[-1] + 1, 0), dtype=np.int64))
+        maps = weak_label[:, 0].cpu().numpy()[samples]
+        sample, *place = places_of(ends_of_runs(maps, maps < self.num_classes))
+        return self._box_of(matrix, sample, maps[(sample, *place)], *place)
 
-    def _box_of(self, matrix: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
-        """Least and greatest coordinates (S, K, D) of moved voxels (N, 2 + D): sample, class, indices."""
-        dimensions = matrix.shape[-1] - 1
-        lower = torch.full((len(matrix) * self.num_classes, dimensions), math.inf, dtype=matrix.dtype)
+    def _box_of(
+        self, matrix: np.ndarray, sample: np.ndarray, index: np.ndarray, *place: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Least and greatest coordinates (S, K, D) of moved voxels, given by sample, class and place along each axis.
+
+        Each argument but the matrices (S, D+1, D+1) is (N,).
+        """
+        lower = np.full((len(matrix) * self.num_classes, len(place)), math.inf)
         upper = -lower
-        sample = places[:, 0]
-        row = (sample * self.num_classes + places[:, 1])[:, None].expand(-1, dimensions)
-        moved = matrix[sample, :-1, -1]
-        for axis in range(dimensions):
-            moved += matrix[:, :-1, axis][sample] * places[:, axis + 2, None]
-        lower.scatter_reduce_(0, row, moved, "amin")
-        upper.scatter_reduce_(0, row, moved, "amax")
-        view = (len(matrix), self.num_classes, dimensions)
-        return lower.view(view), upper.view(view)
+        if len(sample):
+            moved = matrix[sample, :-1, -1]
+            for axis, position in enumerate(place):
+                moved += matrix[:, :-1, axis][sample] * position[:, None]
+            row = sample * self.num_classes + index
+            order = np.argsort(row, kind="stable")
+            row, moved = row[order], moved[order]
+            starts = np.flatnonzero(np.diff(row, prepend=-1))
+            lower[row[starts]] = np.minimum.reduceat(moved, starts)
+            upper[row[starts]] = np.maximum.reduceat(moved, starts)
+        view = (len(matrix), self.num_classes, len(place))
+        return lower.reshape(view), upper.reshape(view)
 
     def _draw_intensities(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, int]:
         """The samples (n,) that change, exponent, factor and noise of each (3, n), and the seed of the noise."""
-        drawn = _coin(count, self.intensity_probability, generator)
-        exponent = 2 ** (self.gamma * _uniform(count, generator) * drawn)
-        factor = 1 + self.gain * _uniform(count, generator) * drawn
-        sigma = self.noise * torch.rand(count, generator=generator, dtype=torch.float64) * drawn
+        coin, gamma, gain, noise = _drawn(generator, count, 1, 1, 1, 1)
+        drawn = (coin < self.intensity_probability).astype(float)
+        exponent = (2 ** torch.from_numpy(self.gamma * _centred(gamma) * drawn)).numpy()
+        factor = 1 + self.gain * _centred(gain) * drawn
         seed = int(torch.randint(0, 2**31 - 1, (1,), generator=generator))
-        chosen = drawn.nonzero()[:, 0]
-        return chosen, torch.stack((exponent, factor, sigma))[:, chosen], seed
+        chosen = np.flatnonzero(drawn)
+        values = np.concatenate((exponent, factor, self.noise * noise * drawn), 1).T[:, chosen]
+        return torch.from_numpy(chosen), torch.from_numpy(values), seed
 
-    def _change_intensities(self, image: Tensor, plan: AugmentPlan) -> Tensor:
-        if not len(plan.chosen):
+    def _change_intensities(self, image: Tensor, chosen: Tensor, intensities: Tensor, seed: int) -> Tensor:
+        if not len(chosen):
             return image
-        chosen = send(plan.chosen, image.device)
-        view = [3, -1, *[1] * (image.dim() - 1)]
-        exponent, factor, sigma = send(plan.intensities.to(image.dtype), image.device).view(view)
+        exponent, factor, sigma = intensities.view(3, -1, *[1] * (image.dim() - 1))
         part = image.index_select(0, chosen).clamp_(min=0).pow_(exponent).mul_(factor)
-        noise = torch.empty_like(part).normal_(generator=torch.Generator(image.device).manual_seed(plan.seed))
+        noise = torch.empty_like(part).normal_(generator=torch.Generator(image.device).manual_seed(seed))
         return image.index_copy(0, chosen, part.addcmul_(noise, sigma))
 
 
-def _stacked(*columns: np.ndarray) -> Tensor:
-    """Columns (N,) of whole numbers as a tensor (N, columns)."""
-    return torch.from_numpy(np.stack([column.astype(np.int64, copy=False) for column in columns], -1))
+def _drawn(generator: torch.Generator, count: int, *widths: int) -> list[np.ndarray]:
+    """Numbers uniform in [0, 1), (count, width) for each width, drawn one after the other."""
+    if not widths:
+        return []
+    numbers = torch.rand(count * sum(widths), generator=generator, dtype=torch.float64).numpy()
+    parts = np.split(numbers, np.cumsum(widths)[:-1] * count)
+    return [part.reshape(count, width) for part, width in zip(parts, widths, strict=True)]
 
 
-def _coin(count: int, probability: float, generator: torch.Generator) -> Tensor:
-    return (torch.rand(count, generator=generator, dtype=torch.float64) < probability).double()
-
-
-def _uniform(shape: int | tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Uniform in [-1, 1)."""
-    return 2 * torch.rand(shape, generator=generator, dtype=torch.float64) - 1
+def _centred(numbers: np.ndarray) -> np.ndarray:
+    """Uniform in [-1, 1) of uniform in [0, 1)."""
+    return 2 * numbers - 1

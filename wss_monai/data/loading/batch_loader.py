@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wss_monai.data.loading.ahead import ahead
 from wss_monai.functional.seeds import seed_of
 from wss_monai.io.processes import rank_and_size
 
@@ -78,6 +79,7 @@ class BatchLoader:
         batch_size: samples in a batch of each process.
         seed: with the epoch it fixes order and draws.
         volume_sampler: batches of whole volumes instead of shuffled samples.
+        device: what the batches are for; for a GPU the next one is made in pinned memory while this one is in use.
 
     Raises:
         ValueError: batch_size below 1, or bounds on volumes without ``volume_sampler``.
@@ -89,6 +91,7 @@ class BatchLoader:
         batch_size: int = 8,
         seed: int = 0,
         volume_sampler: VolumeBatchSampler | None = None,
+        device: str | torch.device | None = None,
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
@@ -96,6 +99,7 @@ class BatchLoader:
         self.batch_size = batch_size
         self.seed = seed
         self.volume_sampler = volume_sampler
+        self.device = device
         self.epoch = 1
         self._order: tuple[int, list[tuple[np.ndarray, np.ndarray]]] | None = None
 
@@ -120,6 +124,9 @@ class BatchLoader:
         return len(self._batches()) // rank_and_size()[1]
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        return ahead(self._made(), self.device)
+
+    def _made(self) -> Iterator[dict[str, Tensor]]:
         store = self.store
         terms = sorted(store.volume_terms)
         rank, ranks = rank_and_size()

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wss_monai.data.loading.ahead import ahead
 from wss_monai.data.loading.batch_loader import Store
 from wss_monai.functional.seeds import seed_of
 from wss_monai.io.processes import rank_and_size
@@ -88,6 +89,7 @@ class PairedLoader:
         unlabelled_batch: unlabelled samples in it.
         iterations: batches in an epoch of each process.
         seed: of order and draws.
+        device: as of a ``BatchLoader``.
 
     Raises:
         ValueError: numbers below 1; when the stores are made also what ``PairedStore`` refuses, and bounds on whole
@@ -102,6 +104,7 @@ class PairedLoader:
         unlabelled_batch: int = 10,
         iterations: int = 300,
         seed: int = 0,
+        device: str | torch.device | None = None,
     ) -> None:
         sizes = {"labelled_batch": labelled_batch, "unlabelled_batch": unlabelled_batch, "iterations": iterations}
         for name, value in sizes.items():
@@ -113,6 +116,7 @@ class PairedLoader:
         self.unlabelled_batch = unlabelled_batch
         self.iterations = iterations
         self.seed = seed
+        self.device = device
         self.epoch = 1
 
     @property
@@ -141,6 +145,9 @@ class PairedLoader:
         return self.iterations
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        return ahead(self._made(), self.device)
+
+    def _made(self) -> Iterator[dict[str, Tensor]]:
         store, epoch = self.store, self.epoch
         rank, ranks = rank_and_size()
         labelled = _Rounds(len(store.labelled), self.labelled_batch, self.seed, 1)
