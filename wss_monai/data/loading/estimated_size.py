@@ -79,7 +79,7 @@ def prepared_shape(case: Any, transform: Any) -> tuple[int, ...] | None:
                     shape[axis] = round((shape[axis] - 1) * spacing[axis] / wanted[axis]) + 1
         elif isinstance(step, ResizeWithPadOrCropd):
             size = vars(step)["padder"].cropper.roi_size
-            sizes = [size] * len(shape) if isinstance(size, int) else [*size]
+            sizes = [*([size] * len(shape) if isinstance(size, int) else size), *[-1] * len(shape)]
             shape = [
                 n if length is None or length < 0 else int(length) for n, length in zip(shape, sizes, strict=False)
             ]
