@@ -8,7 +8,7 @@
 `bytes` prepares generated volumes of 256 x 256 x 10 through the bundle acdc_logbarrier as a run does, each store in a
 process of its own, and prints bytes a voxel that training sees: resident once the first batch is there, and at the
 peak. A tree is another checkout of this repository, for the numbers before a change. `growth` makes stores of small
-cases (32 x 32 x 10, of 64 files). `lists` times what goes through lists of cases. Time is CPU time of one
+cases (32 x 32 x 10, links to 64 files). `lists` times what goes through lists of cases. Time is CPU time of one
 thread.
 """
 
@@ -52,22 +52,19 @@ def write_case(folder: Path, name: str, shape: tuple[int, ...], R: np.random.Ran
 
 
 def write_set(folder: Path, count: int, shape: tuple[int, ...], distinct: int) -> None:
-    """Write a data set of ``count`` cases, of which ``distinct`` have files of their own and the others share them."""
+    """Write a data set of ``count`` cases; the files of all but ``distinct`` of them are links to those."""
     R = np.random.RandomState(0)
     folder.mkdir(parents=True)
     cases = []
     for number in range(count):
+        name = f"c{number}"
         if number < distinct:
-            write_case(folder, f"s{number}", shape, R, ".nii")
-        source = f"s{number % distinct}"
-        cases.append(
-            {
-                "case": f"c{number}",
-                "patient": f"p{number}",
-                "image": f"{source}_image.nii",
-                "weak_label": f"{source}_weak.nii",
-            }
-        )
+            write_case(folder, name, shape, R, ".nii")
+        else:
+            for kind in ("image", "weak"):
+                os.link(folder / f"c{number % distinct}_{kind}.nii", folder / f"{name}_{kind}.nii")
+        files = {"image": f"{name}_image.nii", "weak_label": f"{name}_weak.nii"}
+        cases.append({"case": name, "patient": f"p{number}", **files})
     names = {"0": "background", "1": "RV", "2": "Myo", "3": "LV"}
     content = {
         "name": "noise",
@@ -194,7 +191,7 @@ def lists(folder: str, count: int) -> dict[str, Any]:
     tasks: dict[str, Callable[[], object]] = {
         "load_cases_s": lambda: load_cases(folder, validation=0.1),
         "split_file_s": lambda: load_cases(folder, split=split),
-        "semi_supervised_s": lambda: load_semi_supervised(folder, labelled=1.0, labels="weak"),
+        "semi_supervised_s": lambda: load_semi_supervised(folder, labelled=0.5, labels="weak"),
         "prepare_folder_s": lambda: run(prepare),
     }
     found: dict[str, Any] = {"cases": count}
@@ -234,7 +231,7 @@ def rows_of(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
                 (folder / "many").mkdir()
                 for number in range(count):
                     for kind in ("image", "weak"):
-                        os.link(folder / f"s0_{kind}.nii", folder / "many" / f"f{number:06d}_{kind}.nii")
+                        os.link(folder / f"c0_{kind}.nii", folder / "many" / f"f{number:06d}_{kind}.nii")
                 for tree in [*args.tree, str(ROOT)]:
                     name = "after" if tree == str(ROOT) else "before"
                     yield {"tree": name, **child(Path(tree), "lists", folder, count)}
