@@ -60,8 +60,8 @@ def test_the_bundles_own_files_pass(names):
 @pytest.mark.parametrize(
     "overrides",
     [
-        {"mode": "partial", "learning_rate": 0.1, "train#trainer#max_epochs": 3, "train::dataset::cache_rate": 0.0},
-        {"train#trainer#accumulation_steps": 2, "train#dataset#num_workers": 0, "optimizer#weight_decay": 0.01},
+        {"mode": "partial", "learning_rate": 0.1, "train#trainer#max_epochs": 3, "train::dataset::workers": 0},
+        {"train#trainer#accumulation_steps": 2, "train#dataset#progress": False, "optimizer#weight_decay": 0.01},
         {"network_def": {"_target_": "SegResNet", "spatial_dims": 2, "init_filters": 8, "out_channels": 4}},
         {"network_def": {"_target_": "monai.networks.nets.BasicUNet", "features": [8, 8, 8, 8, 8, 8]}},
         {"network_def#act": "PRELU"},
@@ -94,7 +94,7 @@ def test_valid_overrides_are_accepted(overrides):
         (TRAIN, {"validate::evaluator::am": 1}, "did you mean '--validate#evaluator#amp'?"),
         (TRAIN, {"network_def#featurs": [4]}, "did you mean '--network_def#features'?"),
         (TRAIN, {"network_def": {"_target_": "SegResNet", "init_filter": 8}}, "mean '--network_def#init_filters'?"),
-        (TRAIN, {"train#dataset#cache_rte": 0}, "did you mean '--train#dataset#cache_rate'?"),
+        (TRAIN, {"train#dataset#progres": 0}, "did you mean '--train#dataset#progress'?"),
         (TRAIN, {"size_weight#logbarier": 0.1}, "did you mean '--size_weight#logbarrier'?"),
         (TRAIN, {"partial_loss#ignore_idx": 0}, "did you mean '--partial_loss#ignore_index'?"),
         (TRAIN, {"ckpt_path": "m.pt"}, "'--ckpt_path' has no effect here"),

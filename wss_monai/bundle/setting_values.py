@@ -24,7 +24,9 @@ COMPUTED = ("$", "@", "%")
 BOOLEANS = {"true": True, "false": False}
 TRUE_OR_FALSE = ("keep_largest", "resume", "overwrite")
 """Settings whose default may be computed, and that are true or false all the same."""
-PATHS = ("dataset_dir", "output_dir", "ckpt_path", "bounds_file", "split")
+OR_ARGUMENTS = ("compile",)
+"""Settings that are true, false or a dictionary of arguments."""
+PATHS = ("dataset_dir", "output_dir", "ckpt_path", "bounds_file", "split", "store_dir")
 NAMES_TOO = ("validation", "dense", "labelled")
 """Settings that take a number, or names that may be made of digits."""
 SMALLEST, LARGEST = 1e-4, 1e3
@@ -151,7 +153,8 @@ def _meant(name: str, value: Any, default: Any) -> Any:
     if isinstance(default, bool) or name in TRUE_OR_FALSE:
         if isinstance(value, str) and value.lower() in BOOLEANS:
             return BOOLEANS[value.lower()]
-        if not isinstance(value, bool) and not _computed(value) and isinstance(default, bool):
+        said = isinstance(value, bool) or _computed(value) or (name in OR_ARGUMENTS and isinstance(value, Mapping))
+        if not said and isinstance(default, bool):
             raise ValueError(f"setting '--{name}' must be true or false; got {value!r}.")
         return value
     if isinstance(default, (int, float)) and name not in NAMES_TOO:

@@ -136,10 +136,8 @@ def load_cases(
     cases = _cases(dataset, names, used)
     if modalities is not None:
         cases = [with_modalities(case, modalities, dataset) for case in cases]
-    lists = {
-        part: [case for case in cases if case["patient"] in set(parts.get(part, []))]
-        for part in ("training", "validation", "test")
-    }
+    members = {part: set(parts.get(part, [])) for part in ("training", "validation", "test")}
+    lists = {part: [case for case in cases if case["patient"] in ids] for part, ids in members.items()}
     check_no_leak(**lists)
     chosen_dense = draw_dense(lists["training"], dense, seed) if isinstance(dense, int) else list(dense)
     lists["training"] = _densely(lists["training"], chosen_dense)
@@ -187,12 +185,12 @@ def draw_dense(cases: Sequence[Mapping[str, Any]], k: int, seed: int) -> list[st
 
 def _densely(cases: list[dict[str, Any]], patients: Sequence[str]) -> list[dict[str, Any]]:
     """Let the dense label take the place of the weak one for some patients."""
-    known = {case["patient"] for case in cases}
-    if unknown := sorted(set(patients) - known):
+    known, chosen = {case["patient"] for case in cases}, set(patients)
+    if unknown := sorted(chosen - known):
         raise ValueError(f"dense names {unknown}, who are no training patients; those are {sorted(known)}")
-    if lacking := [c["case"] for c in cases if c["patient"] in set(patients) and c["label"] is None]:
+    if lacking := [c["case"] for c in cases if c["patient"] in chosen and c["label"] is None]:
         raise ValueError(f"dense names patients whose cases {lacking} have no dense label")
-    return [densely(case) if case["patient"] in set(patients) else case for case in cases]
+    return [densely(case) if case["patient"] in chosen else case for case in cases]
 
 
 def _class_names(class_names: Sequence[str] | None, dataset: Dataset) -> list[str]:

@@ -158,9 +158,10 @@ def load_semi_supervised(
     if by == "scan":
         if not apart:
             validating = _validation_scans(training, hidden, validation)
+        held_out = {case["case"] for case in validating}
         warn_of_shared_patients(
             labelled=with_labels,
-            unlabelled=[case for case in without_labels if case["case"] not in {v["case"] for v in validating}],
+            unlabelled=[case for case in without_labels if case["case"] not in held_out],
             validation=validating,
         )
     if pool.partly:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -192,7 +193,7 @@ def read_split_file(path: str | os.PathLike[str]) -> SplitFile:
 def _ids(ids: Any, path: Path, part: str) -> list[str]:
     if not isinstance(ids, list) or not all(isinstance(item, str) and item for item in ids):
         raise FormatFault(path, f"'{part}' must be a list of patient names, got {ids!r}")
-    twice = sorted({item for item in ids if ids.count(item) > 1})
+    twice = sorted(item for item, count in Counter(ids).items() if count > 1)
     if twice:
         raise FormatFault(path, f"'{part}' names {twice} twice", "name each patient once")
     return ids

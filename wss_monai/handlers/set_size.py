@@ -48,7 +48,7 @@ class SetSize:
     Args:
         network: the teacher, in evaluation mode.
         loss: whose terms read "class_shift".
-        volumes: training cases as the loader's store has them, with ``expected_size`` (`StatedSizesd` ...).
+        volumes: training cases with ``expected_size`` (`StatedSizesd` ...), or the loader whose store has them.
         inferer: of whole volumes, such as MONAI's ``SliceInferer``.
         class_names: background first.
         slice_axis: spatial axis of the slices.
@@ -71,7 +71,7 @@ class SetSize:
         self,
         network: nn.Module | None,
         loss: WeightedSumLoss,
-        volumes: Sequence[Mapping[str, Any]],
+        volumes: Any,
         inferer: Callable[..., Any],
         class_names: Sequence[str],
         slice_axis: int = 2,
@@ -89,7 +89,7 @@ class SetSize:
             raise ValueError("set_size acts on pseudo-labels, which this mode has not: choose --mode pseudo.")
         if count < 1 or every < 1:
             raise ValueError(f"count and every must be at least 1, got {count} and {every}.")
-        self.network, self.loss, self.volumes, self.inferer = network, loss, volumes, inferer
+        self.network, self.loss, self._volumes, self.inferer = network, loss, volumes, inferer
         self.class_names, self.slice_axis = list(class_names), slice_axis
         self.count, self.every, self.seed = count, every, seed
         self.solver: dict[str, Any] = {"tolerance": tolerance, "cap": cap, "rounds": rounds}
@@ -99,6 +99,11 @@ class SetSize:
         self.solved = 0
         self.told: set[str] = set()
         self.logged: dict[str, Tensor] = {}
+
+    @property
+    def volumes(self) -> Sequence[Mapping[str, Any]]:
+        """The training cases; a loader's store is made when first asked for."""
+        return self._volumes.store.whole_cases if hasattr(self._volumes, "store") else self._volumes
 
     def attach(self, engine: Engine) -> None:
         """Compare sums when ``engine`` starts, solve at the start of its iterations."""

@@ -212,7 +212,7 @@ class TestPatchStore:
         assert batch["tags"].dtype == torch.int8
         assert batch["tags"][with_corner].unique(dim=0).tolist() == [[-1, 1, -1, 0, -1]]
         assert batch["tags"][~with_corner].unique(dim=0).tolist() == [[-1, -1, -1, 0, -1]]
-        assert store.volumes[0]["tags"].tolist() == [1, 1, 1, 0, -1]
+        assert store.columns.entry("tags", 0).tolist() == [1, 1, 1, 0, -1]
         assert store.batch([30], 0)["tags"].tolist() == [[0, -1, 1, 1, 0]]  # classes 1 to 3 are drawn everywhere
 
     def test_tags_of_a_patch_that_holds_the_volume(self):

@@ -53,10 +53,12 @@ class VolumeBatchSampler:
 
     def batches(self, volume: Tensor, R: np.random.RandomState, ranks: int = 1) -> list[tuple[np.ndarray, np.ndarray]]:
         """(indices, weights) of the batches of an epoch, for all ranks; ``volume`` (N,) says whose slice each is."""
-        order = R.permutation(np.unique(volume.numpy()))
+        by_volume = np.argsort(volume.numpy(), kind="stable")
+        found, starts = np.unique(volume.numpy()[by_volume], return_index=True)
+        slices = np.split(by_volume, starts[1:])
         out = []
-        for chosen in _chunks(order, self.volumes_per_batch, ranks):
-            picks = [self._pick(np.flatnonzero(volume.numpy() == v), R) for v in chosen]
+        for chosen in _chunks(R.permutation(len(found)), self.volumes_per_batch, ranks):
+            picks = [self._pick(slices[v], R) for v in chosen]
             out.append((np.concatenate([p[0] for p in picks]), np.concatenate([p[1] for p in picks])))
         return out
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from wss_monai.data.loading.ahead import ahead
 from wss_monai.data.loading.batch_loader import Store
 from wss_monai.functional.seeds import seed_of
+from wss_monai.functional.transfer import send
 from wss_monai.io.processes import rank_and_size
 
 __all__ = ["PairedLoader", "PairedStore"]
@@ -71,7 +72,8 @@ class PairedStore:
                 parts.append({**part, "volume": part["volume"] + self._offsets[number]})
         if len(parts) == 1:
             return parts[0]
-        return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+        where = {key: value.device for part in parts for key, value in part.items() if value.device.type != "cpu"}
+        return {key: torch.cat([send(part[key], where.get(key)) for part in parts]) for key in parts[0]}
 
 
 class PairedLoader:

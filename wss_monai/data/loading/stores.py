@@ -1,29 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""In-memory stores of training samples: all slices of all volumes, or random patches of them, as plain tensors."""
+"""Stores of training samples: all slices of all volumes, or random patches of them, as plain tensors."""
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from wss_monai.data.loading.case_store import MAPS, CaseStore, check_same_entries
+from wss_monai.data.loading.store_place import StorePlace
 from wss_monai.functional import UNLABELLED
 from wss_monai.functional.patch_tags import longest_absence, tags_of_part, tags_of_volume
 from wss_monai.functional.plain_tensor import plain_tensor
+from wss_monai.functional.transfer import send
 from wss_monai.io.grids import spacing_of
 
-MAPS = ("label", "weak_label", "far_background")
-"""Maps (1, *spatial) that are taken where a case has them."""
-logger = logging.getLogger(__name__)
 
-
-class SliceStore:
-    """Slices of cached volumes as one tensor a key, so that a batch is a single indexing.
+class SliceStore(CaseStore):
+    """Slices of prepared volumes as one tensor a key, so that a batch is a single indexing.
 
     Args:
         volumes: dictionaries of channel-first volumes with ``image``, any of ``label``, ``weak_label`` (index maps),
@@ -31,8 +30,10 @@ class SliceStore:
             have the same entries and the same extent in the slice plane.
         slice_axis: spatial axis along which they are cut.
         maps: keys of the maps to take where a case has them, for example also the ``boxes`` (K, *spatial).
+        place: where the tensors lie; None: in memory. They are the same wherever they lie.
 
     Attributes:
+        tensors: key -> (N, ...) all slices.
         volume: (N,) index of the volume that each slice comes from.
         volume_terms: constraint terms whose bounds are about whole volumes.
 
@@ -40,54 +41,63 @@ class SliceStore:
         ValueError: no volumes, an image of two axes, or volumes that do not fit together (named by case).
     """
 
-    def __init__(self, volumes: Iterable[Mapping[str, Any]], slice_axis: int = 2, maps: Sequence[str] = MAPS) -> None:
-        parts: dict[str, list[Tensor]] = {}
-        self.cases: list[str] = []
-        self.volume_terms: set[str] = set()
-        for number, case in enumerate(volumes):
-            name = str(case.get("case", number))
-            if case["image"].ndim != 4:
-                raise ValueError(
-                    f"case '{name}': an image of {tuple(case['image'].shape[1:])} is not cut into slices; store 2D "
-                    "images as volumes, of one slice or of all slices of a patient, with a row of slice_tags for each."
-                )
-            _check_maps(name, case, maps)
-            terms = {key.removeprefix("bounds_") for key in case if key.startswith("bounds_") and case[key].dim() == 3}
-            row = self._row(number, case, slice_axis, maps)
-            if parts:
-                _check_same_entries(name, row, parts)
-                if terms != self.volume_terms:
-                    raise ValueError(
-                        f"case '{name}': the bounds of {sorted(terms ^ self.volume_terms)} are about slices in some "
-                        "cases and about volumes in others."
-                    )
-            for key, value in row.items():
-                if len(value) != len(row["image"]):
-                    raise ValueError(
-                        f"case '{name}': {key} has {len(value)} rows for {len(row['image'])} slices; keep the slices "
-                        "of the file (-1 along slice_axis in pixdim and crop), or mend its rows."
-                    )
-                if key in parts and value.shape[1:] != parts[key][0].shape[1:]:
-                    raise ValueError(
-                        f"case '{name}': slices of {key} have {tuple(value.shape[1:])}, but those before "
-                        f"{tuple(parts[key][0].shape[1:])}; crop or pad all volumes to one size (ResizeWithPadOrCropd)."
-                    )
-                parts.setdefault(key, []).append(value)
-            self.volume_terms = terms
-            self.cases.append(name)
-        if not parts:
-            raise ValueError("the training set is empty: no case is left after the split.")
-        self.tensors = {key: torch.cat(values) for key, values in parts.items()}
-        self.volume = self.tensors["volume"]
+    def __init__(
+        self,
+        volumes: Iterable[Mapping[str, Any]],
+        slice_axis: int = 2,
+        maps: Sequence[str] = MAPS,
+        place: StorePlace | None = None,
+    ) -> None:
+        super().__init__()
+        self.slice_axis, self.maps = slice_axis, list(maps)
+        self._first: dict[str, Tensor] = {}
+        self._fill(volumes, place or StorePlace(), (), slice_axis)
+        counts = torch.from_numpy(self.columns.lengths("image").astype(np.int64))
+        self.volume = torch.arange(len(counts)).repeat_interleave(counts)
+        self._ends = [0, *counts.cumsum(0).tolist()]
+        keys = [key for key in self.columns.buffers if not key.startswith("of_case.")]
+        self.tensors = {key: self.columns.rows(key) for key in keys} | {"volume": self.volume}
 
-    @staticmethod
-    def _row(number: int, case: Mapping[str, Any], slice_axis: int, maps: Sequence[str]) -> dict[str, Tensor]:
+    def _add(self, number: int, name: str, case: Mapping[str, Any]) -> dict[str, Tensor]:
+        if case["image"].ndim != 4:
+            raise ValueError(
+                f"case '{name}': an image of {tuple(case['image'].shape[1:])} is not cut into slices; store 2D "
+                "images as volumes, of one slice or of all slices of a patient, with a row of slice_tags for each."
+            )
+        terms = {key.removeprefix("bounds_") for key in case if key.startswith("bounds_") and case[key].dim() == 3}
+        row = self._row(case)
+        if self._first:
+            check_same_entries(name, row, self._first)
+            if terms != self.volume_terms:
+                raise ValueError(
+                    f"case '{name}': the bounds of {sorted(terms ^ self.volume_terms)} are about slices in some "
+                    "cases and about volumes in others."
+                )
+        for key, value in row.items():
+            if len(value) != len(row["image"]):
+                raise ValueError(
+                    f"case '{name}': {key} has {len(value)} rows for {len(row['image'])} slices; keep the slices "
+                    "of the file (-1 along slice_axis in pixdim and crop), or mend its rows."
+                )
+            if self._first and value.shape[1:] != self._first[key].shape[1:]:
+                raise ValueError(
+                    f"case '{name}': slices of {key} have {tuple(value.shape[1:])}, but those before "
+                    f"{tuple(self._first[key].shape[1:])}; crop or pad all volumes to one size (ResizeWithPadOrCropd)."
+                )
+        self._first = self._first or {key: value[:0].clone() for key, value in row.items()}
+        self.volume_terms = terms
+        return row
+
+    def _row(self, case: Mapping[str, Any]) -> dict[str, Tensor]:
         """The slices of a case, one tensor a key."""
-        slices = plain_tensor(case["image"]).movedim(slice_axis + 1, 0).contiguous()
+        slice_axis = self.slice_axis
+        slices = plain_tensor(case["image"]).movedim(slice_axis + 1, 0)
         count = len(slices)
         plane = [step for axis, step in enumerate(spacing_of(case["image"])) if axis != slice_axis]
-        row = {"image": slices, "spacing": torch.tensor(plane).repeat(count, 1), "volume": torch.full((count,), number)}
-        row |= {key: plain_tensor(case[key]).movedim(slice_axis + 1, 0).to(torch.uint8) for key in maps if key in case}
+        row = {"image": slices, "spacing": torch.tensor(plane).repeat(count, 1)}
+        row |= {
+            key: plain_tensor(case[key]).movedim(slice_axis + 1, 0).to(torch.uint8) for key in self.maps if key in case
+        }
         for key, value in case.items():
             if key == "slice_tags":
                 row[key] = torch.as_tensor(value)
@@ -99,18 +109,27 @@ class SliceStore:
         return len(self.volume)
 
     def by_case(self, key: str) -> Iterator[tuple[str, Tensor]]:
-        """Name and entries (S, ...) of each case."""
-        for number, name in enumerate(self.cases):
-            yield name, self.tensors[key][self.volume == number]
+        """Name and entries (S, ...) of each case, on the host."""
+        rows = self.tensors[key]
+        for name, start, stop in zip(self.cases, self._ends, self._ends[1:], strict=False):
+            entries = rows[start:stop].cpu()
+            yield name, entries
+            self.columns.release(entries.nbytes)
 
     def batch(self, indices: Sequence[int], seed: int) -> dict[str, Tensor]:
         """Plain tensors of the chosen slices: image (B, C, H, W), maps (B, 1 or K, H, W), bounds (B, K, M, 2), ..."""
         index = torch.as_tensor(indices)
-        return {key: value[index] for key, value in self.tensors.items()}
+        there = send(index, self.tensors["image"].device)
+        out = {key: value[index if value.device == index.device else there] for key, value in self.tensors.items()}
+        self.columns.release(sum(value.nbytes for value in out.values()))
+        return out
+
+    def _volume(self, key: str, number: int) -> Tensor:
+        return self.tensors[key][self._ends[number] : self._ends[number + 1]].movedim(0, self.slice_axis + 1)
 
 
-class PatchStore:
-    """Random patches of cached volumes, for training in 3D.
+class PatchStore(CaseStore):
+    """Random patches of prepared volumes, for training in 3D.
 
     A bound on a volume keeps its upper side only, unless the patch holds the whole volume; bounds on a place (a
     centroid) cannot be kept.
@@ -127,6 +146,10 @@ class PatchStore:
         patches_per_volume: samples a volume gives in an epoch.
         maps: as for ``SliceStore``.
         slice_axis: spatial axis across the slices, for ``slice_tags``.
+        place: where the tensors lie; None: in memory. They are the same wherever they lie.
+
+    Attributes:
+        volume: (N,) index of the volume that each sample comes from.
 
     Raises:
         ValueError: no volumes, a volume with one slice, bounds on slices or places; named by case; another
@@ -140,15 +163,14 @@ class PatchStore:
         patches_per_volume: int = 4,
         maps: Sequence[str] = MAPS,
         slice_axis: int = 2,
+        place: StorePlace | None = None,
     ) -> None:
+        super().__init__()  # no volume_terms: a patch is a sample of its own, no term needs whole volumes
         self.patch_size = list(patch_size)
         self.slice_axis = slice_axis
         self.maps = list(maps)
-        self.volumes: list[dict[str, Tensor]] = []
-        self.slice_tags: list[Tensor | None] = []  # of each volume with its padding; absent in padded slices
+        self._first: dict[str, Tensor] = {}
         self._absences: list[Tensor] = []  # greatest number (K,) of slices in a row without a class, by volume
-        self.cases: list[str] = []
-        self.volume_terms: set[str] = set()  # a patch is a sample of its own: no term needs whole volumes
         self._warned: set[str] = set()
         if patches_per_volume < 1 or not all(length > 0 for length in patch_size):
             raise ValueError(
@@ -156,25 +178,57 @@ class PatchStore:
             )
         if slice_axis not in (0, 1, 2):
             raise ValueError(f"slice_axis must be 0, 1 or 2, got {slice_axis}.")
-        for number, case in enumerate(volumes):
-            name = str(case.get("case", number))
-            _check_maps(name, case, self.maps)
-            self.cases.append(name)
-            self.volumes.append(self._prepare(name, case))
-            _check_same_entries(name, self.volumes[-1], self.volumes[0])
-        if not self.volumes:
-            raise ValueError("the training set is empty: no case is left after the split.")
-        self.volume = torch.arange(len(self.volumes)).repeat_interleave(patches_per_volume)
-        if "weak_label" not in self.volumes[0]:
-            self._warn_of_thick_patches()
+        self._fill(volumes, place or StorePlace(), self.patch_size, slice_axis)
+        self.volume = torch.arange(len(self.cases)).repeat_interleave(patches_per_volume)
+        self._keys = [key for key in self.columns.buffers if not key.startswith(("of_case.", "of_slices."))]
 
     def __len__(self) -> int:
         return len(self.volume)
 
     def by_case(self, key: str) -> Iterator[tuple[str, Tensor]]:
         """Name and entry (1, ...) of each case."""
-        for name, volume in zip(self.cases, self.volumes, strict=True):
-            yield name, volume[key].unsqueeze(0)
+        if key not in self._keys:
+            raise KeyError(key)
+        for number, name in enumerate(self.cases):
+            entry = self._entry(key, number).unsqueeze(0).cpu()
+            yield name, entry
+            self.columns.release(entry.nbytes)
+
+    @property
+    def slice_tags(self) -> Iterator[Tensor | None]:
+        """Tags (S, K) of the slices of each volume with its padding, absent in padded slices; None: there are none."""
+        return (self._rows(number) for number in range(len(self.cases)))
+
+    def _rows(self, number: int) -> Tensor | None:
+        return self.columns.entry("of_slices.tags", number) if "of_slices.tags" in self.columns else None
+
+    def _entry(self, key: str, number: int) -> Tensor:
+        entry = self.columns.entry(key, number)
+        if entry is None:
+            raise KeyError(key)
+        return entry
+
+    def _volume(self, key: str, number: int) -> Tensor:
+        extent = self._entry("of_case.extent", number).tolist()
+        padded = self._entry(key, number)
+        starts = [max(0, p - n) // 2 for n, p in zip(extent, self.patch_size, strict=True)]
+        return padded[(slice(None), *[slice(a, a + n) for a, n in zip(starts, extent, strict=True)])]
+
+    def _add(self, number: int, name: str, case: Mapping[str, Any]) -> dict[str, Tensor]:
+        entries = self._prepare(name, case)
+        self._first = self._first or {key: value.flatten()[:0].clone() for key, value in entries.items()}
+        check_same_entries(name, entries, self._first)
+        rows = None if case.get("slice_tags") is None else torch.as_tensor(case["slice_tags"])
+        padded = None if rows is None else self._padded_rows(name, rows, case["image"].shape[1:], case)
+        more = {"of_case.extent": torch.tensor(case["image"].shape[1:])}
+        return {**entries, **more, **({} if padded is None else {"of_slices.tags": padded})}
+
+    def _read_here(self) -> Sequence[str]:
+        return ("weak_label",) if "tags" in self.columns else ()
+
+    def _complete(self) -> None:
+        if "weak_label" not in self._first:
+            self._warn_of_thick_patches()
 
     def _prepare(self, name: str, case: Mapping[str, Any]) -> dict[str, Tensor]:
         image = plain_tensor(case["image"])
@@ -195,7 +249,6 @@ class PatchStore:
             out["tags"] = torch.as_tensor(case["tags"])
         if rows is not None:
             out["tags"] = tags_of_volume(out.get("tags"), rows)
-        self.slice_tags.append(None if rows is None else self._padded_rows(name, rows, image.shape[1:], case))
         return out
 
     def _padded_rows(self, name: str, rows: Tensor, shape: Sequence[int], case: Mapping[str, Any]) -> Tensor | None:
@@ -205,10 +258,10 @@ class PatchStore:
             short = max(0, self.patch_size[self.slice_axis] - len(rows))
             return F.pad(rows, (0, 0, short // 2, short - short // 2), value=0)
         if "weak_label" not in case and "slice_tags" not in self._warned:
-            logger.warning(
-                "case '%s': slice_tags has %d rows, but the volume has %s voxels and slice_axis is %d; so 'present' is "
-                "unknown in patches. Keep the slices of the file (-1 in pixdim and crop), or set slice_axis.",
-                *(name, len(rows), list(shape), self.slice_axis),
+            self._warn(
+                f"case '{name}': slice_tags has {len(rows)} rows, but the volume has {list(shape)} voxels and "
+                f"slice_axis is {self.slice_axis}; so 'present' is unknown in patches. Keep the slices of the file (-1 "
+                "in pixdim and crop), or set slice_axis."
             )
             self._warned.add("slice_tags")
         return None
@@ -220,10 +273,10 @@ class PatchStore:
         longest = torch.stack(self._absences).amax(0)[1:]
         thick = self.patch_size[self.slice_axis]
         for k in ((longest > 0) & (longest < thick)).nonzero().flatten().tolist():
-            logger.warning(
-                "no patch of %d slices is known to be without class %d, which tags need to tell it from the rest: at "
-                "most %d slices without it lie together; set patch_size to no more along axis %d.",
-                *(thick, k + 1, int(longest[k]), self.slice_axis),
+            self._warn(
+                f"no patch of {thick} slices is known to be without class {k + 1}, which tags need to tell it from the "
+                f"rest: at most {int(longest[k])} slices without it lie together; set patch_size to no more along axis "
+                f"{self.slice_axis}."
             )
 
     def _bounds(self, name: str, key: str, bounds: Tensor, whole: bool, moved: bool) -> Tensor:
@@ -238,7 +291,7 @@ class PatchStore:
         if whole:
             return bounds
         if bool(bounds[..., 0].isfinite().any()) and key not in self._warned:
-            logger.warning("%s: patches are smaller than the volumes, so only upper bounds are kept.", key)
+            self._warn(f"{key}: patches are smaller than the volumes, so only upper bounds are kept.")
             self._warned.add(key)
         return torch.stack((torch.full_like(bounds[..., 0], -math.inf), bounds[..., 1]), -1)
 
@@ -261,38 +314,29 @@ class PatchStore:
         samples = []
         for index in indices:
             number = int(self.volume[index])
-            volume = self.volumes[number]
+            shape = self.columns.shape("image", number) or ()
             corner = [
                 int(torch.randint(0, n - p + 1, (1,), generator=generator))
-                for n, p in zip(volume["image"].shape[1:], self.patch_size, strict=True)
+                for n, p in zip(shape[1:], self.patch_size, strict=True)
             ]
             window = (slice(None), *[slice(c, c + p) for c, p in zip(corner, self.patch_size, strict=True)])
-            spatial = {key: volume[key][window] for key in ("image", *self.maps) if key in volume}
-            sample = {**volume, **spatial, "volume": torch.tensor(number)}
-            if "tags" in volume and spatial["image"].shape != volume["image"].shape:
-                rows = self.slice_tags[number]
-                if rows is not None:
-                    rows = rows[window[self.slice_axis + 1]]
-                whole_plane = self._whole_plane(volume["image"].shape[1:])
-                sample["tags"] = tags_of_part(volume["tags"], spatial.get("weak_label"), rows, whole_plane)
+            sample = {key: self._entry(key, number) for key in self._keys}
+            sample |= {key: sample[key][window] for key in ("image", *self.maps) if key in sample}
+            sample["volume"] = torch.tensor(number)
+            if "tags" in sample and sample["image"].shape != shape:
+                sample["tags"] = self._tags(number, window)
             samples.append(sample)
-        return {key: torch.stack([sample[key] for sample in samples]) for key in samples[0]}
+        out = {key: torch.stack([sample[key] for sample in samples]) for key in samples[0]}
+        self.columns.release(sum(value.nbytes for value in out.values()))
+        return out
 
-
-def _check_maps(name: str, case: Mapping[str, Any], maps: Sequence[str]) -> None:
-    """Refuse label maps that are not on the image's grid."""
-    for key in maps:
-        if key in case and case[key].shape[1:] != case["image"].shape[1:]:
-            raise ValueError(
-                f"case '{name}': {key} has shape {tuple(case[key].shape[1:])}, but the image has "
-                f"{tuple(case['image'].shape[1:])}; give both to every spatial transform."
-            )
-
-
-def _check_same_entries(name: str, entries: Mapping[str, Any], first: Mapping[str, Any]) -> None:
-    """Refuse a case whose entries are not those of the first case."""
-    if entries.keys() != first.keys():
-        raise ValueError(
-            f"case '{name}': has {sorted(entries)}, but the cases before have {sorted(first)}; every case needs every "
-            "entry (LoadCased and the bounds write them all)."
+    def _tags(self, number: int, window: tuple[slice, ...]) -> Tensor:
+        """Tags (K,) of a patch."""
+        rows = self._rows(number)
+        if rows is not None:
+            rows = rows[window[self.slice_axis + 1]]
+        drawn = self.columns.entry("weak_label", number, here=True) if "weak_label" in self._keys else None
+        shape = self.columns.shape("image", number) or ()
+        return tags_of_part(
+            self._entry("tags", number), None if drawn is None else drawn[window], rows, self._whole_plane(shape[1:])
         )

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ __all__ = ["FolderCases", "find_cases"]
 WRITTEN = ("group", "phase")
 """Named groups, beside the patient, that a case in dataset.json has as keys."""
 Groups = dict[str, str]
+Index = dict[tuple[str, ...], dict[tuple[str, ...], list[tuple[int, dict[str, Any]]]]]
+"""Names of groups -> their values -> cases with these, numbered."""
 
 
 @dataclass(frozen=True)
@@ -211,8 +213,13 @@ def _join(
 ) -> list[str]:
     """Give each file to the case whose groups agree with its own; return those that fit none."""
     orphans = []
+    indices: dict[frozenset[str], Index] = {}
     for path, groups in files.items():
-        fits = [case for key, case in cases.items() if all(groups.get(name, value) == value for name, value in key)]
+        index = indices.setdefault(frozenset(groups), {})
+        if not index:
+            _add_cases(index, cases, groups.keys())
+        found = (by.get(tuple(groups[name] for name in shared), []) for shared, by in index.items())
+        fits = [case for _, case in sorted((item for items in found for item in items), key=lambda item: item[0])]
         if not fits:
             orphans.append(path)
         elif len(fits) > 1:
@@ -228,3 +235,11 @@ def _join(
         else:
             fits[0][role] = path
     return orphans
+
+
+def _add_cases(index: Index, cases: Mapping[tuple[tuple[str, str], ...], dict[str, Any]], names: Set[str]) -> None:
+    """Sort cases by the values of those of their groups that are among ``names``."""
+    for number, (key, case) in enumerate(cases.items()):
+        shared = [(name, value) for name, value in key if name in names]
+        by_values = index.setdefault(tuple(name for name, _ in shared), {})
+        by_values.setdefault(tuple(value for _, value in shared), []).append((number, case))
