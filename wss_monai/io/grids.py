@@ -7,19 +7,18 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import nibabel as nib
 import numpy as np
-import torch
-from monai.data import MetaTensor
-from monai.data.utils import affine_to_spacing
 from nibabel.imageglobals import LoggingOutputSuppressor
 from numpy.typing import ArrayLike
-from torch import Tensor
 
 from wss_monai.io.faults import FormatFault
 from wss_monai.io.volumes import affine_of, quiet_itk, reason_of, refuse_deadly_header
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["Grid", "read_grid", "same_grid", "spacing_of", "voxel_edges"]
 
@@ -56,12 +55,15 @@ def voxel_edges(affine: ArrayLike | None, axes: int) -> list[float]:
     if affine is None:
         return [1.0] * axes
     matrix = np.asarray(affine, dtype=float)
-    return [float(edge) for edge in affine_to_spacing(matrix, r=len(matrix) - 1, suppress_zeros=False)[:axes]]
+    linear = matrix[: len(matrix) - 1, : len(matrix) - 1]
+    return np.sqrt(np.sum(linear * linear, axis=0))[:axes].tolist()
 
 
 def spacing_of(image: Tensor) -> list[float]:
     """Edge lengths in mm of the voxels of a channel-first tensor; ones where it carries no affine."""
-    return voxel_edges(torch.as_tensor(image.affine) if isinstance(image, MetaTensor) else None, image.dim() - 1)
+    from monai.data import MetaTensor
+
+    return voxel_edges(image.affine if isinstance(image, MetaTensor) else None, image.dim() - 1)
 
 
 @dataclass(frozen=True)
