@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from wss_monai.functional.crf import dense_crf
-from wss_monai.functional.crf.exact import ExactFilter
-from wss_monai.functional.crf.lattice import LatticeFilter
+from wss_monai.functional.crf.exact import ExactFilter, SpatialFilter
+from wss_monai.functional.crf.lattice import LatticeFilter, _neighbours, _simplex, _vertices
 
 OURS = ("exact", "lattice")
 
@@ -75,6 +75,61 @@ def test_blocks_of_rows_give_what_the_kept_matrix_gives(monkeypatch):
     blocks = ExactFilter(features)
     assert blocks.kept is None
     torch.testing.assert_close(blocks(values), kept, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("shape", "banded"), [((40,), True), ((9, 40), None), ((3, 17, 21), None), ((4, 4), None)])
+@pytest.mark.parametrize("sigma", [0.25, 0.7, 1.3, 5.0])
+@pytest.mark.parametrize(("kind", "close"), [(torch.float64, 1e-14), (torch.float32, 3e-7)])
+def test_the_spatial_filter_is_the_kernel_between_all_voxels(shape, banded, sigma, kind, close):
+    """By its taps or by its matrix."""
+    widths = torch.tensor([sigma, 0.5 * sigma, 2 * sigma], dtype=torch.float64)[: len(shape)]
+    place = torch.cartesian_prod(*[torch.arange(n, dtype=torch.float64) for n in shape]).reshape(-1, len(shape))
+    kernel = torch.exp(
+        -0.5 * torch.cdist(place / widths, place / widths, compute_mode="donot_use_mm_for_euclid_dist") ** 2
+    )
+    scale = kernel.sum(1).rsqrt()
+    values = torch.rand(2, len(place), 3, dtype=kind)
+    smooth = SpatialFilter(widths, shape, values)
+    expected = (kernel * scale[:, None] * scale) @ values.double()
+    torch.testing.assert_close(smooth(values).double(), expected, atol=close, rtol=0)
+    if banded is not None and sigma < 1:
+        assert [axis.banded for axis in smooth.axes] == [banded] * len(shape)
+
+
+def test_wide_spatial_kernels_are_matrices():
+    smooth = SpatialFilter(torch.tensor([8.0, 0.25]), (64, 64), torch.rand(1))
+    assert [axis.banded for axis in smooth.axes] == [False, True]
+
+
+def test_the_kept_matrix_is_symmetric_to_the_last_bit():
+    kept = ExactFilter(torch.randn(2, 300, 4) * 2).kept
+    assert torch.equal(kept, kept.transpose(1, 2))
+
+
+def test_vertices_and_neighbours_are_those_of_a_dictionary():
+    """In four dimensions: coordinates of each vertex written out, neighbours by changing them."""
+    features = torch.randn(200, 4, generator=torch.Generator().manual_seed(3)) * 2
+    d = 4
+    cell, rank, _ = _simplex(features)
+    keys, inverse, order, counts, remainder, multipliers = _vertices(cell, rank)
+    names: dict[tuple[int, ...], int] = {}
+    for point in range(200):
+        for r in range(d + 1):
+            low = rank[point] > d - r
+            corner = tuple(((d + 1) * (cell[point] - low.long()) + r).tolist())
+            assert sum(corner) == 0
+            assert names.setdefault(corner, int(inverse[point, r])) == inverse[point, r]
+            assert remainder[inverse[point, r]] == r
+    assert len(names) == len(keys) == int(inverse.max()) + 1
+    flat = inverse.flatten()
+    assert flat[order].equal(flat.sort().values) and counts.equal(torch.bincount(flat))
+    for axis, index in enumerate(_neighbours(keys, remainder, multipliers)):
+        step = [-1] * (d + 1)
+        step[axis] = d
+        for corner, vertex in names.items():
+            up, down = (tuple(c + s * k for c, k in zip(corner, step, strict=True)) for s in (1, -1))
+            assert index[vertex].tolist() == [vertex, names.get(up, len(keys)), names.get(down, len(keys))]
+        assert index[-1].tolist() == [len(keys)] * 3
 
 
 def test_on_a_constant_image_the_bilateral_term_is_spatial():

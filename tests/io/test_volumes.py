@@ -14,9 +14,26 @@ import torch
 from monai.transforms import Compose, Invertd, LoadImage, LoadImaged, ResizeWithPadOrCropd, SaveImaged, Spacingd
 
 from wss_monai.data import read_dataset
-from wss_monai.io.volumes import SimpleITKReader, UnreadableVolume, read_volume, without_suffix
+from wss_monai.io import volumes
+from wss_monai.io.volumes import SimpleITKReader, UnreadableVolume, read_array, without_suffix
 
 OBLIQUE = sitk.VersorTransform((0.3, -0.2, 0.5), 0.4).GetMatrix()
+
+
+def read_volume(path):
+    """Read by MONAI, and see that the reader that does without it gives the same, errors included."""
+    try:
+        volume = volumes.read_volume(path)
+    except Exception as error:
+        with pytest.raises(type(error)) as other:
+            read_array(path)
+        assert str(other.value) == str(error)
+        raise
+    array, affine = read_array(path)
+    assert array.dtype == np.float32 and affine.dtype == np.float64
+    np.testing.assert_array_equal(array, volume.numpy())
+    np.testing.assert_array_equal(affine, volume.affine.numpy())
+    return volume
 
 
 def image_of(dim: int = 3, kind: str = "oblique", dtype=np.int16) -> sitk.Image:
@@ -251,3 +268,31 @@ def test_a_header_that_would_end_the_process_is_refused(tmp_path, header):
     file.write_bytes(header + b"ElementDataFile = LOCAL\n" + bytes(16))
     with pytest.raises(UnreadableVolume, match="no NDims of 2 to 4"):
         read_volume(file)
+
+
+@pytest.mark.parametrize("which", ["sform", "qform", "neither"])
+def test_voxel_sizes_that_contradict_the_affine_are_mended_as_monai_does(tmp_path, which):
+    affine = np.diag([2.0, 3.0, 4.0, 1.0])
+    image = nib.Nifti1Image(np.arange(24, dtype=np.int16).reshape(2, 3, 4), affine)
+    other = np.diag([1.0, 1.5, 2.0, 1.0])
+    image.set_sform(affine if which == "qform" else other, 2)
+    image.set_qform(other if which == "qform" else affine, 1)
+    if which == "neither":
+        image.header["pixdim"][1:4] = 7.0, 7.0, 7.0
+    nib.save(image, tmp_path / "a.nii.gz")
+    assert read_volume(tmp_path / "a.nii.gz").shape == (2, 3, 4)
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (3, 4, 1), (3, 4, 5, 1), (3, 4, 5, 1, 1)])
+@pytest.mark.parametrize("slope", [None, (0.5, -3.0)])
+def test_axes_of_one_and_scaled_values(tmp_path, shape, slope):
+    image = nib.Nifti1Image(np.arange(np.prod(shape), dtype=np.int16).reshape(shape), np.diag([1.0, 2.0, 3.0, 1.0]))
+    if slope:
+        image.header.set_slope_inter(*slope)
+    nib.save(image, tmp_path / "a.nii")
+    assert read_volume(tmp_path / "a.nii").shape == shape[:3]
+
+
+def test_other_formats_of_monai(tmp_path):
+    np.save(tmp_path / "a.npy", np.arange(6.0).reshape(2, 3))
+    assert read_volume(tmp_path / "a.npy").shape == (2, 3)

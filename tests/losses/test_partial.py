@@ -30,6 +30,13 @@ def one_hot(index: torch.Tensor, classes: int) -> torch.Tensor:
     return torch.cat([index == k for k in range(classes)], 1)
 
 
+def value_and_gradient(loss, logits, index):
+    logits = logits.clone().requires_grad_()
+    value = loss(logits, index)
+    value.backward()
+    return value.detach(), logits.grad
+
+
 class TestCrossEntropy:
     def test_by_hand(self):
         logits = torch.zeros(1, 2, 1, 3)
@@ -56,6 +63,24 @@ class TestCrossEntropy:
         nothing = loss(logits, torch.full_like(index, 255))
         nothing.backward()
         assert nothing.item() == 0 and not logits.grad.any()
+
+    @pytest.mark.parametrize("shape", [(3, 4, 7, 6), (2, 3, 4, 5, 3)])
+    def test_per_sample_is_what_sums_over_groups_gave(self, shape):
+        """Float32 values to their rounding, gradients to the last bit but that of their common factor."""
+        logits, index = make(shape)
+        index[0] = 255
+        value, grad = value_and_gradient(PartialCrossEntropyLoss(per_sample=True), logits.float(), index)
+
+        def by_groups(logits, index):
+            cost = F.cross_entropy(logits, index[:, 0].long(), ignore_index=255, reduction="none").flatten(1)
+            known = (index != 255).flatten(1)
+            total = cost.new_zeros(len(cost), 1).scatter_add(1, torch.zeros_like(known).long(), cost * known)
+            count = known.sum(1, keepdim=True)
+            return (total / count.clamp(min=1)).sum() / (count > 0).sum()
+
+        expected, gradient = value_and_gradient(by_groups, logits.float(), index)
+        torch.testing.assert_close(value, expected, rtol=1e-6, atol=0)
+        torch.testing.assert_close(grad, gradient, rtol=1e-6, atol=0)
 
     @pytest.mark.parametrize("per_sample", [False, True])
     def test_per_class_is_the_mean_of_the_classes_that_have_labels(self, per_sample):
@@ -108,6 +133,24 @@ class TestDice:
         monai = DiceCELoss(softmax=True, to_onehot_y=True, lambda_dice=0.7, lambda_ce=1.3)
         ours = PartialDiceCELoss(lambda_dice=0.7, lambda_ce=1.3)
         torch.testing.assert_close(ours(logits, index), monai(logits, index.double()))
+
+    @pytest.mark.parametrize("ignore_index", [255, 1])
+    def test_it_is_what_one_hot_masks_gave_bit_for_bit(self, shape, ignore_index):
+        logits, index = make(shape)
+        index = torch.where(index == 255, ignore_index, index)
+
+        def by_masks(logits, index):
+            probs, known = logits.softmax(1), index[:, 0] != ignore_index
+            truth = F.one_hot(torch.where(known, index[:, 0].long(), 0), shape[1]).movedim(-1, 1).to(probs)
+            truth, seen = truth * known.unsqueeze(1), probs * known.unsqueeze(1)
+            overlap = (seen * truth).flatten(2).sum(-1)
+            total = seen.flatten(2).sum(-1) + truth.flatten(2).sum(-1)
+            return (1 - (2 * overlap + 1e-5) / (total + 1e-5)).mean()
+
+        loss = PartialDiceLoss(ignore_index=ignore_index)
+        for kind in (torch.float32, torch.float64):
+            ours, theirs = (value_and_gradient(f, logits.to(kind), index) for f in (loss, by_masks))
+            assert ours[0] == theirs[0] and ours[1].equal(theirs[1])
 
     def test_unlabelled_samples_cost_nothing(self, shape):
         logits, index = make((2, *shape[1:]))

@@ -286,10 +286,17 @@ class TestConstrain:
     def test_gradient_of_the_published_floor_is_within_5_percent(self):
         logits, *_, image = make((1, 4, 12, 12))
         _, grad = gradient(ConstrainToBoundaryLoss(), logits, image)
-        q = DenseCRF()(logits, image * 255).double().clamp(min=1e-4)
+        q = DenseCRF(method="lattice")(logits, image * 255).double().clamp(min=1e-4)
         q = q / q.sum(1, keepdim=True)
         f = (torch.softmax(logits, 1) + 1e-4) / 1.0004
         assert (grad - (f - q) / 144).abs().max() < 0.05 * grad.abs().max()
+
+    def test_the_published_crf_is_that_of_the_lattice_and_exact_is_a_choice(self):
+        logits, *_, image = make((1, 4, 12, 12))
+        lattice, exact = (
+            ConstrainToBoundaryLoss(DenseCRF(method=method))(logits, image) for method in ("lattice", "exact")
+        )
+        assert ConstrainToBoundaryLoss()(logits, image) == lattice != exact
 
     @pytest.mark.parametrize("shape", SHAPES)
     def test_it_lowers_its_value(self, shape):

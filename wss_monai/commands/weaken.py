@@ -13,7 +13,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from wss_monai.data.schema import Dataset
-    from wss_monai.transforms.weak_labels import RandWeakLabel
+    from wss_monai.functional.weak.strategies import Strategy
 
 __all__ = ["add_parser", "run"]
 
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from wss_monai.data.schema import read_dataset, write_dataset
-    from wss_monai.transforms.weak_labels import RandWeakLabel, case_seed
+    from wss_monai.functional.weak.strategies import Strategy, case_seed
 
     dataset, out = read_dataset(args.data), Path(args.out)
     if (out / "dataset.json").exists():
@@ -67,13 +67,13 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"{dataset.path}: no case has a dense 'label' to make a weak one from")
     axis = _slice_axis(args.slice_axis, dataset)
     options = parse_options(args.option) | ({"background": True} if args.background else {})
-    transform = RandWeakLabel(args.strategy, axis, **options)
+    strategy = Strategy(args.strategy, axis, **options)
 
     names = dataset.class_names
     sets: list[tuple[int, ...]] = []
     counts = np.zeros((2, len(names)), dtype=np.int64)
     for case in tqdm(cases, desc="weaken", unit="case"):
-        counts += _weaken_case(dataset, case, transform, case_seed(args.seed, case["case"]), out, sets)
+        counts += _weaken_case(dataset, case, strategy, case_seed(args.seed, case["case"]), out, sets)
     several = {str(len(names) + j): [names[k] for k in classes] for j, classes in enumerate(sets)}
     section = {
         "kind": args.strategy,
@@ -119,7 +119,7 @@ def _slice_axis(word: str | None, dataset: Dataset) -> int | None:
 def _weaken_case(
     dataset: Dataset,
     case: Mapping[str, Any],
-    transform: RandWeakLabel,
+    strategy: Strategy,
     seed: int,
     out: Path,
     sets: list[tuple[int, ...]],
@@ -133,11 +133,11 @@ def _weaken_case(
     dense, like = _load_dense(dataset, case)
     count = len(dataset.class_names)
     try:
-        if transform.strategy == "box":
-            channels = transform.channels(dense, count)
+        if strategy.name == "box":
+            channels = strategy.channels(dense, count)
             weak = box_index(channels, sets)
         else:
-            weak = np.asarray(transform.paint(dense[None], np.random.RandomState(seed)))[0]
+            weak = strategy.draw(dense, np.random.RandomState(seed))
             channels = split_index(weak, (), count)
     except ValueError as error:
         raise ValueError(f"case '{case['case']}', {dataset.file_of(case, 'label')}: {error}") from error
@@ -153,19 +153,23 @@ def _load_dense(dataset: Dataset, case: Mapping[str, Any]) -> tuple[np.ndarray, 
     """Load a dense label as class indices, (X, Y[, Z]) uint8, and the image it came in."""
     import nibabel as nib
 
-    from wss_monai.transforms import LoadCased
+    from wss_monai.io.labels import named, read_index
 
     file, source = str(dataset.file_of(case, "label")), dataset.file_of(case, "image")
     index = {name: i for i, name in enumerate(dataset.class_names)}
     segments = index | {segment: index[name] for segment, name in dataset.segments_of(case).items()}
     values = {value: index[name] for value, name in dataset.labels_of(case).items()}
+    if file.lower().endswith((".nii", ".nii.gz")):
+        with named(str(case["case"]), "label", file):
+            return read_index(file, values, segments), nib.load(file)
+    from wss_monai.transforms import LoadCased
+
     image = source[0] if isinstance(source, list) else source
-    nifti = file.lower().endswith((".nii", ".nii.gz"))
-    grid = file if nifti or image is None else str(image)
     meaning: dict[Any, Any] = {"label_values": values, "label_segments": segments}
+    grid = file if image is None else str(image)
     found = LoadCased(["label"])({"case": case["case"], "image": grid, "label": file, **meaning})["label"]
     dense = found[0].numpy()
-    return dense, nib.load(file) if nifti else nib.Nifti1Image(dense, found.affine.numpy())
+    return dense, nib.Nifti1Image(dense, found.affine.numpy())
 
 
 def _save(weak: np.ndarray, like: Any, target: Path) -> None:
@@ -208,7 +212,7 @@ def _preview(
     import nibabel as nib
 
     from wss_monai.functional.weak.box_maps import split_index, visible_index
-    from wss_monai.io.volumes import read_volume
+    from wss_monai.io.volumes import read_array
     from wss_monai.report.panels import case_panel, shown_slices
 
     case = next((case for case in cases if case.get("image") is not None), cases[0])
@@ -217,7 +221,7 @@ def _preview(
     weak = visible_index(split_index(np.asarray(weak_image.dataobj), sets, len(dataset.class_names)))
     source = dataset.file_of(case, "image")
     first = source[0] if isinstance(source, list) else source
-    picture = np.asarray(like.dataobj) if first is None else read_volume(first).numpy()
+    picture = np.asarray(like.dataobj) if first is None else read_array(first)[0]
     slices = shown_slices([dense], dataset.slice_axis) if dense.ndim == 3 else None
     panel = case_panel(
         picture,

@@ -30,10 +30,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from wss_monai.functional.boundary_length import length_of
 from wss_monai.functional.descriptor_protocol import Descriptor, Measure, completed
 from wss_monai.functional.moved_bounds import between, boundary_stretch, linear_part, stretch_of, unbounded_where
 from wss_monai.functional.size_units import size_unit
-from wss_monai.functional.soft_masks import EPS, as_image, centroid_of, coordinates, inside, length_of, voxel_steps
+from wss_monai.functional.soft_masks import EPS, as_image, centroid_of, coordinates, inside, voxel_steps
 
 __all__ = ["Centroid", "Compactness", "Descriptor", "Length", "Measure", "Size", "Spread", "completed"]
 

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can be said of a soft mask: its mass inside a region, centre and boundary; what descriptors are made of."""
+"""What can be said of a soft mask: its mass inside a region and its centre; what descriptors are made of."""
 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from wss_monai.functional import UNLABELLED
@@ -52,26 +51,3 @@ def voxel_steps(probs: Tensor, spacing: Tensor | None, name: str) -> Tensor:
     if spacing.shape != (probs.shape[0], dimensions):
         raise ValueError(f"spacing must be (B, D) = {(probs.shape[0], dimensions)}, got {tuple(spacing.shape)}.")
     return spacing.to(probs)
-
-
-def length_of(probs: Tensor, steps: Tensor) -> Tensor:
-    """Total variation (B, K) for voxels of that size."""
-    dimensions = probs.dim() - 2
-    padded = F.pad(probs, [1] * (2 * dimensions), mode="replicate")
-    square = torch.zeros((), dtype=probs.dtype, device=probs.device)
-    for axis in range(dimensions):
-        gradient = torch.diff(padded, dim=axis + 2)
-        for other in range(dimensions):
-            if other != axis:
-                gradient = _midpoints(gradient, other + 2)
-        square = square + (gradient / as_image(steps[:, axis : axis + 1], probs)) ** 2
-    total = (square + 1e-12).sqrt() - 1e-6
-    for _ in range(dimensions):  # the outermost cells reach half a voxel beyond the frame's voxels: count them half
-        total = total.sum(2) - (total.select(2, 0) + total.select(2, -1)) / 2
-    return total.clamp(min=0) * steps.prod(-1, keepdim=True)
-
-
-def _midpoints(values: Tensor, axis: int) -> Tensor:
-    """Means of neighbours along an axis."""
-    count = values.shape[axis] - 1
-    return (values.narrow(axis, 0, count) + values.narrow(axis, 1, count)) / 2

@@ -154,7 +154,7 @@ class Snapshots:
         text.add_itxt("panels", json.dumps({"epoch": epoch, "cases": cases}))
         colours = next(iter(self.panels.values())).info.get("colours")
         with replacing(folder / f"epoch_{epoch:04d}.png") as temporary:
-            _reduced(sheet, colours).save(temporary, optimize=True, pnginfo=text)
+            _reduced(sheet, colours).save(temporary, pnginfo=text)
         events = self.folder / "tensorboard" / "snapshots"
         with naming(events):
             if self.writer is None:

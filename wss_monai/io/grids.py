@@ -7,20 +7,19 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import nibabel as nib
 import numpy as np
-import torch
-from monai.data import MetaTensor
-from monai.data.utils import affine_to_spacing
 from numpy.typing import ArrayLike
-from torch import Tensor
 
 from wss_monai.io.faults import FormatFault
 from wss_monai.io.itk_headers import check_header
 from wss_monai.io.nifti_reader import affine_in_mm, open_nifti
 from wss_monai.io.volumes import affine_of, quiet_itk, reason_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["Grid", "read_grid", "same_grid", "spacing_of", "voxel_edges"]
 
@@ -62,7 +61,8 @@ def voxel_edges(affine: ArrayLike | None, axes: int) -> list[float]:
     if affine is None:
         return [1.0] * axes
     matrix = np.asarray(affine, dtype=float)
-    edges = affine_to_spacing(matrix, r=len(matrix) - 1, suppress_zeros=False)[:axes]
+    linear = matrix[: len(matrix) - 1, : len(matrix) - 1]
+    edges = np.sqrt(np.sum(linear * linear, axis=0))[:axes]
     upright = np.abs(np.diag(np.linalg.qr(matrix[:-1, :axes], mode="r")))
     sheared = upright.prod() < (1 - SHEAR) * np.prod(edges)
     return [float(edge) for edge in (upright if sheared else edges)]
@@ -70,7 +70,9 @@ def voxel_edges(affine: ArrayLike | None, axes: int) -> list[float]:
 
 def spacing_of(image: Tensor) -> list[float]:
     """Edge lengths in mm of the voxels of a channel-first tensor; ones where it carries no affine."""
-    return voxel_edges(torch.as_tensor(image.affine) if isinstance(image, MetaTensor) else None, image.dim() - 1)
+    from monai.data import MetaTensor
+
+    return voxel_edges(image.affine if isinstance(image, MetaTensor) else None, image.dim() - 1)
 
 
 @dataclass(frozen=True)

@@ -6,22 +6,24 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike, fspath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from monai.data import MetaTensor
 
 from wss_monai.functional import UNLABELLED
 from wss_monai.io.faults import FormatFault
 from wss_monai.io.grids import same_grid
 from wss_monai.io.itk_headers import check_header
-from wss_monai.io.volumes import UnreadableVolume, affine_of, quiet_itk, read_image, read_volume, reason_of
+from wss_monai.io.volumes import UnreadableVolume, affine_of, quiet_itk, read_array, read_image, read_volume, reason_of
 
-__all__ = ["check_grid", "is_segmentation", "read_label", "segments_of", "whole_numbers"]
+if TYPE_CHECKING:
+    from monai.data import MetaTensor
+
+__all__ = ["check_grid", "is_segmentation", "named", "read_index", "read_label", "segments_of", "whole_numbers"]
 
 UNLABELLED_NAME = "unlabelled"
 ROUNDING = 1e-3
@@ -71,7 +73,10 @@ def read_label(
         ValueError: another grid than the image's; values or segments without a meaning (the message shows the map to
             write); segments of different classes that overlap, or that reach out of the image. All begin with the path.
     """
-    names = {index: name for name, index in reversed(list((segments or {}).items()))}
+    import torch
+    from monai.data import MetaTensor
+
+    names = _names(segments)
     if is_segmentation(path):
         array = _read_segmentation(fspath(path), segments_of(path), image, segments or {}, undrawn)
         return MetaTensor(torch.from_numpy(array)[None], meta=image.meta)
@@ -80,6 +85,29 @@ def read_label(
         volume = MetaTensor(volume.as_tensor().reshape(1, *image.shape[1:]), meta=volume.meta)
     check_grid(path, volume, image_path, image)
     return MetaTensor(torch.from_numpy(_indices(path, np.asarray(volume), values, names)), meta=volume.meta)
+
+
+def read_index(
+    path: str | PathLike[str], values: Mapping[int, int] | None = None, segments: Mapping[str, int] | None = None
+) -> np.ndarray:
+    """Read a label map as class indices, without an image beside it, and without torch.
+
+    Args:
+        path: a volume file with one value a class; no segmentation of 3D Slicer.
+        values, segments: as of ``read_label``; the segments give names for messages alone.
+
+    Returns:
+        Class indices, (*spatial), uint8.
+
+    Raises:
+        FileNotFoundError, UnreadableVolume, ValueError: as ``read_label``.
+    """
+    return _indices(path, read_array(path)[0], values, _names(segments))
+
+
+def _names(segments: Mapping[str, int] | None) -> dict[int, str]:
+    """Class index -> name, the first one where several mean it."""
+    return {index: name for name, index in reversed(list((segments or {}).items()))}
 
 
 def check_grid(path: object, volume: MetaTensor, image_path: object, image: MetaTensor) -> None:
@@ -291,3 +319,16 @@ def _places(path: str, shape: tuple[int, ...], affine: np.ndarray, image: MetaTe
 def _some(items: list) -> str:
     """Show a list, shortened where it is long."""
     return str(items) if len(items) <= MANY else f"{str(items[:MANY])[:-1]}, ... ({len(items)} in all)]"
+
+
+@contextmanager
+def named(name: str, key: str, path: Any) -> Iterator[None]:
+    """Say in errors which case and which of its files is meant."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise FileNotFoundError(f"case '{name}': {key} {path} does not exist; mend its path in dataset.json.") from None
+    except UnreadableVolume as error:
+        raise ValueError(f"case '{name}': cannot read {key} {error}.") from error
+    except ValueError as error:
+        raise ValueError(f"case '{name}': {key} {error}") from error

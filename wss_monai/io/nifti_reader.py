@@ -1,45 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""NIfTI files as MONAI reads them, with what it leaves out: the unit of length, the checksum, and types of voxels."""
+"""NIfTI files as MONAI reads them, without it, and with what it leaves out: units, checksums, and types of voxels."""
 
 from __future__ import annotations
 
 import gzip
-from collections.abc import Sequence
-from os import PathLike, fspath
 from typing import Any
 
 import nibabel as nib
 import numpy as np
-from monai.data.image_reader import NibabelReader
-from monai.data.utils import correct_nifti_header_if_necessary
-from monai.utils import ensure_tuple
 from nibabel.imageglobals import LoggingOutputSuppressor
 
-__all__ = ["NiftiReader", "affine_in_mm", "open_nifti"]
+__all__ = ["affine_in_mm", "open_nifti"]
 
 UNITS = {"micron": 1e-3, "meter": 1e3}
 """Millimetres of the units of length that a header may name besides mm and none; ITK reads them so too."""
 KINDS = {348: nib.Nifti1Image, 540: nib.Nifti2Image}
 """What a file is by the first number of its header."""
 CHUNK = 1 << 24
-
-
-class NiftiReader(NibabelReader):
-    """MONAI's reader of NIfTI files; the affine is in mm whatever unit the header names, and files are whole.
-
-    Raises:
-        ValueError: voxels that are complex numbers or colours.
-        EOFError, OSError: a compressed file that is cut, or whose checksum does not hold.
-    """
-
-    def read(self, data: Sequence[str | PathLike[str]] | str | PathLike[str], **kwargs: Any) -> Any:
-        """Read one file or several (which ``get_data`` stacks as channels)."""
-        self.filenames = ensure_tuple(data)
-        images = [open_nifti(fspath(name), whole=True) for name in self.filenames]
-        return images if len(images) > 1 else images[0]
-
-    def _get_affine(self, img: Any) -> np.ndarray:
-        return affine_in_mm(img)
 
 
 def open_nifti(path: str, whole: bool = False) -> Any:
@@ -66,7 +43,19 @@ def open_nifti(path: str, whole: bool = False) -> Any:
             raise ValueError("its voxels are colours (RGB); save one channel, or a grey image")
         if kind.kind == "c":
             raise ValueError("its voxels are complex numbers; save the magnitude, or another real part")
-        return correct_nifti_header_if_necessary(image)
+        return _with_one_pose(image)
+
+
+def _with_one_pose(image: Any) -> Any:
+    """MONAI's correction, which is imported only where the voxel sizes of header and affine differ."""
+    count = int(image.header["dim"][0]) if "dim" in image.header else 5
+    norms = np.linalg.norm(np.asarray(image.affine, dtype=float)[:count, :count], axis=0)
+    zooms = np.asarray(image.header.get_zooms())[:count]
+    if count >= 5 or np.allclose(zooms, np.where(norms == 0, 1.0, norms)):
+        return image
+    from monai.data.utils import correct_nifti_header_if_necessary
+
+    return correct_nifti_header_if_necessary(image)
 
 
 def affine_in_mm(image: Any) -> np.ndarray:

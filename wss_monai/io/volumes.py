@@ -5,31 +5,34 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from monai.data import MetaTensor
-from monai.data.image_reader import ImageReader
-from monai.transforms import LoadImage
-from monai.utils import MetaKeys, SpaceKeys, ensure_tuple
 
 from wss_monai.io.faults import FormatFault
 from wss_monai.io.itk_headers import check_header, check_voxels
-from wss_monai.io.nifti_reader import NiftiReader
+from wss_monai.io.nifti_reader import affine_in_mm, open_nifti
 
 if TYPE_CHECKING:
     import SimpleITK as sitk  # loaded where it is needed: a run on NIfTI files does without it
+    from monai.data import MetaTensor  # as is MONAI: commands that look at arrays do without it and torch
+    from monai.transforms import LoadImage
+
+    from wss_monai.io.readers import SimpleITKReader
 
 __all__ = [
     "SUFFIXES",
     "SimpleITKReader",
     "UnreadableVolume",
     "affine_of",
+    "array_of",
+    "is_itk",
     "quiet_itk",
+    "read_array",
     "read_image",
     "read_volume",
     "reason_of",
@@ -64,81 +67,87 @@ def read_volume(path: str | PathLike[str]) -> MetaTensor:
         UnreadableVolume: it cannot be read (truncated, corrupt, empty, another format), has not 2 or 3 axes, holds
             complex numbers or colours, leads to a file outside of its folder, or has no usable geometry.
     """
+    volume = _read(path, _loader())
+    while volume.dim() > 3 and volume.shape[-1] == 1:
+        volume = volume[..., 0]
+    _check(path, tuple(volume.shape), np.asarray(volume.affine))
+    return volume
+
+
+def read_array(path: str | PathLike[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Read one volume as ``read_volume`` does, without torch and MONAI where the format is NIfTI or one of SimpleITK's.
+
+    Returns:
+        The values, (x, y[, z]), float32, and the affine to RAS in mm, (4, 4), float64.
+
+    Raises:
+        FileNotFoundError, UnreadableVolume: as ``read_volume``.
+    """
+    name = fspath(path)
+    if name.lower().endswith((".nii", ".nii.gz")):
+        array, affine = _read(path, _nifti)
+    elif is_itk(name) or Path(name).is_dir():
+        array, affine = _read(path, _itk)
+    else:
+        volume: Any = _read(path, _loader())
+        array, affine = volume.numpy(), np.asarray(volume.affine, dtype=float)
+    while array.ndim > 3 and array.shape[-1] == 1:
+        array = array[..., 0]
+    _check(path, array.shape, affine)
+    return array, affine
+
+
+def _read(path: str | PathLike[str], reader: Callable[[Any], Any]) -> Any:
     if not Path(path).exists():
         raise FileNotFoundError(f"{fspath(path)} does not exist")
     try:
-        volume = _loader()(path)
+        return reader(path)
     except Exception as error:  # readers of broken files fail in every way there is
         raise UnreadableVolume(fspath(path), reason_of(error)) from error
-    while volume.dim() > 3 and volume.shape[-1] == 1:
-        volume = volume[..., 0]
-    if volume.dim() not in (2, 3) or 0 in volume.shape:
+
+
+def _check(path: str | PathLike[str], shape: tuple[int, ...], affine: np.ndarray) -> None:
+    """Refuse what has not 2 or 3 axes, or no geometry."""
+    if len(shape) not in (2, 3) or 0 in shape:
         raise UnreadableVolume(
             fspath(path),
-            f"shape {tuple(volume.shape)}, expected 2 or 3 non-empty axes",
+            f"shape {shape}, expected 2 or 3 non-empty axes",
             "split a 4D file into one 3D file a frame or modality",
         )
-    affine = np.asarray(volume.affine)
     if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine)) < 1e-12:
         raise UnreadableVolume(
             fspath(path), f"its affine cannot be inverted, so that no voxel has a place: {_row(affine)}"
         )
-    return volume
 
 
 @functools.cache
 def _loader() -> LoadImage:
+    from monai.transforms import LoadImage
+
+    from wss_monai.io.readers import NiftiReader, SimpleITKReader
+
     loader = LoadImage(image_only=True, ensure_channel_first=False, dtype=np.float32)
     loader.register(SimpleITKReader())
     loader.register(NiftiReader())
     return loader
 
 
-class SimpleITKReader(ImageReader):
-    """MONAI image reader for .nrrd, .nhdr, .mha, .mhd (+ .raw), DICOM files and folders with one DICOM series.
+def _nifti(path: str | PathLike[str]) -> tuple[np.ndarray, np.ndarray]:
+    image = open_nifti(fspath(path), whole=True)
+    return np.asanyarray(image.dataobj).astype(np.float32, copy=False), affine_in_mm(image)
 
-    Arrays have the axes (x, y[, z]) and, where a voxel has several components, these last. The affine is turned from
-    ITK's LPS to RAS, as nibabel gives it. Use it by hand, for example, in a configuration:
-    ``LoadImaged`` with ``reader: wss_monai.io.volumes.SimpleITKReader``.
-    """
 
-    def verify_suffix(self, filename: Sequence[str | PathLike[str]] | str | PathLike[str]) -> bool:
-        """Tell whether these files, or this folder, are for this reader."""
-        return all(Path(name).is_dir() or _is_itk(name) for name in ensure_tuple(filename))
+def _itk(path: str | PathLike[str]) -> tuple[np.ndarray, np.ndarray]:
+    image = read_image(path)
+    return array_of(image).astype(np.float32, copy=False), affine_of(image)
 
-    def read(self, data: Sequence[str | PathLike[str]] | str | PathLike[str], **kwargs: Any) -> Any:
-        """Read one file or several (which ``get_data`` stacks as channels).
 
-        Raises:
-            ValueError: a format that is not this reader's.
-            RuntimeError: SimpleITK cannot read the file.
-        """
-        names = [fspath(name) for name in ensure_tuple(data)]
-        if not self.verify_suffix(names):
-            raise ValueError(f"{names}: SimpleITKReader reads folders and {list(ITK_SUFFIXES)}")
-        images = [read_image(name) for name in names]
-        return images if len(images) > 1 else images[0]
+def __getattr__(name: str) -> Any:
+    if name != "SimpleITKReader":  # a reader of MONAI's, which is imported where somebody asks for it
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from wss_monai.io.readers import SimpleITKReader
 
-    def get_data(self, img: Any) -> tuple[np.ndarray, dict[str, Any]]:
-        """Give the array and the metadata (affine to RAS, shape, channel axis) that ``LoadImage`` wants."""
-        import SimpleITK as sitk
-
-        images = [img] if isinstance(img, sitk.Image) else list(img)
-        arrays = [_array_of(image) for image in images]
-        affine = affine_of(images[0])
-        for image, array in zip(images, arrays, strict=True):
-            if array.shape != arrays[0].shape or not np.allclose(affine_of(image), affine, atol=1e-3):
-                raise ValueError("files that are stacked as channels must have one shape and one affine")
-        spatial = images[0].GetDimension()
-        channel: float = float("nan") if arrays[0].ndim == spatial else -1
-        meta: dict[Any, Any] = {
-            MetaKeys.AFFINE: affine,
-            MetaKeys.ORIGINAL_AFFINE: affine.copy(),
-            MetaKeys.SPACE: SpaceKeys.RAS,
-            MetaKeys.SPATIAL_SHAPE: np.asarray(images[0].GetSize()),
-            MetaKeys.ORIGINAL_CHANNEL_DIM: channel if len(images) == 1 else 0,
-        }
-        return (arrays[0] if len(images) == 1 else np.stack(arrays)), meta
+    return SimpleITKReader
 
 
 def read_image(path: str | PathLike[str]) -> sitk.Image:
@@ -206,11 +215,12 @@ def quiet_itk() -> Iterator[None]:
         sitk.ProcessObject.SetGlobalWarningDisplay(shown)
 
 
-def _is_itk(name: str | PathLike[str]) -> bool:
+def is_itk(name: str | PathLike[str]) -> bool:
+    """Tell whether a file has an ending of the formats that SimpleITK reads."""
     return fspath(name).lower().endswith(ITK_SUFFIXES)
 
 
-def _array_of(image: sitk.Image) -> np.ndarray:
+def array_of(image: sitk.Image) -> np.ndarray:
     """Give the voxels with the axes (x, y[, z][, t][, component])."""
     import SimpleITK as sitk
 

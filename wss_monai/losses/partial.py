@@ -92,7 +92,8 @@ def _mean_of_groups(cost: Tensor, index: Tensor, classes: int, loss: PartialCros
     if not loss.per_sample:
         cost, index, known = (t.reshape(1, -1) for t in (cost, index, known))
     if not loss.per_class:
-        classes, index = 1, torch.zeros_like(index)
+        count = known.sum(1)  # unlabelled voxels cost 0
+        return (cost.sum(1) / count.clamp(min=1)).sum() / (count > 0).sum().clamp(min=1)
     group = torch.where(known, index, 0)
     total = cost.new_zeros(len(cost), classes).scatter_add(1, group, torch.where(known, cost, 0.0))
     count = cost.new_zeros(len(cost), classes).scatter_add(1, group, known.to(cost))
@@ -134,11 +135,14 @@ class PartialDiceLoss(_PartialLoss):
         """
         probs = probabilities(logits, probs)
         index = self._index(target, logits)
-        known = index != self.ignore_index
-        truth = F.one_hot(torch.where(known, index, 0), logits.shape[1]).movedim(-1, 1).to(probs) * known.unsqueeze(1)
-        seen = probs * known.unsqueeze(1)
-        overlap = (seen * truth).flatten(2).sum(-1)
-        total = seen.flatten(2).sum(-1) + truth.flatten(2).sum(-1)
+        known = (index != self.ignore_index).unsqueeze(1)
+        each = torch.arange(logits.shape[1], device=index.device).reshape(-1, *[1] * (logits.dim() - 2))
+        truth = index.unsqueeze(1) == each
+        if 0 <= self.ignore_index < logits.shape[1]:
+            truth = truth & known
+        truth = truth.to(probs)  # once: sums and products of truth values are slow
+        overlap = (probs * truth).flatten(2).sum(-1)
+        total = (probs * known).flatten(2).sum(-1) + truth.flatten(2).sum(-1)
         dice = 1 - (2 * overlap + self.smooth) / (total + self.smooth)
         return dice[:, 0 if self.include_background else 1 :].mean()
 
@@ -197,7 +201,7 @@ def as_index_map(
     if target.shape == (batch, 1, *spatial):
         index = target[:, 0].long()
         if not 0 < checked_classes <= count:
-            check_classes(index, count, unlabelled=ignore_index)
+            check_classes(target[:, 0] if target.dtype == torch.uint8 else index, count, unlabelled=ignore_index)
     elif target.shape == (batch, count, *spatial):
         index = torch.where(target.sum(1) > 0, target.float().argmax(1), ignore_index)
     else:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -180,7 +181,8 @@ class ConstrainToBoundaryLoss(ShownSettings, nn.Module):
     of the field of view. On another grid that share, or a width in mm, is for the user to state in ``crf``.
 
     Args:
-        crf: called as ``crf(logits, image, spacing=...)`` image in 0 to 255; None: ``dense_crf``, as published.
+        crf: called as ``crf(logits, image, spacing=...)`` image in 0 to 255; None: ``dense_crf`` on the lattice, as
+            published; ``DenseCRF(method="exact")`` takes several times as long for 2e-3 less mean error.
         floor: smallest probability of Q, and what is added to the softmax before it is renormalised.
         image_scale: the image times this, cut to 0 to 255, is what the CRF sees; 255 for images in 0 to 1.
         stride: 1, or how many voxels (one number or one an axis) of the logits' grid make one of the CRF's: logits
@@ -211,7 +213,7 @@ class ConstrainToBoundaryLoss(ShownSettings, nn.Module):
         check_positive(floor=floor, image_scale=image_scale)
         if mm and crf is None:
             raise ValueError("mm needs a crf: the default widths are in voxels; give DenseCRF with widths in mm.")
-        self.crf = dense_crf if crf is None else crf
+        self.crf = partial(dense_crf, method="lattice") if crf is None else crf
         self.floor = floor
         self.image_scale = image_scale
         steps = as_list(stride)

@@ -25,5 +25,5 @@ def fill(template: str, content: Mapping[str, Any]) -> str:
 def as_png_address(picture: Image.Image) -> str:
     """Give a picture as a ``data:`` address."""
     buffer = io.BytesIO()
-    picture.save(buffer, format="PNG", optimize=True)
+    picture.save(buffer, format="PNG")  # optimize=True takes seven times as long for a tenth fewer bytes
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

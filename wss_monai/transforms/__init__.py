@@ -27,6 +27,7 @@ from wss_monai.transforms.far_background import FarBackgroundd
 from wss_monai.transforms.fill_classes import FillClassesd
 from wss_monai.transforms.filled_boxes import FilledBoxesd
 from wss_monai.transforms.load_case import LoadCased
+from wss_monai.transforms.percentiles import ScalePercentilesd
 from wss_monai.transforms.tags import WeakTags, WeakTagsd
 from wss_monai.transforms.weak_labels import RandWeakLabel, RandWeakLabeld, WeakLabeld
 
@@ -61,6 +62,7 @@ __all__ = [
     "RandWeakLabel",
     "RandWeakLabeld",
     "RefineByDenseCRF",
+    "ScalePercentilesd",
     "StatedSizesd",
     "WeakCuesd",
     "WeakLabeld",

@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,8 @@ from monai.transforms import MapTransform
 from wss_monai.functional import UNLABELLED
 from wss_monai.functional.weak.box_maps import index_of_sets, number_boxes, split_index
 from wss_monai.functional.weak.kinds import traits_of
-from wss_monai.io.labels import check_grid, read_label
-from wss_monai.io.volumes import UnreadableVolume, read_volume
+from wss_monai.io.labels import check_grid, named, read_label
+from wss_monai.io.volumes import read_volume
 
 MAPS = {
     "label": ("label_values", "label_segments", 0),
@@ -107,7 +106,7 @@ class LoadCased(MapTransform):
             values, sets = index_of_sets(values, count)
         drawn = self._map(name, "weak_label", {**data, "weak_values": values}, image)
         axis = int(data.get("slice_axis", 2))
-        with _named(name, "weak_label", data["weak_label"]):
+        with named(name, "weak_label", data["weak_label"]):
             boxes = _boxes(drawn, sets, count, None if self.spatial_dims == 3 else axis)
         return {"weak_label": _outside(drawn, bool(data.get("undrawn_means_absent")), axis), "boxes": boxes}
 
@@ -115,7 +114,7 @@ class LoadCased(MapTransform):
         paths = _paths(source)
         channels: list[MetaTensor] = []
         for path in paths:
-            with _named(name, "image", path):
+            with named(name, "image", path):
                 channel: Any = read_volume(path)[None]
                 check_grid(path, channel, paths[0], channels[0] if channels else channel)
             if not bool(torch.isfinite(channel).all()):
@@ -136,7 +135,7 @@ class LoadCased(MapTransform):
         if data.get(key) is None:
             return _nothing_like(image).clone()
         values, segments, undrawn = MAPS[key]
-        with _named(name, key, data[key]):
+        with named(name, key, data[key]):
             first = _paths(data["image"])[0]
             return read_label(data[key], image, data.get(values), data.get(segments), undrawn, first)
 
@@ -176,16 +175,3 @@ def _outside(drawn: MetaTensor, undrawn_means_absent: bool, slice_axis: int) -> 
 
 def _paths(source: str | Path | Sequence[str]) -> list[Any]:
     return [source] if isinstance(source, (str, Path)) else list(source)
-
-
-@contextmanager
-def _named(name: str, key: str, path: Any) -> Iterator[None]:
-    """Say in errors which case and which of its files is meant."""
-    try:
-        yield
-    except FileNotFoundError:
-        raise FileNotFoundError(f"case '{name}': {key} {path} does not exist; mend its path in dataset.json.") from None
-    except UnreadableVolume as error:
-        raise ValueError(f"case '{name}': cannot read {key} {error}.") from error
-    except ValueError as error:
-        raise ValueError(f"case '{name}': {key} {error}") from error

@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import inspect
-import zlib
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,17 +13,7 @@ from monai.config.type_definitions import NdarrayOrTensor
 from monai.transforms import MapTransform, RandomizableTransform
 from monai.utils import TransformBackends, convert_to_dst_type, convert_to_numpy, ensure_tuple_rep
 
-from wss_monai.functional.weak.box_maps import box_channels
-from wss_monai.functional.weak.generators import (
-    box,
-    centroid_blob,
-    erosion,
-    points,
-    random_blob,
-    slicewise,
-    sparse_slices,
-)
-from wss_monai.functional.weak.scribbles import scribble, scribble_border, scribble_interior
+from wss_monai.functional.weak.strategies import STRATEGIES, Strategy, case_seed, strategy_options
 
 __all__ = [
     "STRATEGIES",
@@ -35,35 +23,6 @@ __all__ = [
     "case_seed",
     "strategy_options",
 ]
-
-STRATEGIES: dict[str, Callable[..., np.ndarray]] = {
-    "random_blob": random_blob,
-    "centroid_blob": centroid_blob,
-    "erosion": erosion,
-    "box": box,
-    "scribble": scribble,
-    "scribble_interior": scribble_interior,
-    "scribble_border": scribble_border,
-    "points": points,
-    "sparse_slices": sparse_slices,
-}
-"""Names of the generators in ``wss_monai.functional``; their options are the transforms' options."""
-
-
-def strategy_options(strategy: str) -> list[str]:
-    """List the names of the options that a strategy takes.
-
-    Raises:
-        ValueError: if there is no such strategy.
-    """
-    if strategy not in STRATEGIES:
-        raise ValueError(f"strategy must be one of {', '.join(STRATEGIES)}; got {strategy!r}")
-    return [name for name in inspect.signature(STRATEGIES[strategy]).parameters if name not in ("label", "R", "axis")]
-
-
-def case_seed(seed: int, case: object) -> int:
-    """Return the seed of a case's draw: a function of ``seed`` and the case id, equal in every process and order."""
-    return zlib.crc32(f"{seed}:{case}".encode())
 
 
 class RandWeakLabel(RandomizableTransform):
@@ -83,10 +42,7 @@ class RandWeakLabel(RandomizableTransform):
 
     def __init__(self, strategy: str, slice_axis: int | None = None, **options: Any) -> None:
         RandomizableTransform.__init__(self)
-        known = strategy_options(strategy)
-        wrong = sorted(set(options) - set(known))
-        if wrong:
-            raise ValueError(f"strategy '{strategy}' has no option {', '.join(wrong)}; it has {', '.join(known)}")
+        self.drawing = Strategy(strategy, slice_axis, **options)
         self.strategy, self.slice_axis, self.options = strategy, slice_axis, options
 
     def __call__(self, img: NdarrayOrTensor) -> NdarrayOrTensor:
@@ -108,29 +64,13 @@ class RandWeakLabel(RandomizableTransform):
         label = convert_to_numpy(img)
         if label.ndim < 3 or label.shape[0] != 1:
             raise ValueError(f"a dense label needs one channel, shape (1, *spatial); got shape {tuple(label.shape)}")
-        generator, options, axis = STRATEGIES[self.strategy], dict(self.options), self.slice_axis
-        if generator is sparse_slices and axis is not None:
-            options["axis"], axis = axis, None
-        weak = generator(label[0], R, **options) if axis is None else slicewise(generator, label[0], axis, R, **options)
+        weak = self.drawing.draw(label[0], R)
         dtype = torch.uint8 if isinstance(img, torch.Tensor) else np.uint8
         return convert_to_dst_type(weak[None], img, dtype=dtype)[0]
 
     def channels(self, label: np.ndarray, num_classes: int) -> np.ndarray:
-        """Draw the boxes of each class in a channel of its own, since they may overlap.
-
-        Args:
-            label: dense class indices, shape ``(*spatial)``, 255 where unknown.
-            num_classes: K.
-
-        Returns:
-            Boolean, shape ``(K, *spatial)``; ``wss_monai.functional.weak.box_maps.box_index`` writes it as one map.
-
-        Raises:
-            ValueError: for another strategy than "box", and as the call.
-        """
-        if self.strategy != "box":
-            raise ValueError(f"strategy '{self.strategy}' draws one class a voxel; only boxes have channels")
-        return box_channels(label, num_classes, self.slice_axis, **self.options)
+        """Draw the boxes of each class in a channel of its own; see ``Strategy``."""
+        return self.drawing.channels(label, num_classes)
 
 
 class WeakLabeld(MapTransform):

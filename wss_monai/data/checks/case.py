@@ -19,7 +19,7 @@ from wss_monai.data.label_semantics import UNLABELLED_NAME, class_names_of, name
 from wss_monai.io.faults import halves_of
 from wss_monai.io.grids import Grid, read_grid
 from wss_monai.io.labels import is_segmentation
-from wss_monai.io.volumes import read_volume
+from wss_monai.io.volumes import read_array
 
 __all__ = ["CaseFacts", "check_case"]
 
@@ -173,10 +173,10 @@ def _read(path: str, shown: str, quick: bool, problems: Problems) -> tuple[np.nd
         return None, grid
     try:
         with LoggingOutputSuppressor():  # what nibabel says of headers is said here by name
-            volume = read_volume(path)
+            array, affine = read_array(path)
     except (ValueError, OSError) as error:
         if np.isfinite(grid.affine).all() and abs(np.linalg.det(grid.affine)) >= 1e-12:  # else check_grid says it
             what, todo = halves_of(error)
             problems.error("unreadable", f"cannot be read: {what}", todo or MEND, shown)
         return None, grid
-    return np.asarray(volume), Grid(tuple(volume.shape), np.asarray(volume.affine, dtype=float))
+    return array, Grid(array.shape, affine)

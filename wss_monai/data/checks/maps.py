@@ -9,8 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from monai.data import MetaTensor
 
 from wss_monai.data.checks.problem import MEND, Problems
 from wss_monai.data.label_semantics import UNLABELLED_NAME, Meant, names_of
@@ -137,6 +135,9 @@ def check_segmentation(
     Returns:
         What it holds on the image's grid; None where that cannot be said.
     """
+    import torch
+    from monai.data import MetaTensor
+
     classes = {name: k for k, name in enumerate(names)} | ({UNLABELLED_NAME: UNLABELLED} if weak else {})
     meaning = classes | {segment: classes[name] for segment, name in segments.items()}
     image = MetaTensor(torch.zeros(1).expand(1, *grid.shape), affine=torch.from_numpy(grid.affine))

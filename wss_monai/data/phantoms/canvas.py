@@ -52,6 +52,7 @@ class Canvas:
     def __init__(self, x: np.ndarray, y: np.ndarray, z: np.ndarray, edge: float) -> None:
         self.x, self.y, self.z, self.edge = x, y, z, edge
         self.gap = float(abs(z[1] - z[0])) if len(z) > 1 else 10.0
+        self._planes: tuple[np.ndarray, ...] = ()
         self.water = np.full(x.shape, AIR, np.float32)
         self.fat = np.zeros(x.shape, np.float32)
 
@@ -127,7 +128,11 @@ class Canvas:
             self.paint(distance, water, fat, where=window)
 
     def _window(self, cx: float, cy: float, reach: float, k: int) -> tuple[slice, ...] | None:
-        inside = (np.abs(self.x[:, :, k] - cx) < reach) & (np.abs(self.y[:, :, k] - cy) < reach)
+        if not self._planes or self._planes[0] is not self.x or self._planes[1] is not self.y:
+            slices = (np.ascontiguousarray(np.moveaxis(place, 2, 0)) for place in (self.x, self.y))
+            self._planes = (self.x, self.y, *slices)  # that lie together in memory
+        x, y = self._planes[2:]
+        inside = (np.abs(x[k] - cx) < reach) & (np.abs(y[k] - cy) < reach)
         rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
         if not len(rows):
             return None

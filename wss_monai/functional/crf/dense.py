@@ -63,11 +63,11 @@ def dense_crf(
     shape = _check(logits, image, iterations, w_bilateral, w_spatial, method)
     batch, _, dimensions = logits.shape[0], logits.shape[1], len(shape)
     voxels = shape.numel()
-    size = voxel_sizes(spacing, batch, dimensions).to(logits.device)
+    size = voxel_sizes(spacing, batch, dimensions)
     alpha = torch.tensor(widths("theta_alpha", theta_alpha, dimensions, "axis"), dtype=torch.float64)
     gamma = torch.tensor(widths("theta_gamma", theta_gamma, dimensions, "axis"), dtype=torch.float64)
     beta = widths("theta_beta", theta_beta, image.shape[1], "image channel")
-    alpha, gamma = alpha.to(size) / size, gamma.to(size) / size
+    alpha, gamma = (alpha / size).to(logits.device), gamma / size
     if method == "auto":
         method = "exact" if voxels <= EXACT_UP_TO else "lattice"
     kind = torch.float64 if logits.dtype == torch.float64 and method == "exact" else torch.float32
@@ -87,7 +87,7 @@ def dense_crf(
                     bilateral = LatticeFilter(guide[0]) if method == "lattice" else ExactFilter(guide)
                     filters.append((w_bilateral, bilateral))
                 if w_spatial:
-                    filters.append((w_spatial, SpatialFilter(gamma[part], shape, kind)))
+                    filters.append((w_spatial, SpatialFilter(gamma[start], shape, unary)))
                 probs = mean_field(unary, filters, iterations)
             out[part] = probs.transpose(1, 2).reshape(logits[part].shape)
     return out.to(torch.float64) if logits.dtype == torch.float64 else out

@@ -30,29 +30,37 @@ class LatticeFilter:
     def __init__(self, features: Tensor) -> None:
         remainder_cell, rank, weights = _simplex(features)
         dimensions = features.shape[1]
-        keys, inverse, remainder, multipliers = _vertices(remainder_cell, rank)
+        keys, inverse, order, counts, remainder, multipliers = _vertices(remainder_cell, rank)
         count = len(keys)
-        self.slice_index = inverse
-        self.blur_index = _neighbours(keys, remainder, multipliers)
-        self.blur_weights = features.new_tensor([1.0, 0.5, 0.5]).repeat(count + 1, 1)
-        order = inverse.flatten().to(torch.int32).argsort(stable=True)
-        self.splat_index = order.div(dimensions + 1, rounding_mode="floor")
-        size = torch.bincount(inverse.flatten(), minlength=count + 1)  # the last, empty row stands for "no vertex"
-        self.splat_offsets = size.cumsum(0) - size
-        self.splat_weights = weights.flatten()[order]
-        self.slice_weights = weights / (1 + 2.0**-dimensions)
+        empty = F.pad(counts, (0, 1))  # the last, empty row stands for "no vertex"
+        splat = order.div(dimensions + 1, rounding_mode="floor")
+        splat_starts = (empty.cumsum(0) - empty).int()
+        self.splat = _Sums(splat.int(), splat_starts, weights.flatten()[order])
+        tent = features.new_tensor([1.0, 0.5, 0.5]).repeat(count + 1)
+        starts = torch.arange(0, 3 * (count + 1), 3, dtype=torch.int32, device=features.device)
+        self.blurs = [_Sums(index.flatten(), starts, tent) for index in _neighbours(keys, remainder, multipliers)]
+        starts = torch.arange(0, inverse.numel(), dimensions + 1, dtype=torch.int32, device=features.device)
+        self.slice = _Sums(inverse.flatten().int(), starts, (weights / (1 + 2.0**-dimensions)).flatten())
         scale = (self(features.new_ones(1, len(features), 1))[0] + EPSILON).rsqrt()
-        self.slice_weights = self.slice_weights * scale
-        self.splat_weights = self.splat_weights * scale[self.splat_index, 0]
+        self.slice.weights = (self.slice.weights.reshape(weights.shape) * scale).flatten()
+        self.splat.weights = self.splat.weights * scale[splat, 0]
 
     def __call__(self, values: Tensor) -> Tensor:
         """Filtered ``values`` (1, N, K)."""
-        table = F.embedding_bag(
-            self.splat_index, values[0], self.splat_offsets, mode="sum", per_sample_weights=self.splat_weights
-        )
-        for index in self.blur_index:
-            table = F.embedding_bag(index, table, mode="sum", per_sample_weights=self.blur_weights)
-        return F.embedding_bag(self.slice_index, table, mode="sum", per_sample_weights=self.slice_weights)[None]
+        table = self.splat(values[0])
+        for blur in self.blurs:
+            table = blur(table)
+        return self.slice(table)[None]
+
+
+class _Sums:
+    """Weighted sums of rows of a table, one after the other: which rows, where each sum starts, the weights."""
+
+    def __init__(self, rows: Tensor, starts: Tensor, weights: Tensor) -> None:
+        self.rows, self.starts, self.weights = rows, starts, weights
+
+    def __call__(self, table: Tensor) -> Tensor:
+        return F.embedding_bag(self.rows, table, self.starts, mode="sum", per_sample_weights=self.weights)
 
 
 def _simplex(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -89,8 +97,13 @@ def _simplex(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return cell.long(), rank, weights[:, : d + 1].contiguous()
 
 
-def _vertices(cell: Tensor, rank: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Sorted keys (M,), vertex of each point and remainder (N, d+1), remainder of each vertex (M,), multipliers (d+1,).
+def _vertices(cell: Tensor, rank: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The vertices that the points touch, in the order of their keys.
+
+    Returns:
+        sorted keys (M,); the vertex of each point and remainder (N, d+1); the places (N (d+1),) of that table in the
+        order of their vertices, and how many each vertex has (M,); the remainder of each vertex (M,); multipliers
+        (d+1,).
 
     A vertex's key is sum_i q_i multipliers_i + r multipliers_d. The multipliers are strides over the range of q, with
     room for neighbours. Where their product is beyond int64 (many channels, narrow widths) they are random and the sum
@@ -112,26 +125,28 @@ def _vertices(cell: Tensor, rank: Tensor) -> tuple[Tensor, Tensor, Tensor, Tenso
     keys = ((cell - lowest) * multipliers[:d]).sum(1)[:, None] + remainders * multipliers[d]
     for axis in range(d):
         keys -= (rank[:, axis, None] > d - remainders) * multipliers[axis]
-    unique, inverse = torch.unique(keys, return_inverse=True)
-    remainder = torch.empty_like(unique)
-    remainder[inverse] = remainders.expand_as(inverse)
-    return unique, inverse, remainder, multipliers
+    ordered, order = keys.flatten().sort(stable=True)  # one sort says all
+    unique, place, counts = torch.unique_consecutive(ordered, return_inverse=True, return_counts=True)
+    inverse = torch.empty_like(place).scatter_(0, order, place)
+    first = order[counts.cumsum(0) - counts]
+    return unique, inverse.reshape(keys.shape), order, counts, first % (d + 1), multipliers
 
 
 def _neighbours(keys: Tensor, remainder: Tensor, multipliers: Tensor) -> list[Tensor]:
     """For each of the d + 1 directions: each vertex, its two neighbours, (M + 1, 3); M stands for "no vertex"."""
     count, d = len(keys), len(multipliers) - 1
-    own = torch.arange(count + 1, device=keys.device)
+    own = torch.arange(count + 1, device=keys.device, dtype=torch.int32)
     wrap = remainder == 0
     base = keys + torch.where(wrap, d * multipliers[d] - multipliers[:d].sum(), -multipliers[d])
     out = []
     for axis in range(d + 1):
         wanted = base + multipliers[axis] if axis < d else base
         found = torch.searchsorted(keys, wanted).clamp_(max=count - 1)
-        there = keys[found] == wanted
-        index = own[:, None].repeat(1, 3)
-        index[:, 1:] = count
-        index[:count, 1] = torch.where(there, found, count)
-        index[found[there], 2] = own[:count][there]
+        found = torch.where(keys[found] == wanted, found, count)
+        index = own.new_full((count + 1, 3), count)
+        index[:, 0] = own
+        index[:count, 1] = found
+        index[:, 2].scatter_(0, found, own[:count])  # who is not found writes into the last row, which is then cleared
+        index[count, 2] = count
         out.append(index)
     return out

@@ -262,14 +262,22 @@ def _rasterise(path: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Return the mask of a curve one voxel wide: voxels that only make a corner are left out."""
     voxels = np.rint(path).astype(int)
     voxels = voxels[np.concatenate([[True], (np.diff(voxels, axis=0) != 0).any(1)])]
-    thin = [voxels[0]]
-    for i in range(1, len(voxels)):
-        if i == len(voxels) - 1 or np.abs(voxels[i + 1] - thin[-1]).max() > 1:
-            thin.append(voxels[i])
-    steps = [np.stack(line_nd(start, stop, endpoint=True), axis=1) for start, stop in pairwise(thin)]
+    rows = voxels.tolist()
+    thin = rows[:1]
+    for here, ahead in pairwise(rows[1:]):
+        if not _touch(ahead, thin[-1]):
+            thin.append(here)
+    thin += rows[1:][-1:]
+    gaps = [pair for pair in pairwise(thin) if not _touch(*pair)]  # a line between neighbours is the two of them
+    steps = [np.stack(line_nd(start, stop, endpoint=True), axis=1) for start, stop in gaps]
     mask = np.zeros(shape, bool)
     mask[tuple(np.clip(np.concatenate([thin, *steps]), 0, np.array(shape) - 1).T)] = True
     return mask
+
+
+def _touch(a: Sequence[int], b: Sequence[int]) -> bool:
+    """Whether two voxels are one or neighbours, corners included."""
+    return all(-1 <= x - y <= 1 for x, y in zip(a, b, strict=True))
 
 
 def _brush(width: int, dims: int) -> np.ndarray:
