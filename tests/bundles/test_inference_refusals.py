@@ -70,6 +70,14 @@ def test_a_voxel_that_is_not_finite_is_refused_by_file_name(model, tmp_path):
     assert not list((tmp_path / "out").glob("*"))
 
 
+def test_percentiles_that_coincide_are_refused_by_file_name(model, tmp_path):
+    array = np.zeros((32, 32, 5), np.float32)
+    array[10:15, 10:15, 1] = 1000 + np.arange(25).reshape(5, 5)
+    (tmp_path / "in").mkdir()
+    nib.save(nib.Nifti1Image(array, AFFINE), tmp_path / "in" / "flat.nii.gz")
+    refused(predict(model, tmp_path / "in", tmp_path / "out"), "flat.nii.gz", "percentiles")
+
+
 def test_weights_that_are_not_finite_are_refused_by_file_name(model, tmp_path):
     volume(tmp_path / "in" / "a.nii.gz")
     state = torch.load(model)

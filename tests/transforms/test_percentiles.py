@@ -68,3 +68,13 @@ def test_quantiles_are_those_of_torch(count):
 
 def test_the_arguments_are_those_of_monai():
     assert inspect.signature(ScalePercentiles) == inspect.signature(ScaleIntensityRangePercentiles)
+
+
+@pytest.mark.filterwarnings("ignore:Divide by zero")
+def test_percentiles_that_coincide_name_the_case():
+    image = torch.zeros(1, 40, 40, 4)
+    image[0, 20:24, 20:24, 1] = torch.arange(16.0).reshape(4, 4) + 900
+    with pytest.raises(ValueError, match=r"case 'p7': nearly all .* percentiles 0.5 and 99"):
+        ScalePercentilesd("image", **SETTINGS)({"case": "p7", "image": image})
+    whole = ScalePercentilesd("image", **{**SETTINGS, "upper": 99.9})({"case": "p7", "image": image})["image"]
+    assert whole.min() == 0 and whole.max() == 1

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,12 @@ class ScalePercentiles(ScaleIntensityRangePercentiles):
 
 
 class ScalePercentilesd(ScaleIntensityRangePercentilesd):
-    """Dictionary version of ``ScalePercentiles``; arguments as of MONAI's ``ScaleIntensityRangePercentilesd``."""
+    """Dictionary version of ``ScalePercentiles``; arguments as of MONAI's ``ScaleIntensityRangePercentilesd``.
+
+    Raises:
+        ValueError: both percentiles are one value and the image has others: MONAI would hand on raw intensities. Names
+            the case.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -43,6 +49,23 @@ class ScalePercentilesd(ScaleIntensityRangePercentilesd):
         self.scaler = ScalePercentiles(
             of.lower, of.upper, of.b_min, of.b_max, of.clip, of.relative, of.channel_wise, of.dtype
         )
+
+    def __call__(self, data: Mapping[Hashable, NdarrayOrTensor]) -> dict[Hashable, NdarrayOrTensor]:
+        """Scale the images among the keys."""
+        out = super().__call__(data)
+        least, most = self.scaler.b_min, self.scaler.b_max
+        if not self.scaler.clip or least is None or most is None:
+            return out
+        margin = 1e-3 * abs(most - least)
+        for key in self.key_iterator(out):
+            scaled = out[key]
+            if float(scaled.max()) > most + margin or float(scaled.min()) < least - margin:
+                raise ValueError(
+                    f"case '{out.get('case', '')}': nearly all intensities of its {key} are one value, so that the "
+                    f"percentiles {self.scaler.lower:g} and {self.scaler.upper:g}, between which they are scaled, "
+                    "coincide; crop the file to what is not background, or leave the case out."
+                )
+        return out
 
 
 def quantiles(values: np.ndarray, q: Tensor) -> Tensor:

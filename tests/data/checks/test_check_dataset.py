@@ -122,7 +122,7 @@ def test_an_image_that_no_run_could_use(data, break_it, kind, says):
 def test_an_image_that_is_almost_one_value(data):
     edit(data / "images/p2_ED.nii.gz", lambda a: put((slice(0, 3), 0, 0), 9)(a * 0))
     problem = only(data)
-    assert (problem.severity, problem.kind) == ("warning", "almost_constant")
+    assert (problem.severity, problem.kind) == ("error", "almost_constant")
     assert "99.9% of the voxels are 0" in problem.problem
 
 

@@ -14,6 +14,8 @@ __all__ = ["ImageFacts", "check_image"]
 
 SAME_VALUE = 0.99
 """More voxels than this share with one value are worth a look."""
+SCALED_BETWEEN = (0.5, 99.0)
+"""Percentiles of an image that become 0 and 1 in the bundles (`bundles/frame/parts.yaml`)."""
 SAMPLE = 200_000
 """Percentiles are taken from about this many voxels."""
 
@@ -63,12 +65,22 @@ def check_image(array: np.ndarray, shown: str, problems: Problems) -> ImageFacts
     middle = float(np.median(_sample(array)))  # a value that more than half of the voxels have is the median
     share = float(np.mean(array == middle))
     if share > SAME_VALUE:
-        problems.warning(
-            "almost_constant",
-            f"{share:.1%} of the voxels are {middle:g}",
-            "fine for a small field of view or a stripped background; else export it again",
-            shown,
-        )
+        least, most = np.percentile(array, SCALED_BETWEEN)
+        if least == most:
+            problems.error(
+                "almost_constant",
+                f"{share:.1%} of the voxels are {middle:g}: the percentiles {SCALED_BETWEEN[0]} and "
+                f"{SCALED_BETWEEN[1]}, between which the bundles scale intensities, are one value",
+                "crop it to what is not background, or leave the case out",
+                shown,
+            )
+        else:
+            problems.warning(
+                "almost_constant",
+                f"{share:.1%} of the voxels are {middle:g}",
+                "fine for a small field of view or a stripped background; else export it again",
+                shown,
+            )
     digest = hashlib.blake2b(repr(array.shape).encode(), digest_size=16)
     digest.update(np.ascontiguousarray(array, dtype=np.float32).data)
     first, last = np.percentile(_sample(array), [1, 99])
