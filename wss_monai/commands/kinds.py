@@ -5,11 +5,23 @@ from __future__ import annotations
 
 import argparse
 import importlib
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["LABELS", "OVERWRITE", "TITLE", "add_kinds", "new_folder", "option", "out_file", "runs", "seed"]
+__all__ = [
+    "LABELS",
+    "OVERWRITE",
+    "TITLE",
+    "add_kinds",
+    "new_folder",
+    "option",
+    "out_file",
+    "runs",
+    "seed",
+    "told_failures",
+]
 
 
 def add_kinds(parser: argparse.ArgumentParser, package: str, names: Sequence[str], metavar: str) -> None:
@@ -63,3 +75,17 @@ def out_file(name: str) -> argparse.ArgumentParser:
 OVERWRITE = option("--overwrite", action="store_true", help="write into a folder that holds files already")
 LABELS = option("--labels", nargs="+", metavar="TEXT", help="names of the runs (default: mode, seed or folder)")
 TITLE = option("--title", help="heading of the figure")
+
+
+def told_failures(failed: Mapping[str, str], consequence: str) -> int:
+    """Print what could not be done of a folder of cases, a line each, and give the exit code: 1 where there is any.
+
+    Args:
+        failed: case -> why.
+        consequence: what that means for them, such as "left out".
+    """
+    for case, why in failed.items():
+        print(f"failed: {case}: {' '.join(why.split())}", file=sys.stderr)
+    if failed:
+        print(f"{len(failed)} case{'s' * (len(failed) > 1)} failed: {consequence}", file=sys.stderr)
+    return int(bool(failed))

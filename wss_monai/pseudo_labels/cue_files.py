@@ -20,7 +20,8 @@ from wss_monai.data import DataSplit
 from wss_monai.data.derived_dataset import leads_outside, moved_case
 from wss_monai.data.schema import class_names_of, write_dataset
 from wss_monai.functional import UNLABELLED
-from wss_monai.io.atomic_files import check_writable, replacing
+from wss_monai.io.atomic_files import check_writable
+from wss_monai.io.nifti_files import save_image
 from wss_monai.transforms import LoadCased
 
 __all__ = ["CueWriter"]
@@ -86,9 +87,8 @@ class CueWriter:
             prepared = cast(dict[Hashable, Any], self.preprocessing(case))
             cues = self._cues(prepared)
             target = f"cues/{case['case']}.nii.gz"
-            with replacing(self.folder / target) as temporary:
-                affine = np.asarray(cues.affine, dtype=np.float64)
-                nib.save(nib.Nifti1Image(cues[0].numpy(), affine), temporary)
+            affine = np.asarray(cues.affine, dtype=np.float64)
+            save_image(nib.Nifti1Image(cues[0].numpy(), affine), self.folder / target)
             entry = moved_case(self.data.dataset, entries[case["case"]], self.folder)
             entry |= {"weak_labels": None, "weak_label": target}
             entry |= {key: self._in_file_order(entry, prepared[key]) for key in ("tags", "slice_tags")}
