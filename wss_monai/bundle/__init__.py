@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from wss_monai.bundle.allocator import keep_freed_memory
 from wss_monai.bundle.choice import choose, resolve
+from wss_monai.bundle.configuration import whole_configuration
 from wss_monai.bundle.overrides import check_overrides
 
-__all__ = ["check_overrides", "choose", "keep_freed_memory", "resolve"]
+__all__ = ["check_overrides", "choose", "keep_freed_memory", "resolve", "whole_configuration"]

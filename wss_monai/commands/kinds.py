@@ -15,6 +15,7 @@ __all__ = [
     "OVERWRITE",
     "TITLE",
     "add_kinds",
+    "check_out",
     "new_folder",
     "option",
     "out_file",
@@ -70,6 +71,35 @@ def out_file(name: str) -> argparse.ArgumentParser:
     """--out, a file to write."""
     kinds = ": .png, .svg or .pdf" if name.endswith(".png") else ""
     return option("--out", type=Path, default=Path(name), help=f"file to write{kinds} (default: %(default)s)")
+
+
+PAGES = ((b"<!DOCTYPE html>",), (b"Content-Security-Policy", b"default-src 'none'; img-src data:"))
+FIGURES = {
+    ".png": ((b"\x89PNG",), (b"Matplotlib",)),
+    ".svg": ((b"<?xml",), (b"Matplotlib",)),
+    ".pdf": ((b"%PDF",), ()),
+    ".gif": ((b"GIF8",), ()),
+    ".html": PAGES,
+    ".htm": PAGES,
+}
+"""Ending -> how a file that a report writes begins, and what it holds at its beginning."""
+TABLES = (b"run,", b"| run |", b"% Mean ")
+
+
+def check_out(*named: tuple[str, Path | None]) -> None:
+    """Refuse to write a figure, page or table over a file that no report wrote.
+
+    Args:
+        named: option and file, None where there is none.
+
+    Raises:
+        ValueError: such a file is there.
+    """
+    from wss_monai.io.atomic_files import check_replaceable
+
+    for flag, path in named:
+        begins, holds = FIGURES.get("" if path is None else path.suffix.lower(), (TABLES, ()))
+        check_replaceable(path, flag, begins, holds)
 
 
 OVERWRITE = option("--overwrite", action="store_true", help="write into a folder that holds files already")
