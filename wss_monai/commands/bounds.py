@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
 
     Raises:
         FileNotFoundError: no such data set or split.
-        ValueError: arguments, data or the number of patients do not fit, or the file is there and is not of this command.
+        ValueError: arguments, data or the number of patients do not fit, or --out is another file.
     """
     from wss_monai.estimation import audit_bounds, audit_profiles, check_profiles, fit_bounds, measure_cases
     from wss_monai.io.atomic_files import check_replaceable, replacing

@@ -40,11 +40,9 @@ def notices(runs: Sequence[Run]) -> list[tuple[str, str]]:
     for run in evaluated:
         if other := scored_others(run):
             found.append(("warning", f"{run.name}: {other}"))
-        if failed := run.summary.get("failed") if run.summary else None:
-            text = (
-                f"{run.name}: {len(failed)} cases have no scores since they failed: {_listed(list(map(str, failed)))}."
-            )
-            found.append(("warning", text))
+        if failed := (run.summary or {}).get("failed"):
+            names = _listed(list(map(str, failed)))
+            found.append(("warning", f"{run.name}: {len(failed)} cases failed and have no scores: {names}."))
     oracle = [run.name for run in runs if run.is_oracle]
     if oracle:
         found.append(

@@ -27,5 +27,5 @@ def scored_others(run: Run) -> str:
     if digest == weights["sha256"]:
         return ""
     return (
-        f"the scores are not those of {name} as it is now, which was written after the evaluation: evaluate it again."
+        f"the scores are not those of {name} as it is now, which was written later: evaluate again."
     )

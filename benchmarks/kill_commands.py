@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kill the commands that write files (SIGKILL) at random moments, and look at what they leave.
+
+    python benchmarks/kill_commands.py --kills 100 --seed 0
+
+Each kill waits for a moment at which the command writes: a new name appears under its output, or beside it; a random
+time later the process is killed. Then every file that has its final name is read, `dataset.json` of a data set is
+checked with all that it names, and the command is run again to its end: nothing of the killed one may be left, and the
+files are those of a run that nobody killed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PATIENCE = 300.0
+"""Seconds after which a command that writes nothing is given up."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command that is killed.
+
+    Attributes:
+        words: behind `python`; OUT stands for what it writes, OUT/ for its folder.
+        out: name of what it writes.
+        undated: bytes of its files are the same each time.
+    """
+
+    words: tuple[str, ...]
+    out: str
+    undated: bool = True
+
+
+def commands(data: Path, release: Path, run: Path, model: Path) -> dict[str, Command]:
+    """The commands by name."""
+    inference = ROOT / "bundles" / "acdc_logbarrier" / "configs" / "inference.yaml"
+    network = ("--network_def#features", "[4,4,4,4,4,4]", "--device", "$torch.device('cpu')", "--window", "[32,32]")
+    verb = ("-m", "wss_monai")
+    return {
+        "weaken": Command((*verb, "weaken", "--data", str(data), "--strategy", "points", "--out", "OUT"), "weak"),
+        "synthesize": Command((*verb, "synthesize", "cardiac", "--patients", "3", "--out", "OUT"), "made"),
+        "prepare": Command((*verb, "prepare", "promise12", "--source", str(release), "--out", "OUT"), "prepared"),
+        "report": Command((*verb, "report", "html", "--runs", str(run), "--out", "OUT"), "report.html", undated=False),
+        "inference": Command(
+            ("-m", "monai.bundle", "run", "--config_file", str(inference), "--dataset_dir", str(data / "images"),
+             "--ckpt_path", str(model), *network, "--output_dir", "OUT"), "masks",
+        ),
+    }  # fmt: skip
+
+
+def start(command: Command, folder: Path, log: Path) -> subprocess.Popen[bytes]:
+    """Start it in a folder of its own."""
+    words = [word.replace("OUT", str(folder / command.out)) for word in command.words]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    with log.open("ab") as output:
+        return subprocess.Popen([sys.executable, *words], cwd=ROOT, env=environment, stdout=output, stderr=output)
+
+
+def names(folder: Path) -> set[str]:
+    """All names below a folder."""
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")} if folder.is_dir() else set()
+
+
+def digests(folder: Path, command: Command) -> dict[str, str]:
+    """What lies below a folder; of dated files the names alone."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() if command.undated else ""
+        for path in files
+    }
+
+
+def unreadable(folder: Path, command: Command) -> list[str]:
+    """Files under final names that are not whole, and a dataset.json that is not true."""
+    import nibabel as nib
+    import numpy as np
+
+    from wss_monai.data.schema import read_dataset
+
+    found = []
+    for path in folder.rglob("*"):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if hidden or not path.is_file():
+            continue
+        try:
+            if path.name == "dataset.json":
+                read_dataset(path)
+            elif path.name.endswith(".nii.gz"):
+                np.asarray(nib.load(path).dataobj)
+            elif path.suffix == ".json":
+                json.loads(path.read_text())
+            elif path.suffix == ".html" and not path.read_text(encoding="utf-8").rstrip().endswith("</html>"):
+                raise ValueError("cut off")
+        except Exception as error:
+            found.append(f"{path.name}: {type(error).__name__}")
+    return found
+
+
+def kill_one(command: Command, folder: Path, log: Path, span: float, R: random.Random) -> dict[str, object]:
+    """Start, wait until it writes, kill; gives a row of the table."""
+    folder.mkdir(parents=True)
+    if command.out.endswith(".html"):  # there is a former report
+        shutil.copy(log.with_suffix(".html"), folder / command.out)
+    before, delay = names(folder), R.uniform(0, span)
+    process = start(command, folder, log)
+    begun = time.perf_counter()
+    while process.poll() is None and names(folder) == before and time.perf_counter() - begun < PATIENCE:
+        time.sleep(0.001)
+    time.sleep(delay)
+    process.send_signal(signal.SIGKILL)
+    code = process.wait()
+    return {"killed": code == -signal.SIGKILL, "delay_s": round(delay, 3), "half": unreadable(folder, command)}
+
+
+def trial(name: str, command: Command, work: Path, kills: int, R: random.Random) -> list[dict[str, object]]:
+    """Kill a command several times; each time run it again to its end, and compare."""
+    log = work / f"{name}.log"
+    whole = work / name / "whole"
+    whole.mkdir(parents=True)
+    process = start(command, whole, log)
+    first = None
+    while process.poll() is None:
+        if first is None and names(whole):
+            first = time.perf_counter()
+        time.sleep(0.001)
+    if process.returncode:
+        raise RuntimeError(f"{name} ended with {process.returncode}: {log.read_text(errors='replace')[-500:]}")
+    span = time.perf_counter() - (first or time.perf_counter())
+    if command.out.endswith(".html"):
+        shutil.copy(whole / command.out, log.with_suffix(".html"))
+    expected, rows = digests(whole, command), []
+    for number in range(kills):
+        folder = work / name / f"kill{number}"
+        row = kill_one(command, folder, log, span, R)
+        code = start(command, folder, log).wait()
+        found = digests(folder, command)
+        left = sorted({*found} - {*expected})
+        same = found == expected
+        row = {"command": name, "number": number, **row, "again": code, "left_over": left, "same": same}
+        rows.append(row)
+        print(json.dumps(row), flush=True)
+        shutil.rmtree(folder)
+    return rows
+
+
+def prepare_inputs(work: Path) -> tuple[Path, Path, Path, Path]:
+    """A data set, a release, a run with scores and its weights, all small."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    from tiny import TINY, make_dataset, run_workflow
+
+    from wss_monai.__main__ import main
+
+    data = make_dataset(work / "data")
+    release = work / "release"
+    main(["synthesize", "promise12", "--out", str(release), "--cases", "3", "--size", "64"])
+    settings = {"folder": data, "out": work / "run", "tiny": {**TINY, "train#trainer#max_epochs": 1}}
+    run_workflow("train.yaml", **settings)
+    run_workflow("train.yaml", "evaluate.yaml", **settings)
+    return data, release, work / "run", work / "run" / "model.pt"
+
+
+def summary(rows: list[Mapping[str, object]]) -> list[dict[str, object]]:
+    """A row a command."""
+    table = []
+    for name in dict.fromkeys(row["command"] for row in rows):
+        of = [row for row in rows if row["command"] == name and row["killed"]]
+        table.append(
+            {
+                "command": name,
+                "kills": len(of),
+                "left something half written": sum(bool(row["half"]) for row in of),
+                "run again: ended well": sum(row["again"] == 0 for row in of),
+                "run again: leftovers": sum(bool(row["left_over"]) for row in of),
+                "run again: the same files": sum(bool(row["same"]) for row in of),
+            }
+        )
+    return table
+
+
+def main() -> None:
+    """Run all commands and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=100, help="over all commands (default: 100)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", nargs="+", help="commands (default: all)")
+    parser.add_argument("--out", type=Path, help="CSV to write")
+    args = parser.parse_args()
+    R = random.Random(args.seed)
+    with tempfile.TemporaryDirectory() as place:
+        work = Path(place)
+        found = commands(*prepare_inputs(work))
+        chosen = args.only or list(found)
+        rows: list[Mapping[str, object]] = []
+        for index, name in enumerate(chosen):
+            kills = args.kills // len(chosen) + (index < args.kills % len(chosen))
+            rows += trial(name, found[name], work, kills, R)
+    table = summary(rows)
+    for row in table:
+        print(row)
+    if args.out is not None:
+        with args.out.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(table[0]))
+            writer.writeheader()
+            writer.writerows(table)
+
+
+if __name__ == "__main__":
+    main()
