@@ -3,10 +3,10 @@
 
     python benchmarks/kill_commands.py --kills 100 --seed 0
 
-Each kill waits for a moment at which the command writes: a new name appears under its output, or beside it; a random
-time later the process is killed. Then every file that has its final name is read, `dataset.json` of a data set is
-checked with all that it names, and the command is run again to its end: nothing of the killed one may be left, and the
-files are those of a run that nobody killed.
+Half of the kills wait until the command has made so many new names under its output or beside it, a number drawn at
+random; the others come at a random time after the first of them. Then every file that has its final name is read,
+`dataset.json` of a data set is checked with all that it names, and the command is run again to its end: nothing of the
+killed one may be left, and the files are those of a run that nobody killed.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import hashlib
 import json
 import os
 import random
+import runpy
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -27,9 +27,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
+import torch
+
+from wss_monai.data.schema import read_dataset
+
 ROOT = Path(__file__).resolve().parents[1]
-PATIENCE = 300.0
-"""Seconds after which a command that writes nothing is given up."""
 
 
 @dataclass(frozen=True)
@@ -64,12 +68,54 @@ def commands(data: Path, release: Path, run: Path, model: Path) -> dict[str, Com
     }  # fmt: skip
 
 
-def start(command: Command, folder: Path, log: Path) -> subprocess.Popen[bytes]:
-    """Start it in a folder of its own."""
-    words = [word.replace("OUT", str(folder / command.out)) for word in command.words]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-    with log.open("ab") as output:
-        return subprocess.Popen([sys.executable, *words], cwd=ROOT, env=environment, stdout=output, stderr=output)
+class Started:
+    """A command in a process of its own: a fork of this one, which has imported the libraries already."""
+
+    def __init__(self, command: Command, folder: Path, log: Path) -> None:
+        words = [word.replace("OUT", str(folder / command.out)) for word in command.words[1:]]
+        self.code: int | None = None
+        self.pid = os.fork()
+        if self.pid == 0:
+            self._be(words, log)
+
+    def _be(self, words: list[str], log: Path) -> None:
+        """Run the command as `python -m` does, and end."""
+        code = 1
+        try:
+            output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            os.dup2(output, 1)
+            os.dup2(output, 2)
+            sys.argv = words
+            runpy.run_module(words[0], run_name="__main__", alter_sys=True)
+            code = 0
+        except SystemExit as exit:
+            code = exit.code if isinstance(exit.code, int) else int(exit.code is not None)
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+        finally:
+            sys.stdout.flush()
+            os._exit(code)
+
+    def poll(self) -> int | None:
+        """The exit code, once it has ended."""
+        if self.code is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self.code = os.waitstatus_to_exitcode(status) if pid else None
+        return self.code
+
+    def wait(self) -> int:
+        """Wait for the exit code."""
+        while self.poll() is None:
+            time.sleep(0.001)
+        return int(self.code or 0)
+
+
+@dataclass(frozen=True)
+class Whole:
+    """How long a command writes that nobody kills, and how many names it makes."""
+
+    seconds: float
+    names: int
 
 
 def names(folder: Path) -> set[str]:
@@ -88,11 +134,6 @@ def digests(folder: Path, command: Command) -> dict[str, str]:
 
 def unreadable(folder: Path, command: Command) -> list[str]:
     """Files under final names that are not whole, and a dataset.json that is not true."""
-    import nibabel as nib
-    import numpy as np
-
-    from wss_monai.data.schema import read_dataset
-
     found = []
     for path in folder.rglob("*"):
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
@@ -112,20 +153,29 @@ def unreadable(folder: Path, command: Command) -> list[str]:
     return found
 
 
-def kill_one(command: Command, folder: Path, log: Path, span: float, R: random.Random) -> dict[str, object]:
-    """Start, wait until it writes, kill; gives a row of the table."""
-    folder.mkdir(parents=True)
-    if command.out.endswith(".html"):  # there is a former report
-        shutil.copy(log.with_suffix(".html"), folder / command.out)
-    before, delay = names(folder), R.uniform(0, span)
-    process = start(command, folder, log)
-    begun = time.perf_counter()
-    while process.poll() is None and names(folder) == before and time.perf_counter() - begun < PATIENCE:
-        time.sleep(0.001)
-    time.sleep(delay)
-    process.send_signal(signal.SIGKILL)
-    code = process.wait()
-    return {"killed": code == -signal.SIGKILL, "delay_s": round(delay, 3), "half": unreadable(folder, command)}
+def kill_one(command: Command, folder: Path, log: Path, whole: Whole, R: random.Random) -> dict[str, object]:
+    """Start, wait for a new name or for a random moment, kill; gives a row of the table."""
+    at_name = R.random() < 0.5
+    count, delay = R.randint(1, whole.names), R.uniform(0, whole.seconds)
+    while True:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        if command.out.endswith(".html"):  # there is a former report
+            shutil.copy(log.with_suffix(".html"), folder / command.out)
+        seen, process = names(folder), Started(command, folder, log)
+        before, begun = len(seen), 0.0
+        while process.poll() is None:
+            seen |= names(folder)
+            begun = begun or (time.perf_counter() if len(seen) > before else 0.0)
+            if begun and (len(seen) - before >= count if at_name else time.perf_counter() - begun >= delay):
+                break
+            time.sleep(0.0005)
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGKILL)
+        if process.wait() == -signal.SIGKILL:
+            aim = f"name {count}" if at_name else f"{delay:.3f} s"
+            return {"aim": aim, "left": len(names(folder)), "half": unreadable(folder, command)}
+        count, delay = max(1, count // 2), delay / 2  # it had ended before
 
 
 def trial(name: str, command: Command, work: Path, kills: int, R: random.Random) -> list[dict[str, object]]:
@@ -133,22 +183,22 @@ def trial(name: str, command: Command, work: Path, kills: int, R: random.Random)
     log = work / f"{name}.log"
     whole = work / name / "whole"
     whole.mkdir(parents=True)
-    process = start(command, whole, log)
-    first = None
+    process = Started(command, whole, log)
+    first, seen = 0.0, set[str]()
     while process.poll() is None:
-        if first is None and names(whole):
-            first = time.perf_counter()
-        time.sleep(0.001)
-    if process.returncode:
-        raise RuntimeError(f"{name} ended with {process.returncode}: {log.read_text(errors='replace')[-500:]}")
-    span = time.perf_counter() - (first or time.perf_counter())
+        seen |= names(whole)
+        first = first or (time.perf_counter() if seen else 0.0)
+        time.sleep(0.0005)
+    if process.code:
+        raise RuntimeError(f"{name} ended with {process.code}: {log.read_text(errors='replace')[-500:]}")
+    span = Whole(time.perf_counter() - first, len(seen))
     if command.out.endswith(".html"):
         shutil.copy(whole / command.out, log.with_suffix(".html"))
     expected, rows = digests(whole, command), []
     for number in range(kills):
         folder = work / name / f"kill{number}"
         row = kill_one(command, folder, log, span, R)
-        code = start(command, folder, log).wait()
+        code = Started(command, folder, log).wait()
         found = digests(folder, command)
         left = sorted({*found} - {*expected})
         same = found == expected
@@ -179,7 +229,7 @@ def summary(rows: list[Mapping[str, object]]) -> list[dict[str, object]]:
     """A row a command."""
     table = []
     for name in dict.fromkeys(row["command"] for row in rows):
-        of = [row for row in rows if row["command"] == name and row["killed"]]
+        of = [row for row in rows if row["command"] == name]
         table.append(
             {
                 "command": name,
@@ -201,6 +251,8 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", help="commands (default: all)")
     parser.add_argument("--out", type=Path, help="CSV to write")
     args = parser.parse_args()
+    torch.set_num_threads(1)
+    os.chdir(ROOT)
     R = random.Random(args.seed)
     with tempfile.TemporaryDirectory() as place:
         work = Path(place)

@@ -103,8 +103,9 @@ CONFIG = {
     "resume": False,
     "batch_size": 4,
     "empty": [],
+    "network": {"_target_": "DistributedDataParallel"},
     "train": {
-        "trainer": {"max_epochs": 3, "amp": None},
+        "trainer": {"max_epochs": 3, "amp": None, "train_handlers": "@train#handlers"},
         "dataset": {"progress": True, "num_workers": 0},
         "handlers": [{"_target_": "X", "t0": 5}, {"_target_": "ignite.handlers.ProgressBar", "desc": "x"}],
     },

@@ -28,13 +28,16 @@ FREE: tuple[str, ...] = (
 FREE += ("initialize", "run", "training", "finalize", "train#trainer#max_epochs", ConfigParser.meta_key)
 """Ids that a resumed run may have otherwise: where files are and where it computes, and how long it trains. The data
 set itself is compared, not its place."""
+PROCESSES: tuple[str, ...] = ("is_cuda", "network", "shared_buffers", "train#trainer#train_handlers")
+PROCESSES += ("validate#dataset#data", "validate#evaluator#network")
+"""Ids that an overlay for several processes sets; their number may be another one."""
 SCREEN = ("progress", "print_lr")
 """Arguments that change what the terminal shows alone."""
 PROGRESS = "ignite.handlers.ProgressBar"
 
 
 def whole_configuration() -> dict[str, Any]:
-    """Give id -> what the running configuration says there, but for `FREE` and what only speaks to the screen.
+    """Give id -> what the running configuration says there, but for `FREE`, `PROCESSES` and what the screen shows.
 
     An expression of a bundle calls it. The files and overrides are laid over each other and their macros filled in;
     references and expressions are compared as they are written, the settings that they refer to by their own ids.
@@ -56,7 +59,7 @@ def as_ids(config: Any) -> dict[str, Any]:
 
 def _add(value: Any, path: tuple[str, ...], found: dict[str, Any]) -> None:
     name = "#".join(path)
-    if name in FREE or (path and path[-1] in SCREEN):
+    if name in FREE or name in PROCESSES or (path and path[-1] in SCREEN):
         return
     if isinstance(value, Mapping) and value and value.get("_target_") != PROGRESS:
         for key, part in value.items():
