@@ -115,7 +115,8 @@ def training(dataset, tmp_path):
         time.sleep(0.05)
     yield process, out
     process.kill()
-    process.communicate()
+    process.wait()
+    process.stderr.close()
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,4 @@ def scored_others(run: Run) -> str:
         digest = hashlib.file_digest(content, "sha256").hexdigest()
     if digest == weights["sha256"]:
         return ""
-    return (
-        f"the scores are not those of {name} as it is now, which was written later: evaluate again."
-    )
+    return f"the scores are not those of {name} as it is now, which was written later: evaluate again."
