@@ -27,10 +27,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import matplotlib.pyplot  # noqa: F401  (imported before the forks)
+import monai.bundle  # noqa: F401
 import nibabel as nib
 import numpy as np
 import torch
 
+import wss_monai.handlers
+import wss_monai.report.page  # noqa: F401
 from wss_monai.data.schema import read_dataset
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -120,7 +124,11 @@ class Whole:
 
 def names(folder: Path) -> set[str]:
     """All names below a folder."""
-    return {str(path.relative_to(folder)) for path in folder.rglob("*")} if folder.is_dir() else set()
+    return {  # os.walk bears folders that go meanwhile
+        os.path.relpath(os.path.join(place, name), folder)
+        for place, folders, files in os.walk(folder)
+        for name in (*folders, *files)
+    }
 
 
 def digests(folder: Path, command: Command) -> dict[str, str]:
@@ -210,7 +218,24 @@ def trial(name: str, command: Command, work: Path, kills: int, R: random.Random)
 
 
 def prepare_inputs(work: Path) -> tuple[Path, Path, Path, Path]:
-    """A data set, a release, a run with scores and its weights, all small."""
+    """A data set, a release, a run with scores and its weights, all small.
+
+    A fork makes them: the threads that training starts must not be in the process that is forked for each command.
+    """
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            _prepare_inputs(work)
+            code = 0
+        finally:
+            os._exit(code)
+    if os.waitpid(pid, 0)[1]:
+        raise RuntimeError("the inputs could not be made")
+    return work / "data", work / "release", work / "run", work / "run" / "model.pt"
+
+
+def _prepare_inputs(work: Path) -> None:
     sys.path.insert(0, str(ROOT / "tests"))
     from tiny import TINY, make_dataset, run_workflow
 
@@ -222,7 +247,6 @@ def prepare_inputs(work: Path) -> tuple[Path, Path, Path, Path]:
     settings = {"folder": data, "out": work / "run", "tiny": {**TINY, "train#trainer#max_epochs": 1}}
     run_workflow("train.yaml", **settings)
     run_workflow("train.yaml", "evaluate.yaml", **settings)
-    return data, release, work / "run", work / "run" / "model.pt"
 
 
 def summary(rows: list[Mapping[str, object]]) -> list[dict[str, object]]:
