@@ -62,13 +62,13 @@ def commands(data: Path, release: Path, run: Path, model: Path) -> dict[str, Com
     verb = ("-m", "wss_monai")
     return {
         "weaken": Command((*verb, "weaken", "--data", str(data), "--strategy", "points", "--out", "OUT"), "weak"),
-        "synthesize": Command((*verb, "synthesize", "cardiac", "--patients", "3", "--out", "OUT"), "made"),
+        "synthesize": Command((*verb, "synthesize", "toy", "--images", "6", "2", "--out", "OUT"), "made"),
         "prepare": Command((*verb, "prepare", "promise12", "--source", str(release), "--out", "OUT"), "prepared"),
-        "report": Command((*verb, "report", "html", "--runs", str(run), "--out", "OUT"), "report.html", undated=False),
         "inference": Command(
             ("-m", "monai.bundle", "run", "--config_file", str(inference), "--dataset_dir", str(data / "images"),
              "--ckpt_path", str(model), *network, "--output_dir", "OUT"), "masks",
         ),
+        "report": Command((*verb, "report", "html", "--runs", str(run), "--out", "OUT"), "report.html", undated=False),
     }  # fmt: skip
 
 
@@ -259,7 +259,6 @@ def summary(rows: list[Mapping[str, object]]) -> list[dict[str, object]]:
                 "command": name,
                 "kills": len(of),
                 "left something half written": sum(bool(row["half"]) for row in of),
-                "run again: ended well": sum(row["again"] == 0 for row in of),
                 "run again: leftovers": sum(bool(row["left_over"]) for row in of),
                 "run again: the same files": sum(bool(row["same"]) for row in of),
             }
@@ -286,14 +285,13 @@ def main() -> None:
         for index, name in enumerate(chosen):
             kills = args.kills // len(chosen) + (index < args.kills % len(chosen))
             rows += trial(name, found[name], work, kills, R)
-    table = summary(rows)
-    for row in table:
-        print(row)
-    if args.out is not None:
-        with args.out.open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(table[0]))
-            writer.writeheader()
-            writer.writerows(table)
+            table = summary(rows)
+            print(table[-1], flush=True)
+            if args.out is not None:  # of the commands so far
+                with args.out.open("w", newline="") as file:
+                    writer = csv.DictWriter(file, list(table[0]))
+                    writer.writeheader()
+                    writer.writerows(table)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import os
@@ -11,12 +12,13 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
 from ignite.engine import Events
 from test_acdc_logbarrier import EVALUATE, TRAIN, refused
-from tiny import CONFIGS, ROOT, TINY, flags
+from tiny import CONFIGS, ROOT, TINY, command_here, flags
 
 from wss_monai.io.folder_lock import LOCK
 
@@ -138,3 +140,28 @@ def test_a_run_that_is_stopped_says_in_one_line_how_to_go_on(training, run_bundl
     assert len(lines) == 1 and lines[0].startswith(expected), said[-2000:]
     assert "Traceback" not in said and "Error" not in said and "ERROR" not in said
     assert not [path for path in out.rglob("*") if path.name.startswith((".part-", LOCK))]
+
+
+def predicted(images, out, weights, **more):
+    settings = {"window": [32, 32], "pixdim": [2.0, 2.0, -1.0], "network_def#features": [4, 4, 4, 4, 4, 4], **more}
+    places = {"dataset_dir": images, "output_dir": out, "ckpt_path": weights}
+    return command_here("run", "--config_file", str(CONFIGS / "inference.yaml"), **places, **settings)
+
+
+def test_masks_have_their_names_when_whole_and_no_two_images_share_one(dataset, run_bundle, tmp_path, monkeypatch):
+    _, out = run_bundle(*TRAIN)
+    images = shutil.copytree(dataset / "images", tmp_path / "new")
+    named, replace = [], os.replace
+    monkeypatch.setattr(os, "replace", lambda a, b: (named.append((Path(a).name, Path(b).name)), replace(a, b)))
+    assert predicted(images, tmp_path / "masks", out / "model.pt").returncode == 0
+    masks = sorted(path.name for path in (tmp_path / "masks").iterdir())
+    assert masks == [f"p{i}_ED_seg.nii.gz" for i in range(4)]
+    assert [pair for pair in named if pair[1] in masks] == [(f".part-{name}", name) for name in masks]
+    (images / "p1_ED.nii").write_bytes(gzip.decompress((images / "p1_ED.nii.gz").read_bytes()))
+    for place, pattern, message in (
+        (tmp_path / "two", "*.nii*", f"two images would share the mask {tmp_path / 'two' / 'p1_ED_seg'}"),
+        (images, "*.nii.gz", "is the folder of the images"),
+    ):
+        done = predicted(images, place, out / "model.pt", pattern=pattern)
+        assert done.returncode == 1 and message in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "two").exists() and len(list(images.iterdir())) == 5
