@@ -4,9 +4,9 @@
     python benchmarks/kill_commands.py --kills 100 --seed 0
 
 Half of the kills wait until the command has made so many new names under its output or beside it, a number drawn at
-random; the others come at a random time after the first of them. Then every file that has its final name is read,
-`dataset.json` of a data set is checked with all that it names, and the command is run again to its end: nothing of the
-killed one may be left, and the files are those of a run that nobody killed.
+random; the others come at a random time after the first of them, of the report after its start. Then every file that
+has its final name is read, `dataset.json` of a data set is checked with all that it names, and the command is run again
+to its end: nothing of the killed one may be left, and the files are those of a run that nobody killed.
 """
 
 from __future__ import annotations
@@ -53,6 +53,11 @@ class Command:
     words: tuple[str, ...]
     out: str
     undated: bool = True
+
+    @property
+    def one_file(self) -> bool:
+        """It writes for a moment alone, at its end, and is killed at any time from its start."""
+        return self.out.endswith(".html")
 
 
 def commands(data: Path, release: Path, run: Path, model: Path) -> dict[str, Command]:
@@ -163,15 +168,15 @@ def unreadable(folder: Path, command: Command) -> list[str]:
 
 def kill_one(command: Command, folder: Path, log: Path, whole: Whole, R: random.Random) -> dict[str, object]:
     """Start, wait for a new name or for a random moment, kill; gives a row of the table."""
-    at_name = R.random() < 0.5
+    at_name = R.random() < 0.5 and not command.one_file
     count, delay = R.randint(1, whole.names), R.uniform(0, whole.seconds)
     while True:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        if command.out.endswith(".html"):  # there is a former report
+        if command.one_file:  # there is a former report
             shutil.copy(log.with_suffix(".html"), folder / command.out)
         seen, process = names(folder), Started(command, folder, log)
-        before, begun = len(seen), 0.0
+        before, begun = len(seen), time.perf_counter() if command.one_file else 0.0
         while process.poll() is None:
             seen |= names(folder)
             begun = begun or (time.perf_counter() if len(seen) > before else 0.0)
@@ -192,7 +197,7 @@ def trial(name: str, command: Command, work: Path, kills: int, R: random.Random)
     whole = work / name / "whole"
     whole.mkdir(parents=True)
     process = Started(command, whole, log)
-    first, seen = 0.0, set[str]()
+    first, seen = time.perf_counter() if command.one_file else 0.0, set[str]()
     while process.poll() is None:
         seen |= names(whole)
         first = first or (time.perf_counter() if seen else 0.0)
@@ -200,7 +205,7 @@ def trial(name: str, command: Command, work: Path, kills: int, R: random.Random)
     if process.code:
         raise RuntimeError(f"{name} ended with {process.code}: {log.read_text(errors='replace')[-500:]}")
     span = Whole(time.perf_counter() - first, len(seen))
-    if command.out.endswith(".html"):
+    if command.one_file:
         shutil.copy(whole / command.out, log.with_suffix(".html"))
     expected, rows = digests(whole, command), []
     for number in range(kills):
