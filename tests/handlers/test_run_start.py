@@ -8,7 +8,7 @@ import signal
 import pytest
 from ignite.engine import Engine
 
-from wss_monai.bundle.configuration import as_ids
+from wss_monai.bundle.configuration import as_ids, read_by_training
 from wss_monai.bundle.interruption import interrupted, leave_as_before, tell_when_stopped
 from wss_monai.handlers.run_settings import differences
 from wss_monai.handlers.run_start import Hold, digest_of_file, remove_evaluation
@@ -122,6 +122,19 @@ def test_a_configuration_is_compared_by_ids_but_for_places_length_and_the_screen
         "train#handlers#0#t0": 5,
     }
     assert as_ids({"object": object()}) == {"object": "<object object>"}  # no address
+
+
+def test_what_training_does_not_read_is_not_compared():
+    config = {
+        "train": {"a": "@b#c"},
+        "b": {"c": "$@d + 1"},
+        "d": 1,
+        "cues_dir": "out",
+        "same_when_resumed": "$@cues_dir",
+    }
+    assert set(read_by_training(config)) == {"train", "b", "d"}
+    config["d"] = "@same_when_resumed"
+    assert set(read_by_training(config)) == {"train", "b", "d"}
 
 
 def test_differences_have_both_values_and_each_setting_is_named_once():

@@ -10,9 +10,9 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 
-from wss_monai.bundle.overrides import RECORD, _running
+from wss_monai.bundle.overrides import RECORD, _references, _running
 
-__all__ = ["as_ids", "whole_configuration"]
+__all__ = ["as_ids", "read_by_training", "whole_configuration"]
 
 FREE: tuple[str, ...] = (
     "imports",
@@ -43,11 +43,23 @@ def whole_configuration() -> dict[str, Any]:
     references and expressions are compared as they are written, the settings that they refer to by their own ids.
 
     Returns:
-        The ids with ``#`` between their parts, and values that JSON can hold. Nothing where no configuration is found
-        that evaluates this call.
+        The ids that training reads, with ``#`` between their parts, and values that JSON can hold. Nothing where no
+        configuration is found that evaluates this call.
     """
     parser = _running()[0]
-    return {} if parser is None else as_ids(parser.config)
+    return {} if parser is None else as_ids(read_by_training(dict(parser.config)))
+
+
+def read_by_training(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Give what ``train`` refers to, itself or by what it refers to: what other overlays add changes no training."""
+    found: dict[str, Any] = {}
+    todo = ["train"]
+    while todo:
+        name = todo.pop()
+        if name in config and name not in found and name != RECORD:
+            found[name] = config[name]
+            todo += [reference.partition("#")[0] for reference in _references(config[name])]
+    return {name: config[name] for name in config if name in found}
 
 
 def as_ids(config: Any) -> dict[str, Any]:
