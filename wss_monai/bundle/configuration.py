@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from monai.bundle import ConfigParser
 
@@ -47,7 +47,7 @@ def whole_configuration() -> dict[str, Any]:
         configuration is found that evaluates this call.
     """
     parser = _running()[0]
-    return {} if parser is None else as_ids(read_by_training(dict(parser.config)))
+    return {} if parser is None else as_ids(read_by_training(cast(dict[str, Any], parser.config)))
 
 
 def read_by_training(config: Mapping[str, Any]) -> dict[str, Any]:
