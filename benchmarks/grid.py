@@ -110,9 +110,9 @@ def run_one(
     folder = Path(str(overrides["output_dir"]))
     summary = folder / "metrics_summary.json"
     if not summary.is_file():
-        (folder / "checkpoint.pt").unlink(missing_ok=True)
         commit, started = git_commit(), time.perf_counter()
-        used = [run_bundle(name, run_id, overlays, overrides, threads, bundle) for run_id in ("training", "evaluating")]
+        both = {"training": {**overrides, "overwrite": True}, "evaluating": overrides}
+        used = [run_bundle(name, run_id, overlays, of, threads, bundle) for run_id, of in both.items()]
         seconds = time.perf_counter() - started
         facts = {"commit": commit, "seconds": round(seconds, 1), "cpu_seconds": round(used[0], 1)}
         (folder / FACTS).write_text(json.dumps(facts) + "\n")

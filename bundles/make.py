@@ -84,12 +84,17 @@ def assemble(bundle: str, stem: str) -> dict[str, Item]:
 
 
 def settings(config: dict[str, Item]) -> str:
-    """The settings that a resumed run has to share, as arguments."""
+    """What a resumed run has to share, as arguments: the data, the whole configuration, and settings as they end up."""
     title, same = "", []
     for name, item in pruned(config).items():
         title = next((line for line in item.above if line.startswith("# --")), title)
         same += [name] if "a resumed run has the same" in title else []
-    return "\n" + "\n".join(textwrap.wrap(", ".join(f"{name}=@{name}" for name in same), 110))
+    words = [
+        "sha256_of_dataset_json=@data.dataset.digest",
+        "configuration=whole_configuration()",
+        *(f"{n}=@{n}" for n in same),
+    ]
+    return "\n" + "\n".join(textwrap.wrap(", ".join(words), 110))
 
 
 def text(bundle: str, stem: str) -> str:

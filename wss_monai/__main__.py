@@ -48,18 +48,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments; None: those of the process. `--debug` may stand anywhere.
 
     Returns:
-        The exit code: 0, what the verb returns, or 2 for an error of the user's, which is printed on one line.
+        The exit code: 0, what the verb returns (1: cases failed, or a check found errors), or 2 for an error of the
+        user's, which is printed on one line. Ctrl-C: 130.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
     args = make_parser().parse_args(current([word for word in words if word != "--debug"]))
     try:
         return int(args.run(args) or 0)
+    except KeyboardInterrupt:
+        print(f"{program()} {args.verb}: interrupted", file=sys.stderr)
+        return 130
     except (ValueError, OSError) as error:
         if debug:
             raise
         print(f"{program()} {args.verb}: error: {error}", file=sys.stderr)
-        return 2
+        return int(getattr(error, "exit_code", 2))
 
 
 if __name__ == "__main__":

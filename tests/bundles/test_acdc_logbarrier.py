@@ -128,15 +128,17 @@ def test_resume_with_other_settings_is_refused_and_touches_nothing(run_bundle):
         ),
         ({"size_bounds": {"LV": [10, 99]}}, "size_bounds is .* there and {'LV': .*} here"),
         ({"validation": 2}, "patients is "),
-        ({"learning_rate": 0.5}, r"'optimizer' of this configuration: initial_lr .* is 0.002 in the file and 0.5 here"),
-        (
-            {"network_def#features": [8, 8, 8, 8, 8, 8]},
-            r"'network' of this configuration: .*\(4, 1, 3, 3\) in the file",
-        ),
+        ({"learning_rate": 0.5}, "learning_rate is 0.002 there and 0.5 here"),
+        ({"network_def#features": [8, 4, 4, 4, 4, 4]}, "network_def#features#0 is 4 there and 8 here"),
+        ({"batch_size": 2}, "batch_size is 4 there and 2 here"),
+        ({"train#augment#rotation": 80}, "train#augment#rotation is not set there and 80 here"),
+        ({"train#handlers#2#t0": 50}, "train#handlers#2#t0 is not set there and 50 here"),
+        ({"overwrite": True}, "resume and overwrite exclude each other"),
     ):
         with refused(message):
             run_bundle(*TRAIN, out=out, resume=True, **{"mode": "partial", **overrides})
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    run_bundle(*TRAIN, out=out, resume=True, mode="partial", **{"train#trainer#max_epochs": 3})  # and longer goes on
 
 
 def test_volume_bounds_need_whole_volumes_in_a_batch(run_bundle):

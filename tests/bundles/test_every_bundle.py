@@ -131,7 +131,7 @@ def test_a_setting_of_the_frame_reaches_the_bundles_that_have_no_other(copied):
 
 @each_bundle
 def test_a_resumed_run_shares_the_settings_under_their_title(bundle):
-    """Where and how is free, and what the optimizer notes itself; each other one is compared."""
+    """What is learned is compared as it ends up; where and how as it is written, see whole_configuration."""
     text = (bundle / "configs" / "train.yaml").read_text()
     free, same = (part.split("# ----")[0] for part in text.split("# ---- what a user sets: ")[1:])
     compared = set(re.findall(r"(\w+)=@\1\b", yaml.safe_load(text)["same_when_resumed"]))

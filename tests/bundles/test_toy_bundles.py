@@ -85,11 +85,11 @@ def test_a_step_of_toy_1_is_the_tutorials(run, toy):
     torch.testing.assert_close(loss(network(image), target), entropy + 0.01 * violation / 32**2)
 
 
-def test_the_constraint_of_toy_1_holds_the_size(run, toy):
+def test_the_constraint_of_toy_1_holds_the_size(run, toy, tmp_path):
     longer = {"train#trainer#max_epochs": 40, "learning_rate": 0.005, "val_interval": 40}
     difference = {}
     for mode in ("unconstrained", "constrained"):
-        _, rows = run("toy_size", "train.yaml", folder=toy, mode=mode, **longer)
+        _, rows = run("toy_size", "train.yaml", folder=toy, out=tmp_path / mode, mode=mode, **longer)
         difference[mode] = float(rows[-1]["size_difference"])
     assert difference["unconstrained"] > 80  # background is never supervised: everything grey is taken
     assert abs(difference["constrained"]) < 40

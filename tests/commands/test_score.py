@@ -72,12 +72,13 @@ def test_the_scores_are_those_of_the_evaluation(data, tmp_path, monkeypatch):
     assert score(data, run / "evaluation" / "predictions", "--out", str(tmp_path / "again")) == 0
     ours, theirs = (json.loads((folder / "metrics_summary.json").read_text()) for folder in (tmp_path / "again", run))
     assert theirs.pop("evaluated_on") == "test"
+    assert theirs.pop("weights")["file"] == "model.pt"
     assert {**theirs, "constraint_satisfaction": {}} == ours
     assert score(data, run / "evaluation" / "predictions", "--out", str(run)) == 2
 
 
 def test_any_number_of_processes_writes_the_same_bytes(data, tmp_path, capsys):
-    """Also the error of a process is the one line of a single one."""
+    """Also what is said of a case that fails in a process is the line of a single one."""
     folder = tmp_path / "predictions"
     for number, case in enumerate(sorted(path.name.removesuffix(".nii.gz") for path in (data / "labels").iterdir())):
         save(data, folder, case, change=swapped if number else lambda label: label)
@@ -92,8 +93,8 @@ def test_any_number_of_processes_writes_the_same_bytes(data, tmp_path, capsys):
     save(data, folder, "p2_ED", change=lambda label: label + np.uint8(7))
     lines = []
     for processes in ("1", "2"):
-        assert score(data, folder, "--out", str(tmp_path / "bad"), "--processes", processes) == 2
-        lines.append([line for line in capsys.readouterr().err.splitlines() if "error" in line])
+        assert score(data, folder, "--out", str(tmp_path / "bad"), "--processes", processes) == 1
+        lines.append([line for line in capsys.readouterr().err.splitlines() if "failed: p2_ED" in line])
     assert lines[0] == lines[1]
     assert len(lines[0]) == 1 and "holds the values [7" in lines[0][0]
 

@@ -186,13 +186,42 @@ def test_a_data_set_is_never_overwritten(data, capsys):
     assert (data / "dataset.json").read_text() == before
 
 
-def test_a_value_that_is_no_class_is_refused(data, tmp_path, capsys):
+def test_a_value_that_is_no_class_is_refused_and_the_other_cases_are_done(data, tmp_path, capsys):
+    assert weaken(data, tmp_path / "whole") == 0
     nib.save(nib.Nifti1Image(dense(0) + 1, OBLIQUE), data / "labels" / "c0.nii.gz")
+    capsys.readouterr()
+    assert weaken(data, tmp_path / "weak") == 1
+    said = capsys.readouterr()
+    assert "case 'c0': " in said.err and "holds the values [1, 6, 10], which dataset.json" in said.err
+    assert "1 case failed: left out of" in said.err and "1 weak labels" in said.out
+    found = read_dataset(tmp_path / "weak")
+    assert [case["case"] for case in found.training + found.test] == ["c2", "c1"]
+    assert [file.name for file in (tmp_path / "weak" / "weak_labels").iterdir()] == ["c1.nii.gz"]
+    assert np.array_equal(read(tmp_path / "weak", "c1"), read(tmp_path / "whole", "c1"))
+
+
+def test_nothing_appears_where_no_label_can_be_used(data, tmp_path, capsys):
+    for case in ("c0", "c1"):
+        nib.save(nib.Nifti1Image(dense(0) + 1, OBLIQUE), data / "labels" / f"{case}.nii.gz")
+    before = sorted(tmp_path.iterdir())
     assert weaken(data, tmp_path / "weak") == 2
-    assert (
-        "case 'c0': " in (error := capsys.readouterr().err)
-        and "holds the values [1, 6, 10], which dataset.json" in error
-    )
+    assert "case 'c0': " in capsys.readouterr().err
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_files_of_a_user_are_not_written_over(data, tmp_path, capsys):
+    mine = tmp_path / "weak" / "weak_labels" / "c1.nii.gz"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("drawn by hand")
+    assert weaken(data, tmp_path / "weak") == 2
+    assert "c1.nii.gz' is there already" in capsys.readouterr().err
+    assert [file for file in (tmp_path / "weak").rglob("*") if file.is_file()] == [mine]
+    assert mine.read_text() == "drawn by hand"
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").write_text("mine")
+    assert weaken(data, tmp_path / "other") == 0
+    assert (tmp_path / "other" / "notes.txt").read_text() == "mine"
+    assert len(read_dataset(tmp_path / "other").training) == 2
 
 
 def test_other_formats_are_read(data, tmp_path):

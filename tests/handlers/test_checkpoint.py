@@ -144,7 +144,11 @@ def test_an_interrupted_run_is_not_lost_by_mistake(tmp_path):
 
 def test_a_new_run_in_the_folder_of_a_finished_one_leaves_no_foreign_best_weights(tmp_path):
     trainer(tmp_path, 2, scores=(0.5,))
-    trainer(tmp_path, 1)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(ValueError, match=r"finished its 2 epochs: choose another --output_dir, or .* --overwrite true"):
+        trainer(tmp_path, 1)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    trainer(tmp_path, 1, overwrite=True)
     assert bias(tmp_path / "model.pt") == 2
     assert not (tmp_path / "model_best.pt").exists()
 
@@ -170,9 +174,19 @@ def test_resume_without_a_checkpoint_starts_from_the_beginning_and_says_so(tmp_p
     assert "no checkpoint" in caplog.text and "from the beginning" in caplog.text
 
 
+def test_weights_without_a_checkpoint_are_not_written_over(tmp_path):
+    trainer(tmp_path, 1)
+    (tmp_path / "checkpoint.pt").unlink()
+    with pytest.raises(ValueError, match=r"holds the weights of a run, .*model\.pt: .* --overwrite true"):
+        trainer(tmp_path, 1)
+    with pytest.raises(ValueError, match="exclude each other"):
+        trainer(tmp_path, 1, overwrite=True, resume=True)
+
+
 def test_a_run_that_replaces_a_finished_one_and_dies_early_is_not_taken_for_it(tmp_path):
     trainer(tmp_path, 2)
-    trainer(tmp_path, 2, stop_in=1)
+    trainer(tmp_path, 2, stop_in=1, overwrite=True)
+    assert not (tmp_path / "model.pt").exists()
     _, network, _ = trainer(tmp_path, 2, resume=True)
     assert network.bias.item() == 4
 

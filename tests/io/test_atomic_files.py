@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from wss_monai.handlers.checkpoint import save_atomically
-from wss_monai.io.atomic_files import check_writable, naming, replacing
+from wss_monai.io.atomic_files import check_replaceable, check_writable, naming, replacing, sweep
 
 
 def test_takes_the_place_of_the_former_file(tmp_path):
@@ -117,3 +117,25 @@ def test_folders_that_can_be_written_and_not(tmp_path):
         for folder in (tmp_path / name, tmp_path / name / "below"):
             with pytest.raises(ValueError, match=rf"cannot write to the output folder {folder} \("):
                 check_writable(folder)
+
+
+def test_sweeping_removes_what_is_half_written_and_nothing_else(tmp_path):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    kept = [tmp_path / "a" / "x.nii.gz", tmp_path / ".parts", tmp_path / "a" / "my.part-1"]
+    for path in (*kept, tmp_path / ".part-y.png", tmp_path / "a" / "b" / ".part-z.nii.gz"):
+        path.write_text("x")
+    sweep(tmp_path)
+    assert sorted(p for p in tmp_path.rglob("*") if p.is_file()) == sorted(kept)
+
+
+def test_only_a_file_of_the_same_kind_is_replaceable(tmp_path):
+    path = tmp_path / "x.json"
+    check_replaceable(path, "--json", (b"{",), (b'"mine"',))
+    check_replaceable(None, "--json", (b"{",))
+    for content in (b"", b'{"mine": 1}'):
+        path.write_bytes(content)
+        check_replaceable(path, "--json", (b"{",), (b'"mine"',))
+    for content in (b'{"training": []}', b'["mine"]'):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"--json: '.*x\.json' is there already"):
+            check_replaceable(path, "--json", (b"{",), (b'"mine"',))

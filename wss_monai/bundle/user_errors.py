@@ -11,7 +11,9 @@ import traceback
 from multiprocessing.dummy import DummyProcess
 from typing import Any
 
-__all__ = ["find_user_error", "refused_setting", "show_user_errors"]
+from wss_monai.bundle.interruption import interrupted
+
+__all__ = ["find_user_error", "is_user_error", "refused_setting", "show_user_errors"]
 
 PACKAGE = __name__.partition(".")[0]
 TRACEBACK = "WSS_MONAI_TRACEBACK"
@@ -31,7 +33,7 @@ def find_user_error(error: BaseException) -> BaseException:
         first cause of all.
     """
     cause = error
-    while not _is_ours(cause) and cause.__cause__ is not None:
+    while not is_user_error(cause) and cause.__cause__ is not None:
         cause = cause.__cause__
     return cause
 
@@ -41,16 +43,19 @@ def show_user_errors() -> None:
 
     The traceback of a user's error (see ``find_user_error``), and of an error of MONAI or torch while they make what a
     setting describes, is left out unless ``WSS_MONAI_TRACEBACK`` is set; that of any other error is shown, with its
-    first cause repeated below.
+    first cause repeated below. Ctrl-C ends it with the line that says how to go on.
     """
     if getattr(sys.excepthook, "shows_user_errors", False):
         return
     former = sys.excepthook
 
     def hook(kind: Any, error: BaseException, trace: Any) -> None:
+        if isinstance(error, KeyboardInterrupt) and not os.environ.get(TRACEBACK):
+            print(f"\n{interrupted()}", file=sys.stderr)
+            return
         cause = find_user_error(error)
-        setting = "" if _is_ours(cause) else refused_setting(error)
-        told = bool(setting) or _is_ours(cause)
+        setting = "" if is_user_error(cause) else refused_setting(error)
+        told = bool(setting) or is_user_error(cause)
         if not told or os.environ.get(TRACEBACK):
             former(kind, error, trace)
         if setting:
@@ -119,7 +124,7 @@ def _wait_for_pools() -> None:
             thread.join(PATIENCE)
 
 
-def _is_ours(error: BaseException) -> bool:
+def is_user_error(error: BaseException) -> bool:
     """Whether it is a user's error: a ``ValueError`` or ``OSError`` whose traceback ends in a ``raise`` of ours.
 
     The type alone does not tell: an accident in our code (``int("seven")``, a wrong unpacking) is a ``ValueError`` as

@@ -57,12 +57,13 @@ def run(args: argparse.Namespace) -> int:
 
     Raises:
         FileNotFoundError: no such data set or split.
-        ValueError: arguments, data or the number of patients do not fit.
+        ValueError: arguments, data or the number of patients do not fit, or --out is another file.
     """
     from wss_monai.estimation import audit_bounds, audit_profiles, check_profiles, fit_bounds, measure_cases
-    from wss_monai.io.atomic_files import replacing
+    from wss_monai.io.atomic_files import check_replaceable, replacing
     from wss_monai.transforms.bounds.file import FORMAT
 
+    check_replaceable(args.out, "--out", (b'{\n "format": "wss_monai estimated bounds',))
     if unknown := sorted(set(args.constant) - set(args.terms)):
         raise ValueError(f"--constant names the terms {unknown}, which --terms {args.terms} does not fit")
     split, chosen = _chosen(args)

@@ -48,13 +48,14 @@ def run(args: argparse.Namespace) -> int:
 
     Raises:
         FileNotFoundError: there is no such data set or split file.
-        ValueError: an argument does not fit.
+        ValueError: an argument does not fit, or the file for JSON is there and is not of this command.
     """
     from tqdm import tqdm
 
     from wss_monai.data.checks.dataset import check_dataset
-    from wss_monai.io.atomic_files import replacing
+    from wss_monai.io.atomic_files import check_replaceable, replacing
 
+    check_replaceable(args.json, "--json", (b'{\n "name":',), (b'"problems":', b'"quick":'))
     result = check_dataset(
         args.data,
         args.split,

@@ -5,11 +5,24 @@ from __future__ import annotations
 
 import argparse
 import importlib
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["LABELS", "OVERWRITE", "TITLE", "add_kinds", "new_folder", "option", "out_file", "runs", "seed"]
+__all__ = [
+    "LABELS",
+    "OVERWRITE",
+    "TITLE",
+    "add_kinds",
+    "check_out",
+    "new_folder",
+    "option",
+    "out_file",
+    "runs",
+    "seed",
+    "told_failures",
+]
 
 
 def add_kinds(parser: argparse.ArgumentParser, package: str, names: Sequence[str], metavar: str) -> None:
@@ -60,6 +73,49 @@ def out_file(name: str) -> argparse.ArgumentParser:
     return option("--out", type=Path, default=Path(name), help=f"file to write{kinds} (default: %(default)s)")
 
 
+PAGES = ((b"<!DOCTYPE html>",), (b"Content-Security-Policy", b"default-src 'none'; img-src data:"))
+FIGURES = {
+    ".png": ((b"\x89PNG",), (b"Matplotlib",)),
+    ".svg": ((b"<?xml",), (b"Matplotlib",)),
+    ".pdf": ((b"%PDF",), ()),
+    ".gif": ((b"GIF8",), ()),
+    ".html": PAGES,
+    ".htm": PAGES,
+}
+"""Ending -> how a file that a report writes begins, and what it holds at its beginning."""
+TABLES = (b"run,", b"| run |", b"% Mean ")
+
+
+def check_out(*named: tuple[str, Path | None]) -> None:
+    """Refuse to write a figure, page or table over a file that no report wrote.
+
+    Args:
+        named: option and file, None where there is none.
+
+    Raises:
+        ValueError: such a file is there.
+    """
+    from wss_monai.io.atomic_files import check_replaceable
+
+    for flag, path in named:
+        begins, holds = FIGURES.get("" if path is None else path.suffix.lower(), (TABLES, ()))
+        check_replaceable(path, flag, begins, holds)
+
+
 OVERWRITE = option("--overwrite", action="store_true", help="write into a folder that holds files already")
 LABELS = option("--labels", nargs="+", metavar="TEXT", help="names of the runs (default: mode, seed or folder)")
 TITLE = option("--title", help="heading of the figure")
+
+
+def told_failures(failed: Mapping[str, str], consequence: str) -> int:
+    """Print what could not be done of a folder of cases, a line each, and give the exit code: 1 where there is any.
+
+    Args:
+        failed: case -> why.
+        consequence: what that means for them, such as "left out".
+    """
+    for case, why in failed.items():
+        print(f"failed: {case}: {' '.join(why.split())}", file=sys.stderr)
+    if failed:
+        print(f"{len(failed)} case{'s' * (len(failed) > 1)} failed: {consequence}", file=sys.stderr)
+    return int(bool(failed))

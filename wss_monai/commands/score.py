@@ -14,9 +14,13 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wss_monai.commands.kinds import told_failures
+
 if TYPE_CHECKING:
     from wss_monai.evaluation import ScoredVolume, VolumeScorer
     from wss_monai.transforms import LoadCased
+
+    Job = partial[ScoredVolume | str]
 
 __all__ = ["add_parser", "run"]
 
@@ -46,6 +50,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Write metrics_summary.json and evaluation/ with the scores of all cases that have a prediction.
 
+    Cases that cannot be scored are named at the end, and make the exit code 1.
+
     Raises:
         FileNotFoundError: no such folder or data set.
         ValueError: predictions that belong to no case, two that belong to one, or none; a prediction off the image's
@@ -57,7 +63,8 @@ def run(args: argparse.Namespace) -> int:
     from wss_monai.data.datalist import list_cases
     from wss_monai.data.schema import read_dataset
     from wss_monai.handlers import VolumeScores
-    from wss_monai.io.run_folder import PREDICTIONS
+    from wss_monai.io.folder_lock import taken
+    from wss_monai.io.run_folder import PREDICTIONS, RECORD
     from wss_monai.transforms import LoadCased
 
     if args.processes < 1:
@@ -65,6 +72,8 @@ def run(args: argparse.Namespace) -> int:
     out: Path = args.out or args.predictions / "scores"
     if (out / PREDICTIONS).resolve() == args.predictions.resolve():
         raise ValueError(f"--out {out} holds the evaluation that made these predictions: choose another folder")
+    if args.out is not None and (args.out / RECORD).is_file():
+        raise ValueError(f"--out {out} is the folder of a run, whose own scores would go: choose another folder")
     dataset = read_dataset(args.data)
     cases = list_cases(dataset, _names(args.class_names))
     files = find_predictions(args.predictions, cases)
@@ -74,17 +83,34 @@ def run(args: argparse.Namespace) -> int:
     scores.start()
     job = partial(_score, load=LoadCased(["image", "label"]), scorer=scores.scorer)
     tasks = [(case, files[case["case"]]) for case in chosen]
-    with _results(job, tasks, min(args.processes, len(tasks))) as results:
-        for scored in tqdm(results, desc="score", total=len(tasks), leave=False, disable=None):
-            scores.add(scored)
-    scores.write()
+    with taken(out, "scores"), _results(job, tasks, min(args.processes, len(tasks))) as results:
+        told = tqdm(results, desc="score", total=len(tasks), leave=False, disable=None)
+        for case, found in zip(chosen, told, strict=True):
+            if isinstance(found, str):
+                scores.failed[case["case"]] = found
+            else:
+                scores.add(found)
+        if len(scores.failed) == len(chosen):
+            raise ValueError(next(iter(scores.failed.values())))
+        scores.write()
     if left := len(cases) - len(chosen):
         print(f"{left} cases of {dataset.path} have no prediction in {args.predictions}")
-    return 0
+    return told_failures(scores.failed, f"no scores of it in {out}")
 
 
-def _score(task: tuple[dict[Any, Any], Path], load: LoadCased, scorer: VolumeScorer) -> ScoredVolume:
-    """Score the prediction of one case."""
+def _score(task: tuple[dict[Any, Any], Path], load: LoadCased, scorer: VolumeScorer) -> ScoredVolume | str:
+    """Score the prediction of one case; where it cannot be scored, say why."""
+    from wss_monai.bundle.case_errors import reason_of
+
+    try:
+        return _scored(task, load, scorer)
+    except (ValueError, FileNotFoundError, EOFError, MemoryError) as error:
+        if (reason := reason_of(error)) is None:
+            raise
+        return reason
+
+
+def _scored(task: tuple[dict[Any, Any], Path], load: LoadCased, scorer: VolumeScorer) -> ScoredVolume:
     from wss_monai.io.labels import read_label
 
     case, path = task
@@ -95,7 +121,9 @@ def _score(task: tuple[dict[Any, Any], Path], load: LoadCased, scorer: VolumeSco
 
 
 @contextmanager
-def _results(job: partial[ScoredVolume], tasks: Sequence[Any], processes: int) -> Iterator[Iterator[ScoredVolume]]:
+def _results(
+    job: partial[ScoredVolume | str], tasks: Sequence[Any], processes: int
+) -> Iterator[Iterator[ScoredVolume | str]]:
     """Give what the job makes of the tasks, in their order; new processes, since torch does not survive a fork."""
     if processes == 1:
         yield map(job, tasks)

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from wss_monai.commands.kinds import told_failures
 
 if TYPE_CHECKING:
     from wss_monai.data.schema import Dataset
@@ -50,6 +52,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Write the weak labels, then the dataset.json that describes them, and print what was labelled.
 
+    A case whose label cannot be used is left out, and named at the end: the exit code is 1 then. The folder appears, or
+    gets its files, when all is written.
+
     Raises:
         FileNotFoundError: there is no such data set.
         ValueError: strategy, option, folder or a label do not fit.
@@ -58,11 +63,17 @@ def run(args: argparse.Namespace) -> int:
 
     from wss_monai.data.schema import read_dataset, write_dataset
     from wss_monai.functional.weak.strategies import Strategy, case_seed
+    from wss_monai.io.whole_folder import whole_folder
 
     dataset, out = read_dataset(args.data), Path(args.out)
     if (out / "dataset.json").exists():
         raise ValueError(f"--out: '{out}' holds a dataset.json already; remove it or choose another folder")
     cases = [case for case in dataset.training + dataset.test if case.get("label") is not None]
+    if taken := [case for case in cases if (out / _target(case)).exists()]:
+        raise ValueError(
+            f"--out: '{out / _target(taken[0])}' is there already and no dataset.json of this command says what it is; "
+            "choose another folder"
+        )
     if not cases:
         raise ValueError(f"{dataset.path}: no case has a dense 'label' to make a weak one from")
     axis = _slice_axis(args.slice_axis, dataset)
@@ -72,24 +83,33 @@ def run(args: argparse.Namespace) -> int:
     names = dataset.class_names
     sets: list[tuple[int, ...]] = []
     counts = np.zeros((2, len(names)), dtype=np.int64)
-    for case in tqdm(cases, desc="weaken", unit="case"):
-        counts += _weaken_case(dataset, case, strategy, case_seed(args.seed, case["case"]), out, sets)
-    several = {str(len(names) + j): [names[k] for k in classes] for j, classes in enumerate(sets)}
-    section = {
-        "kind": args.strategy,
-        "values": {**{str(k): name for k, name in enumerate(names)}, **several, "255": "unlabelled"},
-        "undrawn_means_absent": axis == dataset.slice_axis and args.strategy not in HIDING and "classes" not in options,
-        "made_with": {"strategy": args.strategy, "seed": args.seed, "slice_axis": axis, "options": options},
-    }
-    path = write_dataset(out, _description(dataset, section, out))
+    failed: dict[str, str] = {}
+    with whole_folder(out) as work:
+        for case in tqdm(cases, desc="weaken", unit="case"):
+            try:
+                counts += _weaken_case(dataset, case, strategy, case_seed(args.seed, case["case"]), work, sets)
+            except (ValueError, EOFError, MemoryError) as error:
+                failed[case["case"]] = str(error)
+        if len(failed) == len(cases):
+            raise ValueError(next(iter(failed.values())))
+        several = {str(len(names) + j): [names[k] for k in classes] for j, classes in enumerate(sets)}
+        absent = axis == dataset.slice_axis and args.strategy not in HIDING and "classes" not in options
+        section = {
+            "kind": args.strategy,
+            "values": {**{str(k): name for k, name in enumerate(names)}, **several, "255": "unlabelled"},
+            "undrawn_means_absent": absent,
+            "made_with": {"strategy": args.strategy, "seed": args.seed, "slice_axis": axis, "options": options},
+        }
+        write_dataset(work, _description(dataset, section, out, failed))
     _print_counts(names, counts)
     dropped = sum(c.get("weak_label") is not None and c.get("label") is None for c in dataset.training + dataset.test)
     if dropped:
         print(f"{dropped} cases without a dense label lost the weak label they had, whose values mean something else")
-    print(f"{path}: {len(cases)} weak labels; undrawn means absent: {str(section['undrawn_means_absent']).lower()}")
+    done = [case for case in cases if case["case"] not in failed]
+    print(f"{out / 'dataset.json'}: {len(done)} weak labels; undrawn means absent: {str(absent).lower()}")
     if args.preview:
-        _preview(dataset, cases, out, Path(args.preview), sets)
-    return 0
+        _preview(dataset, done, out, Path(args.preview), sets)
+    return told_failures(failed, f"left out of {out / 'dataset.json'}")
 
 
 def parse_options(words: Sequence[str]) -> dict[str, Any]:
@@ -175,20 +195,21 @@ def _load_dense(dataset: Dataset, case: Mapping[str, Any]) -> tuple[np.ndarray, 
 def _save(weak: np.ndarray, like: Any, target: Path) -> None:
     import nibabel as nib
 
-    target.parent.mkdir(parents=True, exist_ok=True)
+    from wss_monai.io.nifti_files import save_image
+
     header = nib.Nifti1Header.from_header(like.header)
     header.set_data_dtype(np.uint8)
-    nib.save(nib.Nifti1Image(weak, like.affine, header), target)
+    save_image(nib.Nifti1Image(weak, like.affine, header), target)
 
 
-def _description(dataset: Dataset, section: dict[str, Any], out: Path) -> dict[str, Any]:
+def _description(dataset: Dataset, section: dict[str, Any], out: Path, left_out: Container[str]) -> dict[str, Any]:
     """Return the content of the new dataset.json: the old one, its paths seen from the new folder."""
     from wss_monai.data.derived_dataset import leads_outside, moved_case
 
     parts: dict[str, list[dict[str, Any]]] = {}
     for part, cases in (("training", dataset.training), ("test", dataset.test)):
         parts[part] = []
-        for case in cases:
+        for case in (case for case in cases if case["case"] not in left_out):
             moved = moved_case(dataset, case, out)
             moved["weak_labels"] = None
             moved["weak_label"] = None if case.get("label") is None else _target(case)
@@ -212,6 +233,7 @@ def _preview(
     import nibabel as nib
 
     from wss_monai.functional.weak.box_maps import split_index, visible_index
+    from wss_monai.io.atomic_files import replacing
     from wss_monai.io.volumes import read_array
     from wss_monai.report.panels import case_panel, shown_slices
 
@@ -233,5 +255,6 @@ def _preview(
         slices=slices,
     )
     target.parent.mkdir(parents=True, exist_ok=True)
-    panel.save(target)
+    with replacing(target) as temporary:
+        panel.save(temporary)
     print(f"{target}: case {case['case']}")

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -42,6 +44,11 @@ class Dataset:
     training: list[dict[str, Any]]
     test: list[dict[str, Any]]
     raw: dict[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of what `dataset.json` says, whatever its order and layout."""
+        return hashlib.sha256(json.dumps(self.raw, sort_keys=True).encode()).hexdigest()
 
     @property
     def path(self) -> Path:

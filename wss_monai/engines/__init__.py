@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from wss_monai.engines.each_case import EachCase, EachCaseEvaluator
 from wss_monai.engines.prepare_batch import PrepareTargets
 from wss_monai.engines.prepare_teacher import PrepareTeacher
 from wss_monai.engines.pseudo_labels import PreparePseudoLabels, refused_by_bounds
@@ -11,6 +12,8 @@ from wss_monai.engines.two_views import PrepareViews
 from wss_monai.moved import names_of
 
 __all__ = [
+    "EachCase",
+    "EachCaseEvaluator",
     "PreparePseudoLabels",
     "PrepareSemiSupervised",
     "PrepareTargets",

@@ -18,8 +18,8 @@ from torch import Tensor
 from wss_monai.functional import UNLABELLED
 from wss_monai.functional.descriptors import completed
 from wss_monai.functional.plain_tensor import plain_tensor
-from wss_monai.io.atomic_files import replacing
 from wss_monai.io.grids import spacing_of
+from wss_monai.io.nifti_files import save_image
 from wss_monai.io.run_folder import PREDICTIONS
 from wss_monai.metrics import confusion_matrix, constraint_rows, slice_metrics, volume_metrics
 from wss_monai.metrics.measure import measure_prediction
@@ -98,8 +98,7 @@ class VolumeScorer:
             scored.constraints += self._constraints(made, measure, bounds, units, spacing, about)
         path = self.folder / PREDICTIONS / f"{name}.nii.gz"
         affine = prediction.affine if isinstance(prediction, MetaTensor) else np.eye(4)
-        with replacing(path) as temporary:
-            nib.save(nib.Nifti1Image(hard, np.asarray(affine, dtype=np.float64)), temporary)
+        save_image(nib.Nifti1Image(hard, np.asarray(affine, dtype=np.float64)), path)
         record = {**about, "prediction": str(path.relative_to(self.folder)), "slice_axis": self.slice_axis}
         record |= {key: case.get(key) for key in PATHS}
         record |= {key: case.get(key) for key in ("label_values", "label_segments", "weak_values", "weak_segments")}

@@ -9,6 +9,7 @@ from wss_monai.handlers.cam_tag_score import CAMTagScore
 from wss_monai.handlers.cam_threshold import CAMThreshold
 from wss_monai.handlers.checkpoint import TrainingCheckpoint
 from wss_monai.handlers.epoch_log import EpochLog
+from wss_monai.handlers.finite_loss import FiniteLoss
 from wss_monai.handlers.gradient_norms import GradientNorms
 from wss_monai.handlers.load_weights import StrictCheckpointLoader
 from wss_monai.handlers.loss_scaling import LossScaling
@@ -37,6 +38,7 @@ __all__ = [
     "CAMTagScore",
     "CAMThreshold",
     "EpochLog",
+    "FiniteLoss",
     "GradientNorms",
     "LossScaling",
     "RunRecord",

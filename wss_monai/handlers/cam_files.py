@@ -21,6 +21,7 @@ from torch import Tensor
 from wss_monai.evaluation.case_outputs import as_array, case_name, each_case
 from wss_monai.io.atomic_files import check_writable, replacing
 from wss_monai.io.grids import same_grid, voxel_edges
+from wss_monai.io.nifti_files import save_image
 
 STEPS = 255
 SLOPE = float(np.nextafter(np.float32(1 / STEPS), np.float32(0)))  # so that no value is above 1
@@ -115,13 +116,11 @@ class CAMFiles:
                 f" give Invertd the keys {pred_key!r} and {maps_key!r}."
             )
         affine = maps.affine if isinstance(maps, MetaTensor) else torch.eye(4)
-        (self.folder / "maps").mkdir(parents=True, exist_ok=True)
         values = as_array(maps).clip(0, 1)
         for ending, each in zip(self.endings, values, strict=False):
             file = nib.Nifti1Image((each * STEPS).round().astype(np.uint8), _matrix(affine))
             file.header.set_slope_inter(SLOPE, 0)
-            with replacing(self.folder / "maps" / f"{name}_{ending}.nii.gz") as temporary:
-                nib.save(file, temporary)
+            save_image(file, self.folder / "maps" / f"{name}_{ending}.nii.gz")
         if self.sheet is not None and (self.figures is None or self.drawn < self.figures):
             self._draw(self.sheet, name, item, values, maps, prediction)
             self.drawn += 1

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import logging
 import os
@@ -12,22 +11,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from ignite.engine import Engine, Events
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from wss_monai.handlers.load_weights import contents, misfit, read_file
+from wss_monai.handlers.checkpoint_file import FORMAT, read_checkpoint, save_atomically
+from wss_monai.handlers.load_weights import misfit
 from wss_monai.handlers.random_state import random_state, set_random_state
-from wss_monai.io.atomic_files import check_writable, replacing
+from wss_monai.handlers.run_settings import differences
+from wss_monai.handlers.run_start import Hold, remove_evaluation
 from wss_monai.io.processes import first_process, of_all_processes, process_number
 
-FORMAT = 2
-KEYS = ("epoch", "iteration", "max_epochs", "settings", "kinds", "objects", "random", "best", "scaler")
 FREE_OPTIONS = ("params", "lr", "foreach", "fused", "capturable", "differentiable")
 """Options of an optimizer that a resumed run may have otherwise; ``lr`` is a schedule's business."""
 logger = logging.getLogger(__name__)
+__all__ = ["TrainingCheckpoint", "read_checkpoint", "save_atomically"]
 
 
 class TrainingCheckpoint:
@@ -44,6 +43,8 @@ class TrainingCheckpoint:
         objects: name -> anything with ``state_dict`` and ``load_state_dict``; must have "network". None: none
         evaluator: whose best metric belongs to the run.
         resume: continue ``checkpoint.pt`` of the folder; without one the run starts from the beginning.
+        overwrite: start from the beginning where the folder holds a run; its weights, checkpoint, scores and
+            predictions are removed then.
         interval: epochs between two checkpoints; the last epoch is always saved.
         weights: the network whose weights ``model.pt`` and ``model_best.pt`` hold; None = that of ``objects``.
         settings: what a resumed run must share with the one that it continues (mode, seed, patients ...); anything
@@ -51,7 +52,8 @@ class TrainingCheckpoint:
 
     Raises:
         ValueError: a folder that cannot be written; a checkpoint that cannot be read or is none of this package, of
-            another network or of other settings; an interrupted run in the folder that is not resumed.
+            another network or of other settings; a run in the folder that is neither resumed nor overwritten; both
+            ``resume`` and ``overwrite``; a folder of a data set, or one that another process writes to.
         OSError: a file that cannot be written; the former one is whole.
     """
 
@@ -64,13 +66,19 @@ class TrainingCheckpoint:
         interval: int = 1,
         weights: nn.Module | None = None,
         settings: Mapping[str, Any] | None = None,
+        overwrite: bool = False,
     ) -> None:
         self.folder = Path(output_dir)
         self.objects = {name: value for name, value in objects.items() if value is not None}
         self.evaluator: Any = evaluator
+        if resume and overwrite:
+            raise ValueError("resume and overwrite exclude each other: continue the run, or start anew in its place.")
         self.resume = resume
         self.interval = max(1, interval)
         self.weights = self.objects["network"] if weights is None else weights
+        self.overwrite = overwrite
+        self.saved = 0
+        self.hold = Hold(output_dir, "training", self._way_on)
         self.settings = json.loads(json.dumps(dict(settings or {}), default=str))
 
     @property
@@ -81,33 +89,52 @@ class TrainingCheckpoint:
     def attach(self, engine: Engine) -> None:
         """Load when ``engine`` starts, save when its epochs end."""
         engine.add_event_handler(Events.STARTED, self.start)
+        if first_process():
+            self.hold.attach(engine)
 
     def start(self, engine: Engine) -> None:
         """Continue the run in the folder, or make sure that none is lost."""
         if engine.state.epoch == 0:  # else the engine goes on by itself, as in rounds of federated learning
             if first_process():
-                check_writable(self.folder)
+                self.hold.begin()
             done = self._load(engine) if self.resume and self.path.is_file() else 0
             _check_agreement(done, self.path)
             if not done and first_process():
                 self._begin()
+            self.saved = done
         if not engine.has_event_handler(self.save, Events.EPOCH_COMPLETED):
             engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)  # now: after everybody else's
 
     def _begin(self) -> None:
         """Make room for a run from its beginning."""
+        if not self.overwrite:
+            self._refuse_former()
+        if self.resume and not self.path.is_file():
+            logger.warning("there is no checkpoint %s to continue: training starts from the beginning.", self.path)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        remove_evaluation(self.folder)  # of a run that this one replaces
+        for path in (self.folder / "model_best.pt", self.folder / "model.pt", self.path):
+            path.unlink(missing_ok=True)
+
+    def _refuse_former(self) -> None:
+        ways = "choose another --output_dir, or start anew in its place with --overwrite true"
         if self.path.is_file():
             state = read_checkpoint(self.path)
             if state["epoch"] < state["max_epochs"]:
                 raise ValueError(
                     f"{self.folder} holds a run that stopped after epoch {state['epoch']} of {state['max_epochs']}: "
-                    "continue it with --resume true, choose another --output_dir, or remove the folder."
+                    f"continue it with --resume true, {ways}."
                 )
-        elif self.resume:
-            logger.warning("there is no checkpoint %s to continue: training starts from the beginning.", self.path)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        for path in (self.folder / "model_best.pt", self.path):  # of a finished run that this one replaces
-            path.unlink(missing_ok=True)
+            raise ValueError(f"{self.folder} holds a run that has finished its {state['epoch']} epochs: {ways}.")
+        weights = self.folder / "model.pt"
+        if weights.is_file():
+            raise ValueError(f"{self.folder} holds the weights of a run, {weights}: {ways}.")
+
+    def _way_on(self) -> str:
+        """What to say where training is stopped from outside."""
+        if not self.saved:
+            return f"{self.folder} holds no whole epoch yet; start the same command again."
+        return f"{self.path} holds epoch {self.saved}; the same command with --resume true goes on from there."
 
     def save(self, engine: Engine) -> None:
         """Write the files of the epoch that ended; every process has to call it."""
@@ -134,6 +161,7 @@ class TrainingCheckpoint:
         }
         save_atomically(self._weights(), self.folder / "model.pt")
         save_atomically(content, self.path)
+        self.saved = state.epoch
 
     def _weights(self) -> dict[str, Any]:
         """The network's weights on the CPU, so that a machine without a GPU reads them."""
@@ -177,12 +205,7 @@ class TrainingCheckpoint:
     def _check(self, content: Mapping[str, Any]) -> None:
         """Refuse the checkpoint of another run before anything is changed."""
         theirs, here = content["settings"], self.settings
-        differing = [name for name in dict.fromkeys([*here, *theirs]) if theirs.get(name) != here.get(name)]
-        if differing:
-            each = [
-                "{} is {} there and {} here".format(name, *_short(theirs.get(name), here.get(name)))
-                for name in differing
-            ]
+        if each := differences(theirs, here):
             raise ValueError(
                 f"{self.path} is the checkpoint of a run with other settings: {'; '.join(each)}. Resume with the "
                 "command that started it and --resume true, or choose another --output_dir."
@@ -222,46 +245,6 @@ class TrainingCheckpoint:
             logger.info("continuing %s after epoch %d", self.path, done)
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Content of a training checkpoint, on the CPU.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: an unreadable file or not a training checkpoint of this package.
-    """
-    advice = "choose another --output_dir, or remove the file to start from the beginning"
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no checkpoint {path}.")
-    content = read_file(path, advice)
-    if not isinstance(content, dict) or not {"format", "epoch", "objects"} <= set(content):
-        raise ValueError(f"{path} is no training checkpoint of this package: it holds {contents(content)}; {advice}.")
-    if content["format"] != FORMAT:
-        kind = "an older" if isinstance(content["format"], int) and content["format"] < FORMAT else "a newer or unknown"
-        raise ValueError(
-            f"{path} was written by {kind} version of this package (format {content['format']}, here {FORMAT}) and "
-            f"cannot be continued; {advice}, or install that version. model.pt beside it can be evaluated all the same."
-        )
-    lacking = [key for key in KEYS if key not in content]
-    if lacking:
-        raise ValueError(f"{path} is no whole training checkpoint: it lacks {lacking}; {advice}.")
-    return content
-
-
-def save_atomically(content: Any, path: Path) -> None:
-    """Write with ``torch.save`` to a temporary file, then put it in its place: a failure leaves the former file whole.
-
-    Raises:
-        OSError: nothing could be written; names the file.
-    """
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        try:
-            torch.save(content, file)
-        except RuntimeError as error:
-            if isinstance(error.__context__, OSError):  # of which PyTorch makes an "unexpected pos"
-                raise error.__context__ from None
-            raise
-
-
 def _is_schedule(value: Any) -> bool:
     """Whether it is a function of the number of its steps."""
     return isinstance(value, LRScheduler) and not isinstance(value, ReduceLROnPlateau)
@@ -295,13 +278,3 @@ def _check_agreement(epoch: int, path: Path) -> None:
             f"the processes do not see the same {path}: they would continue after epochs {epochs}. Put --output_dir on "
             "a file system that all machines share."
         )
-
-
-def _short(*values: Any) -> list[str]:
-    """The values as text; of long ones the part from shortly before their first difference."""
-    texts = [repr(value) for value in values]
-    if max(map(len, texts)) <= 100:
-        return texts
-    same = sum(1 for _ in itertools.takewhile(lambda pair: len(set(pair)) == 1, zip(*texts, strict=False)))
-    start = max(0, same - 40)
-    return [f"{'...' * (start > 0)}{text[start : start + 94]}{'...' * (len(text) > start + 94)}" for text in texts]

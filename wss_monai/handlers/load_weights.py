@@ -12,6 +12,8 @@ import torch
 from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
+from wss_monai.handlers.finite_loss import first_not_finite
+
 SHOWN = 3
 """Differing weights that a message names."""
 
@@ -27,7 +29,8 @@ class StrictCheckpointLoader:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: an unreadable file, one without weights, or weights of another network.
+        ValueError: an unreadable file, one without weights, weights of another network, or weights that are NaN or
+            infinite.
     """
 
     def __init__(self, path: str | os.PathLike[str], network: nn.Module) -> None:
@@ -57,6 +60,11 @@ class StrictCheckpointLoader:
             raise ValueError(
                 f"{self.path} has the weights of another network: {reason}. Give the same files and overrides "
                 "(network_def, class_names) as in training, or set --ckpt_path."
+            )
+        if name := first_not_finite(weights.items()):
+            raise ValueError(
+                f"{self.path} holds weights that are not finite ('{name}'): whatever they predict means nothing. Train "
+                "again with a lower --learning_rate, or set --ckpt_path to other weights."
             )
         self.network.load_state_dict(weights)
 

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 from ignite.engine import Engine, Events
 
+from wss_monai.bundle.case_errors import reason_of
 from wss_monai.evaluation.volume_scorer import ScoredVolume, VolumeScorer
+from wss_monai.handlers.run_start import Hold, digest_of_file, refuse_data_set
 from wss_monai.io.atomic_files import check_writable
 from wss_monai.io.processes import first_process, of_all_processes
 from wss_monai.io.run_folder import CASES, CONSTRAINTS, PREDICTIONS, SCORED, SLICES, SUMMARY
@@ -38,9 +40,14 @@ class VolumeScores:
         seed: of the run, for the summary.
         slice_axis: axis across the slices, of bounds on slices and of ``slices.csv``.
         part: which part of the data the cases are ("test", "validation", "training"), for the summary.
+        weights: the file of weights that predict, whose name and SHA-256 the summary says; None: not known.
+
+    Attributes:
+        failed: case -> why it has no scores; the summary says it.
 
     Raises:
-        ValueError: no cases.
+        ValueError: no cases; when it starts, a folder that cannot be written, holds a data set or that another process
+            writes to.
     """
 
     def __init__(
@@ -53,6 +60,7 @@ class VolumeScores:
         seed: int = 0,
         slice_axis: int = 2,
         part: str = "",
+        weights: str | os.PathLike[str] | None = None,
     ) -> None:
         if not cases:
             raise ValueError(
@@ -66,6 +74,9 @@ class VolumeScores:
         self.bounds_origin = bounds_origin
         self.seed = seed
         self.part = part
+        self.weights = None if weights is None else Path(weights)
+        self.failed: dict[str, str] = {}
+        self.hold = Hold(output_dir, "evaluation", lambda: "start the same evaluation again.")
         self.scored: dict[str, ScoredVolume] = {}
 
     def attach(self, engine: Engine) -> None:
@@ -73,16 +84,30 @@ class VolumeScores:
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)
         engine.add_event_handler(Events.COMPLETED, self._write)
+        if first_process():
+            self.hold.attach(engine)
 
     def _start(self, engine: Engine) -> None:
+        if first_process():
+            self.hold.begin()
         self.start()
 
     def _add(self, engine: Engine) -> None:
         state: Any = engine.state
         for item, output in zip(state.batch, state.output, strict=True):
-            self.add(self.scorer(self.cases[str(item["case"])], item, output["pred"]))
+            case = str(item["case"])
+            try:
+                self.add(self.scorer(self.cases[case], item, output["pred"]))
+            except ValueError as error:
+                reason, failed = reason_of(error), getattr(engine, "failed", None)
+                if reason is None or failed is None:
+                    raise
+                failed[case] = reason
 
     def _write(self, engine: Engine) -> None:
+        self.failed = getattr(engine, "failed", {})
+        if len(self.failed) == len(self.cases):
+            raise ValueError("; ".join(f"{case}: {why}" for case, why in list(self.failed.items())[:1]))
         summary = self.write()
         engine.state.metrics.update({k: v["mean"] for k, v in summary.items() if isinstance(v, dict) and "mean" in v})
 
@@ -90,10 +115,13 @@ class VolumeScores:
         """Forget what was scored, and make the folders.
 
         Raises:
-            ValueError: the run's folder cannot be written to.
+            ValueError: the run's folder cannot be written to, or is that of a data set.
         """
         self.scored = {}
         check_writable(self.folder)
+        refuse_data_set(self.folder)
+        if first_process():
+            (self.folder / SUMMARY).unlink(missing_ok=True)  # it comes last: what is killed half way shows no scores
         (self.folder / PREDICTIONS).mkdir(parents=True, exist_ok=True)
 
     def add(self, scored: ScoredVolume) -> None:
@@ -116,7 +144,13 @@ class VolumeScores:
         summary["constraint_satisfaction"] = summarize_constraints(constraints) if constraints else {}
         summary |= {"evaluated_on": self.part} if self.part else {}
         summary |= {"bounds_origin": self.bounds_origin, "seed": self.seed}
+        failed = {case: why for part in of_all_processes(self.failed) for case, why in part.items()}
+        summary |= {"failed": failed} if failed else {}
         if first_process():
+            if self.weights is not None:
+                inside = self.weights.resolve().is_relative_to(self.folder.resolve())
+                name = self.weights.name if inside else str(self.weights)
+                summary["weights"] = {"file": name, "sha256": digest_of_file(self.weights)}
             CASES.write(self.folder, rows)
             SLICES.write(self.folder, slices)
             CONSTRAINTS.write(self.folder, constraints)

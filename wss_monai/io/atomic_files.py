@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+PART = ".part-"
+"""How the names of files begin that are being written."""
 
 
 @contextmanager
@@ -25,7 +28,7 @@ def replacing(path: str | os.PathLike[str], wait: bool = True) -> Iterator[Path]
         OSError: nothing could be written; names ``path``.
     """
     path = Path(path)
-    temporary = path.with_name(f".part-{path.name}")
+    temporary = path.with_name(f"{PART}{path.name}")
     try:
         yield temporary
         if wait:
@@ -38,6 +41,38 @@ def replacing(path: str | os.PathLike[str], wait: bool = True) -> Iterator[Path]
     except BaseException:
         _remove(temporary)
         raise
+
+
+def sweep(folder: str | os.PathLike[str]) -> None:
+    """Remove what killed processes left half written in a folder and those in it; only where nobody writes to it."""
+    for part in Path(folder).rglob(f"{PART}*"):
+        if part.is_file() and not part.is_symlink():
+            _remove(part)
+
+
+def check_replaceable(
+    path: str | os.PathLike[str] | None, option: str, begins: Sequence[bytes] = (b"",), holds: Sequence[bytes] = ()
+) -> None:
+    """Refuse to write over a file that is none of those that a command writes.
+
+    Args:
+        path: where the command would write; None, and a path where there is no file, are right.
+        option: which names it, for the message.
+        begins: how such a file may begin.
+        holds: what its first 64 kB hold, each of them.
+
+    Raises:
+        ValueError: there is another file; it stays as it is.
+    """
+    if path is None or not Path(path).is_file():
+        return
+    with Path(path).open("rb") as file:
+        head = file.read(65536)
+    if head and not (head.startswith(tuple(begins)) and all(words in head for words in holds)):
+        raise ValueError(
+            f"{option}: '{path}' is there already and was not written by this command; choose another file, or remove "
+            "it first"
+        )
 
 
 @contextmanager

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writing NIfTI files; folders are made where needed."""
+"""Writing NIfTI files, each whole or not at all; folders are made where needed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-__all__ = ["write_like", "write_volume"]
+from wss_monai.io.atomic_files import replacing
+
+__all__ = ["save_image", "write_like", "write_volume"]
 
 
 def write_volume(array: np.ndarray, affine: np.ndarray, target: Path, *, scanner: bool = True) -> str:
@@ -25,7 +27,7 @@ def write_volume(array: np.ndarray, affine: np.ndarray, target: Path, *, scanner
     if scanner:
         picture.set_sform(affine, code=1)
         picture.set_qform(affine, code=1)
-    return _save(picture, target)
+    return save_image(picture, target)
 
 
 def write_like(array: np.ndarray, like: nib.Nifti1Image, target: Path) -> str:
@@ -33,10 +35,16 @@ def write_like(array: np.ndarray, like: nib.Nifti1Image, target: Path) -> str:
     header = like.header.copy()
     header.set_data_dtype(array.dtype)
     header.set_slope_inter(1, 0)
-    return _save(nib.Nifti1Image(array, like.affine, header), target)
+    return save_image(nib.Nifti1Image(array, like.affine, header), target)
 
 
-def _save(picture: nib.Nifti1Image, target: Path) -> str:
+def save_image(picture: nib.Nifti1Image, target: Path) -> str:
+    """Write an image as it is; give folder/name.
+
+    Raises:
+        OSError: it cannot be written; names the file, of which a former one is whole.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
-    nib.save(picture, target)
+    with replacing(target) as temporary:
+        nib.save(picture, temporary)
     return f"{target.parent.name}/{target.name}"

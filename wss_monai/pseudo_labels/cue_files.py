@@ -16,11 +16,13 @@ from monai.transforms import Compose, Invertd
 from torch import Tensor
 from tqdm import tqdm
 
+from wss_monai.bundle.case_errors import raise_failures, reason_of
 from wss_monai.data import DataSplit
 from wss_monai.data.derived_dataset import leads_outside, moved_case
 from wss_monai.data.schema import class_names_of, write_dataset
 from wss_monai.functional import UNLABELLED
-from wss_monai.io.atomic_files import check_writable, replacing
+from wss_monai.io.atomic_files import check_replaceable, check_writable
+from wss_monai.io.nifti_files import save_image
 from wss_monai.transforms import LoadCased
 
 __all__ = ["CueWriter"]
@@ -74,30 +76,51 @@ class CueWriter:
             raise ValueError(f"{self.folder} is the folder of the data set itself; choose another --cues_dir.")
 
     def run(self) -> str:
-        """Write everything and give a summary as text."""
+        """Write everything and give a summary as text.
+
+        Raises:
+            ValueError: cases that could not be used; they are printed, and all others are written before.
+        """
         check_writable(self.folder)
         (self.folder / "cues").mkdir(parents=True, exist_ok=True)
+        check_replaceable(self.folder / "dataset.json", "--cues_dir", (b"{",), (b'"made_with":',))
         (self.folder / "dataset.json").unlink(missing_ok=True)  # it comes last, and is whole or not there
         cases = sorted([*self.data.training, *self.data.validation], key=lambda case: (case["patient"], case["case"]))
         entries = {case["case"]: case for case in [*self.data.dataset.training, *self.data.dataset.test]}
         counts = np.zeros((5, len(self.data.class_names) + 1), dtype=np.int64)
         training = []
+        failed: dict[str, str] = {}
         for case in tqdm(cases, desc="cues", unit="case", disable=None):
-            prepared = cast(dict[Hashable, Any], self.preprocessing(case))
-            cues = self._cues(prepared)
-            target = f"cues/{case['case']}.nii.gz"
-            with replacing(self.folder / target) as temporary:
-                affine = np.asarray(cues.affine, dtype=np.float64)
-                nib.save(nib.Nifti1Image(cues[0].numpy(), affine), temporary)
-            entry = moved_case(self.data.dataset, entries[case["case"]], self.folder)
-            entry |= {"weak_labels": None, "weak_label": target}
-            entry |= {key: self._in_file_order(entry, prepared[key]) for key in ("tags", "slice_tags")}
+            try:
+                entry, found = self._write(case, entries[case["case"]])
+            except Exception as error:
+                if (reason := reason_of(error)) is None or isinstance(error, OSError):
+                    raise
+                failed[case["case"]] = reason
+                continue
             training.append(entry)
-            counts += self._counts(case, prepared, cues)
+            counts += found
+        if not training:
+            raise ValueError("; ".join(f"case '{case}': {why}" for case, why in list(failed.items())[:1]))
         hidden = {"weak_label": None, "weak_labels": {"kind": "nothing"}}
         test = [moved_case(self.data.dataset, entries[c["case"]], self.folder) | hidden for c in self.data.test]
         path = write_dataset(self.folder, self._description(training, test))
-        return f"{self._table(counts)}\n{path}: cues of {len(training)} cases; {len(test)} to test without"
+        said = f"{self._table(counts)}\n{path}: cues of {len(training)} cases; {len(test)} to test without"
+        if failed:
+            print(said)
+        raise_failures(failed, len(cases), f"are left out of {path}")
+        return said
+
+    def _write(self, case: Mapping[str, Any], entry: Mapping[str, Any]) -> tuple[dict[str, Any], np.ndarray]:
+        """Write the cues of a case; give its entry and its counts."""
+        prepared = cast(dict[Hashable, Any], self.preprocessing(case))
+        cues = self._cues(prepared)
+        target = f"cues/{case['case']}.nii.gz"
+        affine = np.asarray(cues.affine, dtype=np.float64)
+        save_image(nib.Nifti1Image(cues[0].numpy(), affine), self.folder / target)
+        moved = moved_case(self.data.dataset, entry, self.folder) | {"weak_labels": None, "weak_label": target}
+        moved |= {key: self._in_file_order(moved, prepared[key]) for key in ("tags", "slice_tags")}
+        return moved, self._counts(case, prepared, cues)
 
     def _cues(self, prepared: Mapping[Hashable, Any]) -> MetaTensor:
         """Cues on the grid of the image's file; nothing is known of what the network did not see."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from wss_monai.data.datalist import list_cases
 from wss_monai.data.schema import read_dataset
+from wss_monai.io.atomic_files import replacing
 from wss_monai.report.browse_case import pack_case
 from wss_monai.report.palette import DRAWN_BACKGROUND, as_hex, class_colour
 from wss_monai.report.run_folder import Run, find_file, read_runs
@@ -96,7 +97,8 @@ def write_browser(
     page = fill("browse.html", _content(read, titles, packed, shown_at_first, opacity, contours))
     _refuse_large(len(page.encode("utf-8")), limit_mb, len(packed), len(ids))
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(page, encoding="utf-8")
+    with replacing(out) as temporary:
+        temporary.write_text(page, encoding="utf-8")
     return out
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from wss_monai.report.run_folder import Run, not_finite
+from wss_monai.report.scored_weights import scored_others
 from wss_monai.report.tables import duration
 
 __all__ = ["facts", "notices", "provenance"]
@@ -36,6 +37,12 @@ def notices(runs: Sequence[Run]) -> list[tuple[str, str]]:
     for run in runs:
         if not_finite(run):
             found.append(("warning", f"{run.name}: the loss was not finite in {not_finite(run)} epochs."))
+    for run in evaluated:
+        if other := scored_others(run):
+            found.append(("warning", f"{run.name}: {other}"))
+        if failed := (run.summary or {}).get("failed"):
+            names = _listed(list(map(str, failed)))
+            found.append(("warning", f"{run.name}: {len(failed)} cases failed and have no scores: {names}."))
     oracle = [run.name for run in runs if run.is_oracle]
     if oracle:
         found.append(

@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from wss_monai.io.atomic_files import replacing
 from wss_monai.report import figures, tables
 from wss_monai.report.facts import facts, notices, provenance
 from wss_monai.report.palette import DRAWN_BACKGROUND, STATE_STYLES, as_hex, class_colour, run_colour
@@ -47,7 +48,8 @@ def write_report(runs: Sequence[Path | str], out: Path | str, *, title: str | No
     read = read_runs([Path(run) for run in runs])
     page = fill("report.html", _content(read, title, cases))
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(page, encoding="utf-8")
+    with replacing(out) as temporary:
+        temporary.write_text(page, encoding="utf-8")
     return out
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from wss_monai.commands.kinds import option
+from wss_monai.commands.kinds import option, told_failures
 
 __all__ = ["PATIENTS", "Converted", "conversion", "print_notes", "read_patients"]
 
@@ -20,7 +20,10 @@ Converted = tuple[Any, str]
 
 
 def conversion(convert: Callable[[argparse.Namespace], Converted]) -> Callable[[argparse.Namespace], int]:
-    """Make the `run` of a release: read the file of --patients, convert, print notes and the summary in words."""
+    """Make the `run` of a release: read the file of --patients, convert, print notes and the summary in words.
+
+    Cases that could not be converted are named at the end, and make the exit code 1.
+    """
 
     @functools.wraps(convert)
     def run(args: argparse.Namespace) -> int:
@@ -29,7 +32,7 @@ def conversion(convert: Callable[[argparse.Namespace], Converted]) -> Callable[[
         done, summary = convert(args)
         print_notes(done.notes)
         print(f"{done.path}: {summary}; {len(done.notes)} notes")
-        return 0
+        return told_failures({name: done.skipped[name] for name in done.failed}, f"left out of {done.path}")
 
     return run
 

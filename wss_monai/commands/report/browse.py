@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from wss_monai.commands.kinds import out_file, runs
+from wss_monai.commands.kinds import check_out, out_file, runs
 
 HELP = "one HTML file to look through random cases, the predictions of several runs side by side"
 SHARED = [runs("run folders, evaluated on the same cases"), out_file("browse.html")]
@@ -36,6 +36,7 @@ def run(args: argparse.Namespace) -> int:
     """Write the page."""
     from wss_monai.report.browse import write_browser
 
+    check_out(("--out", args.out))
     names = ("data", "cases", "seed", "pattern", "show", "names", "classes", "slices", "crop", "opacity", "limit_mb")
     options = {name: getattr(args, name) for name in names}
     out = write_browser(args.runs, args.out, contours=not args.no_contours, **options)

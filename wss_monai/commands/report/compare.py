@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from wss_monai.commands.kinds import LABELS, TITLE, out_file, runs
+from wss_monai.commands.kinds import LABELS, TITLE, check_out, out_file, runs
 
 HELP = "histograms and box plots of the cases' scores"
 SHARED = [runs("evaluated run folders"), out_file("compare.png"), LABELS, TITLE]
@@ -30,6 +30,7 @@ def run(args: argparse.Namespace) -> int:
     """
     from wss_monai.report.compare import spread_table, write_comparison
 
+    check_out(("--out", args.out), ("--csv", args.csv))
     options = {"metric": args.metric, "labels": args.labels, "title": args.title, "table": args.csv}
     rows = write_comparison(args.runs, args.out, by_class=args.by == "class", **options)
     print(spread_table(rows))

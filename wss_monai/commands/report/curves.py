@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from wss_monai.commands.kinds import LABELS, TITLE, out_file, runs
+from wss_monai.commands.kinds import LABELS, TITLE, check_out, out_file, runs
 
 __all__ = ["limits", "run"]
 
@@ -38,6 +38,7 @@ def run(args: argparse.Namespace) -> int:
 
     from wss_monai.report.curves import write_curves
 
+    check_out(("--out", args.out), ("--csv", args.csv))
     options = {"columns": args.columns, "smooth": args.smooth, "labels": args.labels, "title": args.title}
     drawn = write_curves(args.runs, args.out, by_class=args.by == "class", limits=ends, table=args.csv, **options)
     print(f"written: {args.out} ({', '.join(drawn)})")

@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from wss_monai.commands.kinds import out_file, runs
+from wss_monai.commands.kinds import check_out, out_file, runs
 
 HELP = "a film of one case over the epochs of several runs"
 SHARED = [runs("run folders, left to right"), out_file("result.gif")]
@@ -33,8 +33,11 @@ def run(args: argparse.Namespace) -> int:
         FileNotFoundError: a run or its snapshots are missing.
         ValueError: the runs do not go together, or an argument does not fit.
     """
+    from wss_monai.io.atomic_files import check_replaceable
     from wss_monai.report.gif import write_gif
 
+    check_out(("--out", args.out))
+    check_replaceable(args.still, "--still", (b"\x89PNG",))
     names = ("case", "panel", "beside", "captions", "seconds", "scale", "still")
     film = write_gif(args.runs, args.out, **{name: getattr(args, name) for name in names})
     frames = "1 frame, epoch" if len(film.epochs) == 1 else f"{len(film.epochs)} frames, epochs"

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
-from wss_monai.commands.kinds import out_file, runs
+from wss_monai.commands.kinds import check_out, out_file, runs
 
 HELP = "one HTML file with tables, curves, pictures of cases and the satisfaction of the constraints"
 SHARED = [runs("run folders (output_dir)"), out_file("report.html")]
@@ -22,5 +23,6 @@ def run(args: argparse.Namespace) -> int:
     """Write the page."""
     from wss_monai.report import write_report
 
+    check_out(("--out", Path(args.out)))
     print(f"written: {write_report(args.runs, args.out, title=args.title, cases=args.cases)}")
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 
-from wss_monai.commands.kinds import out_file
+from wss_monai.commands.kinds import check_out, out_file
 
 HELP = "the penalties as curves"
 SHARED = [out_file("penalties.png")]
@@ -26,6 +26,7 @@ def run(args: argparse.Namespace) -> int:
     """
     from wss_monai.report.penalties import write_penalties
 
+    check_out(("--out", args.out))
     write_penalties(args.out, t=args.t, limits=tuple(args.zlim))
     print(f"written: {args.out}")
     return 0

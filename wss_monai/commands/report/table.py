@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from wss_monai.commands.kinds import LABELS, runs
+from wss_monai.commands.kinds import LABELS, check_out, runs
 
 HELP = "mean (std) of the scores as Markdown, CSV or LaTeX"
 DESCRIPTION = (
@@ -36,6 +36,7 @@ def run(args: argparse.Namespace) -> int:
     from wss_monai.io.atomic_files import replacing
     from wss_monai.report.score_table import score_table, table_text
 
+    check_out(("--out", args.out))
     text = table_text(score_table(args.runs, args.metrics, labels=args.labels), args.format)
     if args.out is None:
         print(text, end="")

@@ -21,7 +21,10 @@ def shared(example: str, of: str) -> list[argparse.ArgumentParser]:
 
 
 def generation(generate: Callable[[argparse.Namespace, Path], str]) -> Callable[[argparse.Namespace], int]:
-    """Make the `run` of a generator of (args, folder): check the folder, generate, print what it says."""
+    """Make the `run` of a generator of (args, folder): check the folder, generate, print what it says.
+
+    It generates into a hidden folder beside that of --out, whose files are put in their places when all is written.
+    """
 
     @functools.wraps(generate)
     def run(args: argparse.Namespace) -> int:
@@ -30,6 +33,8 @@ def generation(generate: Callable[[argparse.Namespace, Path], str]) -> Callable[
         Raises:
             ValueError: --out is a file, or a folder that is not empty without --overwrite.
         """
+        from wss_monai.io.whole_folder import whole_folder
+
         out = Path(args.out)
         if out.exists() and not out.is_dir():
             raise ValueError(f"--out: '{out}' is a file; name a folder")
@@ -37,7 +42,9 @@ def generation(generate: Callable[[argparse.Namespace, Path], str]) -> Callable[
             raise ValueError(
                 f"--out: folder '{out}' is not empty; name another one, or add --overwrite to write into it"
             )
-        print(generate(args, out))
+        with whole_folder(out) as work:
+            said = generate(args, work).replace(str(work), str(out))
+        print(said)
         return 0
 
     return run

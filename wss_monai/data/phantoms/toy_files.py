@@ -100,7 +100,8 @@ def _write_png(out: Path, part: str, index: int, picture: Picture) -> None:
     for key, array in pictures.items():
         folder = out / part / PNG_FOLDERS[key]
         folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(array.T.astype(np.uint8)).save(folder / f"{index:04d}.png")
+        with replacing(folder / f"{index:04d}.png") as file:
+            Image.fromarray(array.T.astype(np.uint8)).save(file)
 
 
 def _description(

@@ -166,6 +166,7 @@ def _convert_all(cases: Mapping[str, BratsCase], plan: _Plan, skip: bool) -> lis
             f"{len(done.skipped)} of {len(cases)} cases cannot be converted: {shown}. Mend them, or leave them out "
             "with --skip-incomplete"
         )
+    done.failed.clear()  # who asked to skip them need not be told by the exit code
     return entries
 
 

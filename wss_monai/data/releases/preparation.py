@@ -6,8 +6,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,12 +16,17 @@ import numpy as np
 
 from wss_monai.data.schema import write_dataset
 from wss_monai.io.archives import unpack
+from wss_monai.io.whole_folder import working_folder
 
 __all__ = ["Entry", "Preparation", "digest_of", "opened", "preparation", "refuse_missing", "some", "visible_files"]
 
 SHOWN = 5
 Entry = dict[str, Any]
 """A case in dataset.json."""
+
+
+class SameImageError(ValueError):
+    """An image that came before, of which a release is better without."""
 
 
 @dataclass
@@ -39,6 +42,7 @@ class Preparation:
         scribbles: number of volumes with a scribble.
         notes: (patient or case, what was skipped or changed, and why).
         skipped: patient or case -> why `convert` left it out; among the notes too.
+        failed: those of them that could not be converted; the others are images that came before.
     """
 
     path: Path
@@ -49,6 +53,7 @@ class Preparation:
     scribbles: int = 0
     notes: list[tuple[str, str]] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
+    failed: list[str] = field(default_factory=list)
     _owners: dict[str, str] = field(default_factory=dict, init=False, repr=False)
 
     @property
@@ -79,10 +84,11 @@ class Preparation:
         for name in sorted(parts if wanted is None else set(wanted)):
             try:
                 entries[parts[name]] += one(name)
-            except ValueError as error:
+            except (ValueError, EOFError, MemoryError) as error:
                 if wanted is not None:
                     raise ValueError(f"{name}, which was asked for, cannot be converted: {error}") from error
                 self.skipped[name] = str(error)
+                self.failed += [] if isinstance(error, SameImageError) else [name]
                 self.notes.append((name, f"skipped: {error}"))
         return entries
 
@@ -96,7 +102,7 @@ class Preparation:
         for name, digest in digests.items():
             if digest in self._owners:
                 which = f"{name} " if len(images) > 1 else ""
-                raise ValueError(
+                raise SameImageError(
                     f"{which}is the same image as {self._owners[digest]}; kept once, so that no split can leak it"
                 )
         self._owners.update({digest: name for name, digest in digests.items()})
@@ -131,18 +137,16 @@ class Preparation:
 def preparation(out: str | os.PathLike[str]) -> Iterator[Preparation]:
     """Start a conversion in a working folder beside `out`, on the same disk, which is removed whatever happens.
 
+    The next conversion to `out` removes that of a killed process.
+
     Raises:
         FileExistsError: `out` is there already and not empty.
     """
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"'{out}' exists already; remove it, or choose another --out")
-    out.absolute().parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.absolute().parent))
-    try:
+    with working_folder(out) as work:
         yield Preparation(out, work)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def refuse_missing(path: str | os.PathLike[str], advice: str, name: str = "source") -> None:

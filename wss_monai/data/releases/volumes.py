@@ -14,7 +14,9 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
 from wss_monai.functional import UNLABELLED
+from wss_monai.io.atomic_files import replacing
 from wss_monai.io.grids import same_grid
+from wss_monai.io.nifti_files import save_image
 
 __all__ = ["as_values", "copy_image", "load_frame", "load_scribble", "load_volume"]
 
@@ -131,10 +133,10 @@ def copy_image(image: nib.Nifti1Image, target: Path) -> str:
     """Copy an image as it is, compressed; give its path in the data set."""
     target.parent.mkdir(parents=True, exist_ok=True)
     source = Path(str(image.get_filename()))
-    if source.suffix == ".gz":
-        shutil.copyfile(source, target)
-    else:
-        nib.save(image, target)
+    if source.suffix != ".gz":
+        return save_image(image, target)
+    with replacing(target) as temporary:
+        shutil.copyfile(source, temporary)
     return f"{target.parent.name}/{target.name}"
 
 
