@@ -32,8 +32,8 @@ FREE: tuple[str, ...] = (
     RECORD,
 )
 FREE += ("initialize", "run", "training", "finalize", "train#trainer#max_epochs", ConfigParser.meta_key)
-"""Ids that a resumed run may have otherwise: where files are, where and how it computes, and how long it trains. The data
-set itself is compared, not its place."""
+"""Ids that a resumed run may have otherwise: where files are, where and how it computes, and how long it trains. The
+data set itself is compared, not its place."""
 PROCESSES: tuple[str, ...] = ("is_cuda", "network", "shared_buffers", "train#trainer#train_handlers")
 PROCESSES += ("validate#dataset#data", "validate#evaluator#network")
 """Ids that an overlay for several processes sets; their number may be another one."""
