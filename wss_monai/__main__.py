@@ -14,6 +14,7 @@ from pathlib import Path
 
 from wss_monai import __version__
 from wss_monai.commands.former import current
+from wss_monai.io.faults import one_line
 
 __all__ = ["VERBS", "main"]
 
@@ -58,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         if debug:
             raise
-        print(f"{program()} {args.verb}: error: {error}", file=sys.stderr)
+        print(f"{program()} {args.verb}: error: {one_line(error)}", file=sys.stderr)
         return 2
 
 

@@ -51,7 +51,7 @@ def test_folders_without_anything_to_show(make_run, tmp_path):
 @pytest.mark.parametrize(
     ("file", "text", "match"),
     [
-        ("run.json", "{", r"run\.json is not valid JSON"),
+        ("run.json", "{", r"run\.json: not a JSON file"),
         ("run.json", "{}", r"run\.json has no class_names"),
         ("metrics.csv", "epoch,loss\n1,often\n", r"metrics\.csv, line 2, column loss: 'often'"),
     ],

@@ -11,6 +11,8 @@ import traceback
 from multiprocessing.dummy import DummyProcess
 from typing import Any
 
+from wss_monai.io.faults import one_line
+
 __all__ = ["find_user_error", "show_user_errors"]
 
 PACKAGE = __name__.partition(".")[0]
@@ -51,7 +53,7 @@ def show_user_errors() -> None:
         if not _is_ours(cause) or os.environ.get(TRACEBACK):
             former(kind, error, trace)
         if cause is not error or _is_ours(cause):
-            print(f"\nError: {cause}", file=sys.stderr)
+            print(f"\nError: {one_line(cause)}", file=sys.stderr)
         _wait_for_pools()
 
     hook.shows_user_errors = True  # type: ignore[attr-defined]

@@ -7,7 +7,6 @@ The networks are those of a bundle of activation maps; its settings are those of
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -180,13 +179,13 @@ def _check_patients(weights: Path, data: DataSplit, folder: str | None) -> None:
     Raises:
         ValueError: such networks; names the patients.
     """
+    from wss_monai.io.run_content import read_record
     from wss_monai.io.run_folder import RECORD
 
-    record = weights.with_name(RECORD)
-    if not record.is_file():
+    if not weights.with_name(RECORD).is_file():
         return
-    seen = json.loads(record.read_text()).get("patients", {})
-    trained = set(seen.get("training", ())) | set(seen.get("validation", ()))
+    seen = read_record(weights.parent).get("patients") or {}
+    trained = set(seen.get("training") or ()) | set(seen.get("validation") or ())
     strange = sorted(trained - {*data.patients["training"], *data.patients["validation"]})
     if strange:
         shown = ", ".join(map(str, strange[:3])) + (" ..." if len(strange) > 3 else "")

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from wss_monai.io.json_files import parse_json
 
 if TYPE_CHECKING:
     from wss_monai.data.schema import Dataset
@@ -102,7 +103,7 @@ def parse_options(words: Sequence[str]) -> dict[str, Any]:
     for word in words:
         key, equals, value = word.partition("=")
         try:
-            options[key.strip()] = json.loads(value)
+            options[key.strip()] = parse_json(value)
         except ValueError as error:
             raise ValueError(
                 f"--option must be KEY=VALUE with a value such as 2, 0.5, true or [1,2]; got '{word}'"

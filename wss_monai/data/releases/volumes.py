@@ -38,7 +38,7 @@ def load_frame(folder: Path, name: str, mask_needed: bool) -> tuple[nib.Nifti1Im
         The image, its array (X, Y, Z), and its mask (X, Y, Z) as uint8, None where there is none.
 
     Raises:
-        ValueError: a file is missing, unreadable, or off: shape, spacing, affine or values.
+        ValueError: a file is missing, unreadable, or off: shape, spacing, affine or values (NaN, colours).
     """
     file = _find(folder, name)
     if file is None:
@@ -50,6 +50,8 @@ def load_frame(folder: Path, name: str, mask_needed: bool) -> tuple[nib.Nifti1Im
     limits = (IN_PLANE_MM, IN_PLANE_MM, SLICE_MM)
     if not all(low <= zoom <= high for zoom, (low, high) in zip(zooms, limits, strict=True)):
         raise ValueError(f"{file.name} has the spacing {zooms.round(4).tolist()} mm, which no heart was scanned with")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{file.name} holds voxels that are no finite numbers (NaN or infinite)")
     gt = _find(folder, f"{name}_gt")
     if gt is None:
         if mask_needed:
@@ -106,13 +108,20 @@ def load_volume(file: Path) -> tuple[nib.Nifti1Image, np.ndarray]:
     """Load a NIfTI volume and its stored values.
 
     Raises:
-        ValueError: it cannot be read.
+        ValueError: it cannot be read, or its voxels are colours or complex numbers.
     """
     try:
         image = nib.Nifti1Image.from_filename(file)
-        return image, np.asanyarray(image.dataobj)
+        array = np.asanyarray(image.dataobj)
+    except MemoryError as error:
+        shape = " x ".join(map(str, image.shape))
+        raise ValueError(f"{file.name} cannot be read: its header claims {shape} voxels, too many to hold") from error
     except (OSError, EOFError, ValueError, zlib.error, ImageFileError, HeaderDataError) as error:
         raise ValueError(f"{file.name} cannot be read: {error}") from error
+    if array.dtype.names or array.dtype.kind == "c":
+        kind = "colours (RGB)" if array.dtype.names else "complex numbers"
+        raise ValueError(f"{file.name} cannot be used: its voxels are {kind}, no grey values")
+    return image, array
 
 
 def as_values(values: np.ndarray, file: Path, allowed: Sequence[int]) -> np.ndarray:
