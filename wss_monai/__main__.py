@@ -61,6 +61,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"{program()} {args.verb}: error: {one_line(error)}", file=sys.stderr)
         return 2
+    except MemoryError as error:
+        if debug:
+            raise
+        told = f"not enough memory: {one_line(error) or 'no word of what for'}; ask for less (--size, --jobs)"
+        print(f"{program()} {args.verb}: error: {told}", file=sys.stderr)
+        return 2
 
 
 if __name__ == "__main__":

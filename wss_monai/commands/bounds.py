@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wss_monai.commands.kinds import seed_number
 from wss_monai.commands.words import class_names
 from wss_monai.io.json_files import parse_json
 
@@ -27,11 +28,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser("bounds", help="fit bounds on a few dense patients", description=__doc__)
     parser.add_argument("--fit", required=True, metavar="DATA", help="data set with a dataset.json")
     parser.add_argument("--dense", type=int, metavar="K", help="how many dense training patients to use")
-    parser.add_argument("--seed", type=int, default=0, help="of the draw of the K patients (default 0)")
+    parser.add_argument("--seed", type=seed_number, default=0, help="of the draw of the K patients (default 0)")
     parser.add_argument("--labelled", type=_number, metavar="N",
                         help="instead of --dense: number, fraction or list of the split file, as the setting of that "
                         "name in a semi-supervised bundle; draws the same patients")  # fmt: skip
-    parser.add_argument("--split-seed", type=int, default=0, help="of the draw of --labelled (default 0)")
+    parser.add_argument("--split-seed", type=seed_number, default=0, help="of the draw of --labelled (default 0)")
     parser.add_argument("--out", type=Path, required=True, metavar="JSON", help="file to write, for --bounds_file")
     parser.add_argument("--patients", nargs="+", metavar="NAME", help="these dense patients instead of a draw")
     parser.add_argument("--terms", nargs="+", default=["size"], metavar="TERM",

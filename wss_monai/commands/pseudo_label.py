@@ -81,6 +81,8 @@ def parse_settings(words: Sequence[str]) -> dict[str, Any]:
     """
     import yaml
 
+    from wss_monai.io.yaml_files import check_yaml
+
     settings: dict[str, Any] = {}
     for word in words:
         key, equals, text = (part.strip() for part in word.partition("="))
@@ -88,6 +90,8 @@ def parse_settings(words: Sequence[str]) -> dict[str, Any]:
             raise ValueError(f"--set must be KEY=VALUE such as mode=cam, got '{word}'")
         if key in TAKEN:
             raise ValueError(f"--set {key}: use {TAKEN[key]}")
+        if not text.startswith(RAW):
+            check_yaml(text, f"--set {key}")
         try:
             value = text if text.startswith(RAW) else yaml.safe_load(text)
         except yaml.YAMLError as error:
@@ -100,10 +104,16 @@ def parse_settings(words: Sequence[str]) -> dict[str, Any]:
 
 
 def _files(given: Sequence[str]) -> list[str]:
-    """The configuration files with the bundle's cues.yaml after the first; what follows may change its settings."""
+    """Check the configuration files, and give them with the bundle's cues.yaml after the first.
+
+    What follows may change its settings.
+    """
+    from wss_monai.io.yaml_files import check_yaml_file
+
     for file in given:
         if not Path(file).is_file():
             raise FileNotFoundError(f"--config-file: there is no file '{file}'")
+        check_yaml_file(file)
     cues = Path(given[0]).with_name("cues.yaml")
     if not cues.is_file():
         raise ValueError(

@@ -71,6 +71,8 @@ def run(args: argparse.Namespace) -> int:
     transform = RandWeakLabel(args.strategy, axis, **options)
 
     names = dataset.class_names
+    if strange := [k for k in np.ravel(options.get("classes") or []).tolist() if not 0 <= k < len(names)]:
+        raise ValueError(f"--option classes names {strange}; the classes are 0 to {len(names) - 1}: {names}")
     sets: list[tuple[int, ...]] = []
     counts = np.zeros((2, len(names)), dtype=np.int64)
     for case in tqdm(cases, desc="weaken", unit="case"):

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from wss_monai.functional import UNLABELLED
 from wss_monai.functional.weak.kinds import Traits, WeakKind, traits_of
 from wss_monai.io.faults import FormatFault
 from wss_monai.io.labels import UNLABELLED_NAME
@@ -93,6 +94,8 @@ def label_map(labels: Any, where: str) -> dict[int, str]:
         FormatFault: it is none, or 0 is not the background.
     """
     values = _value_map(labels, "labels", where)
+    if (count := len(set(values.values()))) > UNLABELLED:
+        raise FormatFault(where, f"'labels' names {count} classes; there can be {UNLABELLED}", "merge some")
     if values.get(0) != BACKGROUND:
         found = f"'{values[0]}'" if 0 in values else "missing"
         raise FormatFault(

@@ -84,7 +84,7 @@ def patient_count(size: float, total: int, name: str = "size") -> int:
     Raises:
         ValueError: `size` is neither.
     """
-    if isinstance(size, bool) or not isinstance(size, (int, float)) or size < 0:
+    if isinstance(size, bool) or not isinstance(size, (int, float)) or not size >= 0:
         raise ValueError(f"{name} must be a number of patients or a fraction below 1, got {size!r}")
     if isinstance(size, int):
         return size

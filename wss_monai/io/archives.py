@@ -12,7 +12,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any
 
 __all__ = ["LARGEST_ALL", "LARGEST_MEMBER", "unpack"]
 
@@ -100,7 +100,7 @@ def _unpack_tar(file: tarfile.TarFile, archive: Path, folder: Path, wanted: Call
     _read_to_the_end(file.fileobj)
 
 
-def _read_to_the_end(stream: IO[bytes] | None) -> None:
+def _read_to_the_end(stream: Any) -> None:
     """Read what is behind the last file: the checksum of the compression is at the very end."""
     while stream is not None and stream.read(CHUNK):
         pass

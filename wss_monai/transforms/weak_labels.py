@@ -6,6 +6,7 @@ from __future__ import annotations
 import inspect
 import zlib
 from collections.abc import Callable, Hashable, Mapping
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,15 @@ STRATEGIES: dict[str, Callable[..., np.ndarray]] = {
 }
 """Names of the generators in ``wss_monai.functional``; their options are the transforms' options."""
 
+KINDS: dict[str, tuple[type, bool]] = {
+    **dict.fromkeys(("classes", "width", "margin", "radius"), (Integral, True)),
+    **dict.fromkeys(("jitter", "iterations", "number", "every", "inset"), (Integral, False)),
+    **dict.fromkeys(("background", "per_component"), (bool, False)),
+    "deform": (Real, False),
+}
+"""Option of a generator -> type of its value, and whether there may be several."""
+LARGEST = 10**9
+
 
 def strategy_options(strategy: str) -> list[str]:
     """List the names of the options that a strategy takes.
@@ -59,6 +69,16 @@ def strategy_options(strategy: str) -> list[str]:
     if strategy not in STRATEGIES:
         raise ValueError(f"strategy must be one of {', '.join(STRATEGIES)}; got {strategy!r}")
     return [name for name in inspect.signature(STRATEGIES[strategy]).parameters if name not in ("label", "R", "axis")]
+
+
+def _check_option(name: str, value: Any) -> None:
+    """Refuse a value of another type; the generators refuse those out of range."""
+    kind, several = KINDS.get(name, (Real, True))
+    items = list(value) if isinstance(value, (list, tuple, np.ndarray)) and several else [value]
+    fits = all(isinstance(item, kind) and (kind is bool or not isinstance(item, bool)) for item in items)
+    if not fits or not all(abs(item) < LARGEST for item in items):
+        word = {bool: "true or false", Integral: "a whole number", Real: "a number"}[kind]
+        raise ValueError(f"option {name} must be {word}{' or a list of such' if several else ''}, got {value!r}")
 
 
 def case_seed(seed: int, case: object) -> int:
@@ -76,7 +96,7 @@ class RandWeakLabel(RandomizableTransform):
         options: options of the generator (``wss_monai.functional.weak.generators`` and ``scribbles``).
 
     Raises:
-        ValueError: if there is no such strategy, or it has no such option.
+        ValueError: if there is no such strategy, it has no such option, or the option's value is of another type.
     """
 
     backend = [TransformBackends.NUMPY]
@@ -87,6 +107,10 @@ class RandWeakLabel(RandomizableTransform):
         wrong = sorted(set(options) - set(known))
         if wrong:
             raise ValueError(f"strategy '{strategy}' has no option {', '.join(wrong)}; it has {', '.join(known)}")
+        defaults = inspect.signature(STRATEGIES[strategy]).parameters
+        for name, value in options.items():
+            if not (value is None and defaults[name].default is None):
+                _check_option(name, value)
         self.strategy, self.slice_axis, self.options = strategy, slice_axis, options
 
     def __call__(self, img: NdarrayOrTensor) -> NdarrayOrTensor:
