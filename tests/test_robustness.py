@@ -25,7 +25,7 @@ LOADED = (
     SimpleITK,
 )
 """Imported once, so that no trial has to."""
-SHARES = {"json": 36, "split": 32, "bounds": 40, "archive": 25, "pickle": 25, "arguments": 25}
+SHARES = {"json": 24, "split": 22, "bounds": 30, "archive": 20, "pickle": 20, "arguments": 15}
 
 
 @pytest.mark.parametrize("part", SHARES)
