@@ -35,7 +35,8 @@ def consistent(data: Path, split: Path | None = None) -> Callable[[], int]:
             load_cases(data, split=split, validation=0)
         except (ValueError, OSError) as error:
             refusal = str(error)
-        if refusal and not found.count("error"):
+        warned = any(problem.kind == "few_patients" for problem in found.problems)  # for the default folds
+        if refusal and not found.count("error") and not warned:
             print(f"check overlooks: {refusal}")
             return WRONG
         return 1 if refusal or found.count("error") else 0

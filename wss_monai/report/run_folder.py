@@ -10,7 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from wss_monai.io.run_content import read_record, read_scored, read_summary
-from wss_monai.io.run_folder import CASES, CONSTRAINTS, EPOCHS, EVALUATION, SCORED, SLICES, RunTable
+from wss_monai.io.run_folder import (
+    AGAIN,
+    CASES,
+    CONSTRAINTS,
+    EPOCHS,
+    EVALUATION,
+    RECORD,
+    SCORED,
+    SLICES,
+    RunTable,
+)
 
 __all__ = ["Run", "find_file", "not_finite", "read_run", "read_runs"]
 
@@ -125,7 +135,7 @@ def read_run(folder: Path | str, scores: bool = True) -> Run:
             lacking = f"neither {EPOCHS.file} nor {EVALUATION}/" if scores else f"no {EPOCHS.file}"
             raise FileNotFoundError(f"{folder} holds {lacking}: there is nothing to show.")
         return Run(folder, folder.name, info, epochs)
-    return Run(
+    run = Run(
         folder,
         folder.name,
         info,
@@ -136,6 +146,12 @@ def read_run(folder: Path | str, scores: bool = True) -> Run:
         read_scored(folder),
         _read_if_there(SLICES, folder),
     )
+    for table, rows in ((CASES, run.cases), (SLICES, run.slices)):
+        if strange := sorted({str(row["class"]) for row in rows} - set(run.class_names)):
+            raise ValueError(
+                f"{folder / table.file} scores {strange}, which are no classes of {RECORD}, {run.class_names}: {AGAIN}."
+            )
+    return run
 
 
 def find_file(run: Run, path: str | Sequence[str] | None) -> Path:
