@@ -87,9 +87,8 @@ def judge(case: Case, scratch: Path) -> Verdict:
     elif code != 0 and case.right == "accept":
         faults.append("refused")
     elif code not in (0, 1):
-        said = [line for line in re.split(r"[\r\n]+", err) if re.search(r"(: error: |^Error: )", line)]
-        tail = re.split(r"[\r\n]+", err.strip()).index(said[-1]) if said else 0
-        if not said or len(re.split(r"[\r\n]+", err.strip())) - tail > 1:
+        lines = [line for line in re.split(r"[\r\n]+", err) if line.strip()]
+        if not lines or not re.search(r"(: error: |^Error: )", lines[-1]):
             faults.append("lines")
         if case.words and not any(word in err for word in case.words):
             faults.append("unnamed")
