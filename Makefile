@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # OpenMP threads that spin on shared cores make small operations many times slower.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help bundles demo test quick lint bench bench-gpu bench-phantom bench-tutorials tutorial-pictures clean data/ACDC data/PROMISE12 data/PROSTATE data/BRATS docs/images/demo.png
+.PHONY: help bundles demo test quick fuzz lint bench bench-gpu bench-phantom bench-tutorials tutorial-pictures clean data/ACDC data/PROMISE12 data/PROSTATE data/BRATS docs/images/demo.png
 
 CONFIGS := bundles/acdc_logbarrier/configs
 DEMO := --dataset_dir data/PHANTOM --train\#trainer\#max_epochs 20
@@ -15,6 +15,7 @@ help:
 	@echo "make demo           train, evaluate and report on generated cardiac volumes (about 10 minutes on 2 cores)"
 	@echo "make test           the test suite;  make quick: all but its slow tests"
 	@echo "make lint           ruff, mypy and no stale file of a bundle"
+	@echo "make fuzz           malformed and hostile inputs, counted (benchmarks/robustness.py; half an hour on 2 cores)"
 	@echo "make bundles        write what the bundles ship from their sources"
 	@echo "make bench          speed, side by side;  make bench-phantom: four modes x three seeds"
 	@echo "make bench-gpu      on a machine with a GPU: is all of it right there, how fast, what Dice (benchmarks/gpu.sh)"
@@ -40,6 +41,10 @@ test: $(STAMP)
 # What runs between two commits: all but tests that train, generate volumes, start processes or differentiate large inputs.
 quick: $(STAMP)
 	$(PYTEST) -m "not slow"
+
+# SEED=7, COUNT=400 inputs a part, PARTS="json bounds": what is drawn, how much, and which parts.
+fuzz: $(STAMP)
+	$(PY) -W ignore benchmarks/robustness.py --seed $(or $(SEED),7) --count $(or $(COUNT),400) $(if $(PARTS),--parts $(PARTS))
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .

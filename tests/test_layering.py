@@ -15,7 +15,7 @@ PARTS = {"data", "transforms", "losses", "networks", "metrics"}
 MAY_IMPORT = {
     "functional": set(),
     "io": {"functional"},
-    "bundle": set(),
+    "bundle": {"io"},
     "optimizers": set(),
     "data": FILES_AND_TENSORS,
     "data.checks": FILES_AND_TENSORS | {"data"},

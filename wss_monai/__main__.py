@@ -14,6 +14,7 @@ from pathlib import Path
 
 from wss_monai import __version__
 from wss_monai.commands.former import current
+from wss_monai.io.faults import one_line
 
 __all__ = ["VERBS", "main"]
 
@@ -62,8 +63,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         if debug:
             raise
-        print(f"{program()} {args.verb}: error: {error}", file=sys.stderr)
+        print(f"{program()} {args.verb}: error: {one_line(error)}", file=sys.stderr)
         return int(getattr(error, "exit_code", 2))
+    except MemoryError as error:
+        if debug:
+            raise
+        told = f"not enough memory: {one_line(error) or 'no word of what for'}; ask for less (--size, --jobs)"
+        print(f"{program()} {args.verb}: error: {told}", file=sys.stderr)
+        return 2
 
 
 if __name__ == "__main__":

@@ -161,3 +161,30 @@ def test_a_class_that_too_few_patients_show(tmp_path, capsys):
     out = tmp_path / "out"
     assert fit(data, out, "--dense", "4") == 2
     assert "class 'LV': 1 of the dense patients show it (p4)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("constant", "match"),
+    [
+        ("5", "--constant must be an object of objects"),
+        ('{"size": 5}', "--constant must be an object of objects"),
+        ('{"size": null}', "--constant must be an object of objects"),
+        ('{"size": {"LV": 5}}', "'size.LV' must be [lower, upper]"),
+        ('{"size": {"LV": [9, 1]}}', "with lower <= upper and upper >= 0, got [9, 1]"),
+        ('{"size": {"LV": ["a", "b"]}}', "'size.LV' must be [lower, upper]"),
+        ('{"size": {"LV": [1, 2, 3]}}', "'size.LV' must be [lower, upper]"),
+        ('{"size": {"LV": [NaN, 2]}}', "'size.LV' must be [lower, upper]"),
+        ('{"size": {"LV": [-9, -1]}}', "upper >= 0, got [-9, -1]"),
+        ('{"size": {"nobody": [1, 2]}}', "--constant names ['nobody']; the foreground classes are ['RV', 'Myo', 'LV']"),
+    ],
+)
+def test_constants_that_are_no_bounds(data, tmp_path, capsys, constant, match):
+    assert fit(data, tmp_path, "--dense", "3", "--constant", constant) == 2
+    error = capsys.readouterr().err
+    assert match in error and error.count("\n") == 1 and not (tmp_path / "b.json").exists()
+
+
+@pytest.mark.parametrize("names", ["5", "[1, 2]", '[["a"]]', "x", "[" * 100_000])
+def test_class_names_that_are_none(data, tmp_path, capsys, names):
+    assert fit(data, tmp_path, "--dense", "3", "--class-names", names) == 2
+    assert "--class-names must be a JSON list of names" in capsys.readouterr().err

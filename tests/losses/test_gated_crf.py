@@ -253,6 +253,7 @@ class TestUse:
             ({}, {"image": torch.zeros(1, 1, 4, 4)}, r"image must be \(2, C"),
             ({}, {"image": torch.zeros(2, 1, 3, 4)}, "cannot be put on a grid"),
             ({}, {"source": torch.zeros(2, 3, 4, 4)}, r"source must be \(2, 1"),
+            ({}, {"image": torch.full((2, 1, 4, 4), torch.nan)}, "image holds NaN or infinite voxels"),
             ({"radius": [1, 1, 1]}, {}, "for each of 2 axes"),
             ({"kernels": [{"image": [0.1, 0.1]}]}, {}, "for each of 1 channels"),
             ({"mm": True}, {}, r"spacing must be \(B, D\)"),

@@ -75,6 +75,13 @@ def test_even_certain_and_equal_clusters_have_the_entropy_of_the_clusters(dtype)
         assert LocalIICLoss(0, subtract_min=subtract_min)(cells, cells).item() == pytest.approx(-math.log(4), abs=1e-6)
 
 
+def test_probabilities_of_zero_say_nothing():
+    zeros = torch.zeros(3, 4, dtype=torch.float64, requires_grad=True)
+    loss = IICLoss()(zeros, zeros.clone())
+    loss.backward()
+    assert loss.item() == 0 and zeros.grad.isfinite().all()
+
+
 def test_uniform_clusters_say_nothing():
     p = torch.full((8, 4), 0.25, dtype=torch.float64)
     assert IICLoss()(p, p).item() == pytest.approx(-8e-10, abs=1e-12)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from wss_monai.report.run_folder import read_run, read_runs
@@ -51,7 +53,7 @@ def test_folders_without_anything_to_show(make_run, tmp_path):
 @pytest.mark.parametrize(
     ("file", "text", "match"),
     [
-        ("run.json", "{", r"run\.json is not valid JSON"),
+        ("run.json", "{", r"run\.json: not a JSON file"),
         ("run.json", "{}", r"run\.json has no class_names"),
         ("metrics.csv", "epoch,loss\n1,often\n", r"metrics\.csv, line 2, column loss: 'often'"),
     ],
@@ -114,3 +116,12 @@ def test_slices_are_read_where_they_are(make_run):
     assert read_run(run).slices == []
     (run / "evaluation" / "slices.csv").write_text("case,slice,class,dice\np1_ED,0,RV,0.5\n")
     assert read_run(run).slices == [{"case": "p1_ED", "slice": "0", "class": "RV", "dice": 0.5}]
+
+
+def test_scores_of_classes_that_the_run_does_not_name(make_run):
+    folder = make_run("partial")
+    record = json.loads((folder / "run.json").read_text())
+    record["class_names"][-1] = "another"
+    (folder / "run.json").write_text(json.dumps(record))
+    with pytest.raises(ValueError, match=r"cases\.csv scores \[.*\], which are no classes of run\.json"):
+        read_run(folder)

@@ -328,3 +328,42 @@ def test_slices_that_were_resampled_away(tmp_path):
 
 def test_origin_names_k(tmp_path):
     assert EstimatedBoundsd(file=bounds_file(tmp_path), class_names=NAMES).origin == "estimated (k=5)"
+
+
+def places(content, at=()):
+    """Every place in a file, as the keys that lead there."""
+    pairs = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
+    for key, value in pairs:
+        yield (*at, key)
+        yield from places(value, (*at, key))
+
+
+def test_whatever_stands_in_a_file_it_is_read_or_named(tmp_path):
+    """Each entry becomes a value of another type, or no sense; what comes out is an interval, or a refusal."""
+    profile = {"positions": [[0.2, 0.6]], "areas": [[90.0, 120.0]], "factor": 1.5, "reach": 0.1, "sure": [0.2, 0.5]}
+    expected = {"expected": {"factor": 1.0, "log_sd": 0.1}}
+    classes = {
+        name: {"position": model(100) | expected, "constant": [1, 9e3], "unknown": {**profile, "directed": True}}
+        for name in NAMES[1:]
+    }
+    path = bounds_file(tmp_path, {"size": {"classes": classes}})
+    content, refused, kept = json.loads(path.read_text()), 0, []
+    for place in places(content):
+        for value in (None, "x", [], {}, -1e9, math.nan, math.inf, True, 5000 * "9"):
+            changed = json.loads(path.read_text())
+            holder = changed
+            for key in place[:-1]:
+                holder = holder[key]
+            holder[place[-1]] = value
+            (tmp_path / "m.json").write_text(json.dumps(changed))
+            try:
+                bounds = made(case(), file=tmp_path / "m.json", unknown="position")["bounds_size"]
+            except ValueError as error:
+                assert "m.json" in str(error) and "\n" not in str(error), (place, value)
+                refused += 1
+            else:
+                assert not bounds.isnan().any() and (bounds[..., 0] <= bounds[..., 1]).all(), (place, value)
+                kept.append((place[-1], value))
+    assert refused > 400
+    harmless = {"constant", "expected", "log_sd", "unknown", "sure", "directed", "patients"}
+    assert {place for place, _ in kept if not isinstance(place, int)} <= harmless, kept

@@ -89,7 +89,7 @@ def test_two_dimensions(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "options", "match"),
     [
-        ({"terms": {"size": {}}}, {}, "not 'extent'; fit it with --terms extent"),
+        ({"terms": {"size": {"classes": {}}}}, {}, "not 'extent'; fit it with --terms extent"),
         ({}, {"unseen": ["p1"]}, "whom this run is scored on"),
         ({}, {"class_names": ["background", "A", "C"]}, "says nothing of"),
     ],

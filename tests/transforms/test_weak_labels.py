@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -150,3 +152,20 @@ def test_keys_ids_and_missing_labels():
 def test_an_error_names_the_case():
     with pytest.raises(ValueError, match="case 'a', key 'label': label must hold whole class indices"):
         WeakLabeld(strategy="points")({"case": "a", "label": np.full((1, 4, 4), 0.5)})
+
+
+@pytest.mark.parametrize(
+    ("strategy", "options", "match"),
+    [
+        ("random_blob", {"width": None}, "option width must be a whole number or a list of such, got None"),
+        ("random_blob", {"width": "x"}, "option width must be a whole number"),
+        ("erosion", {"iterations": math.nan}, "option iterations must be a whole number, got nan"),
+        ("erosion", {"iterations": 1.5}, "option iterations must be a whole number, got 1.5"),
+        ("points", {"number": 10**30}, "option number must be a whole number"),
+        ("box", {"per_component": 1}, "option per_component must be true or false, got 1"),
+        ("scribble_border", {"length": math.nan}, "option length must be a number"),
+    ],
+)
+def test_options_of_another_type_are_refused(strategy, options, match):
+    with pytest.raises(ValueError, match=match):
+        RandWeakLabel(strategy, **options)

@@ -12,6 +12,7 @@ from multiprocessing.dummy import DummyProcess
 from typing import Any
 
 from wss_monai.bundle.interruption import interrupted
+from wss_monai.io.faults import one_line
 
 __all__ = ["find_user_error", "is_user_error", "refused_setting", "show_user_errors"]
 
@@ -62,7 +63,7 @@ def show_user_errors() -> None:
             reason = _reason(error)
             print(f"\nError: setting '{setting}': {reason} ({TRACEBACK}=1 shows where)", file=sys.stderr)
         elif told or cause is not error:
-            print(f"\nError: {cause}", file=sys.stderr)
+            print(f"\nError: {one_line(cause)}", file=sys.stderr)
         _wait_for_pools()
 
     hook.shows_user_errors = True  # type: ignore[attr-defined]

@@ -10,6 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wss_monai.commands.kinds import seed_number
+from wss_monai.commands.words import class_names
+from wss_monai.io.json_files import parse_json
+
 if TYPE_CHECKING:
     from wss_monai.data import DataSplit
     from wss_monai.estimation import CaseMeasures
@@ -24,11 +28,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser("bounds", help="fit bounds on a few dense patients", description=__doc__)
     parser.add_argument("--fit", required=True, metavar="DATA", help="data set with a dataset.json")
     parser.add_argument("--dense", type=int, metavar="K", help="how many dense training patients to use")
-    parser.add_argument("--seed", type=int, default=0, help="of the draw of the K patients (default 0)")
+    parser.add_argument("--seed", type=seed_number, default=0, help="of the draw of the K patients (default 0)")
     parser.add_argument("--labelled", type=_number, metavar="N",
                         help="instead of --dense: number, fraction or list of the split file, as the setting of that "
                         "name in a semi-supervised bundle; draws the same patients")  # fmt: skip
-    parser.add_argument("--split-seed", type=int, default=0, help="of the draw of --labelled (default 0)")
+    parser.add_argument("--split-seed", type=seed_number, default=0, help="of the draw of --labelled (default 0)")
     parser.add_argument("--out", type=Path, required=True, metavar="JSON", help="file to write, for --bounds_file")
     parser.add_argument("--patients", nargs="+", metavar="NAME", help="these dense patients instead of a draw")
     parser.add_argument("--terms", nargs="+", default=["size"], metavar="TERM",
@@ -64,9 +68,9 @@ def run(args: argparse.Namespace) -> int:
     from wss_monai.transforms.bounds.file import FORMAT
 
     check_replaceable(args.out, "--out", (b'{\n "format": "wss_monai estimated bounds',))
-    if unknown := sorted(set(args.constant) - set(args.terms)):
-        raise ValueError(f"--constant names the terms {unknown}, which --terms {args.terms} does not fit")
+    _check_constant(args.constant, args.terms)
     split, chosen = _chosen(args)
+    _check_classes(args.constant, split.class_names)
     kind = "position" if (args.cues or ("auto" if args.labelled is None else "position")) == "position" else None
 
     def measure(part: str, fitted: bool = False) -> list[CaseMeasures]:
@@ -105,11 +109,38 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _check_constant(constant: Any, terms: Sequence[str]) -> None:
+    """Refuse what is no bound, before any case is read.
+
+    Raises:
+        ValueError: names the place.
+    """
+    from wss_monai.transforms.bounds.file_content import check_constants
+
+    example = 'as in {"size": {"LV": [10, 6000]}}'
+    if not isinstance(constant, dict) or not all(isinstance(classes, dict) for classes in constant.values()):
+        raise ValueError(f"--constant must be an object of objects, {example}; got {json.dumps(constant)}")
+    if unknown := sorted(set(constant) - set(terms)):
+        raise ValueError(f"--constant names the terms {unknown}, which --terms {terms} does not fit")
+    for term, classes in constant.items():
+        for name, sides in classes.items():
+            try:
+                check_constants(sides, f"{term}.{name}")
+            except ValueError as error:
+                raise ValueError(f"--constant: {error}, {example}") from error
+
+
+def _check_classes(constant: Mapping[str, Mapping[str, Any]], names: Sequence[str]) -> None:
+    """Refuse constant bounds of what is no class."""
+    if strange := sorted({name for classes in constant.values() for name in classes} - set(names[1:])):
+        raise ValueError(f"--constant names {strange}; the foreground classes are {list(names[1:])}")
+
+
 def _chosen(args: argparse.Namespace) -> tuple[DataSplit, list[str]]:
     """The cases of the split, with all labels that they have, and the patients to fit on."""
     from wss_monai.data import draw_dense, load_cases, load_semi_supervised
 
-    names = None if args.class_names is None else _json(args.class_names)
+    names = class_names(args.class_names)
     options: dict[str, Any] = {} if args.validation is None else {"validation": _number(args.validation)}
     where = (args.fit, names, args.split, _number(args.fold))
     if args.labelled is not None:
@@ -197,7 +228,7 @@ def _replaced(row: Mapping[str, Any]) -> str:
 
 def _json(text: str) -> Any:
     try:
-        return json.loads(text)
+        return parse_json(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"not JSON: {error}") from error
 

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wss_monai.io.faults import printable
+
 if TYPE_CHECKING:
     from wss_monai.data.checks.dataset import CheckResult
     from wss_monai.data.checks.problem import Problem
@@ -131,6 +133,7 @@ def _table(rows: Sequence[Sequence[str]], width: int) -> str:
     """Lay out rows in columns; long texts are wrapped."""
     fixed = [min(limit, max(len(row[i]) for row in rows)) for i, limit in enumerate(NARROW)]
     rest = max(width - sum(fixed) - 2 * len(fixed), 40)
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [*fixed, rest * 11 // 20, rest - rest * 11 // 20 - 2]
     lines = []
     for row in rows:
@@ -149,7 +152,7 @@ def _classes(classes: dict[str, dict[str, Any]]) -> str:
         ml = row["volume_ml"]
         volumes = "" if ml is None else " / ".join(f"{ml[key]:.4g}" for key in ("min", "median", "max"))
         of_dense = [f"{row['cases']} of {row['of']}", volumes]
-        rows.append([name] + of_dense * dense + [str(row["weak_cases"]), str(row["weak_voxels"])] * weak)
+        rows.append([printable(name)] + of_dense * dense + [str(row["weak_cases"]), str(row["weak_voxels"])] * weak)
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ["  ".join(f"{text:<{size}}" for text, size in zip(row, widths, strict=True)).rstrip() for row in rows]
     if len(classes) > MANY_CLASSES:

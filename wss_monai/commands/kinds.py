@@ -19,10 +19,15 @@ __all__ = [
     "new_folder",
     "option",
     "out_file",
+    "pixels",
     "runs",
     "seed",
+    "seed_number",
     "told_failures",
 ]
+
+LARGEST_SIDE = 4096
+"""Pixels along a side of what is generated."""
 
 
 def add_kinds(parser: argparse.ArgumentParser, package: str, names: Sequence[str], metavar: str) -> None:
@@ -57,9 +62,33 @@ def new_folder(example: str = "") -> argparse.ArgumentParser:
     return option("--out", required=True, help="folder to make" + (example and f", for example {example}"))
 
 
+def seed_number(text: str) -> int:
+    """Read a seed; one beyond 32 bits is refused here, a negative one where it is used.
+
+    Raises:
+        ArgumentTypeError: it is too large.
+    """
+    return _at_most(int(text), 2**32 - 1)
+
+
+def pixels(text: str) -> int:
+    """Read the side of a picture; beyond `LARGEST_SIDE` a volume would not fit into memory.
+
+    Raises:
+        ArgumentTypeError: it is too large.
+    """
+    return _at_most(int(text), LARGEST_SIDE)
+
+
+def _at_most(value: int, most: int) -> int:
+    if value > most:
+        raise argparse.ArgumentTypeError(f"must be {most} at most, got {str(value)[:40]}")
+    return value
+
+
 def seed(of: str) -> argparse.ArgumentParser:
     """--seed of what is generated."""
-    return option("--seed", type=int, default=0, help=f"another seed, other {of} (default: %(default)s)")
+    return option("--seed", type=seed_number, default=0, help=f"another seed, other {of} (default: %(default)s)")
 
 
 def runs(which: str) -> argparse.ArgumentParser:

@@ -7,7 +7,6 @@ The networks are those of a bundle of activation maps; its settings are those of
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -82,6 +81,8 @@ def parse_settings(words: Sequence[str]) -> dict[str, Any]:
     """
     import yaml
 
+    from wss_monai.io.yaml_files import check_yaml
+
     settings: dict[str, Any] = {}
     for word in words:
         key, equals, text = (part.strip() for part in word.partition("="))
@@ -89,6 +90,8 @@ def parse_settings(words: Sequence[str]) -> dict[str, Any]:
             raise ValueError(f"--set must be KEY=VALUE such as mode=cam, got '{word}'")
         if key in TAKEN:
             raise ValueError(f"--set {key}: use {TAKEN[key]}")
+        if not text.startswith(RAW):
+            check_yaml(text, f"--set {key}")
         try:
             value = text if text.startswith(RAW) else yaml.safe_load(text)
         except yaml.YAMLError as error:
@@ -101,10 +104,16 @@ def parse_settings(words: Sequence[str]) -> dict[str, Any]:
 
 
 def _files(given: Sequence[str]) -> list[str]:
-    """The configuration files with the bundle's cues.yaml after the first; what follows may change its settings."""
+    """Check the configuration files, and give them with the bundle's cues.yaml after the first.
+
+    What follows may change its settings.
+    """
+    from wss_monai.io.yaml_files import check_yaml_file
+
     for file in given:
         if not Path(file).is_file():
             raise FileNotFoundError(f"--config-file: there is no file '{file}'")
+        check_yaml_file(file)
     cues = Path(given[0]).with_name("cues.yaml")
     if not cues.is_file():
         raise ValueError(
@@ -180,13 +189,13 @@ def _check_patients(weights: Path, data: DataSplit, folder: str | None) -> None:
     Raises:
         ValueError: such networks; names the patients.
     """
+    from wss_monai.io.run_content import read_record
     from wss_monai.io.run_folder import RECORD
 
-    record = weights.with_name(RECORD)
-    if not record.is_file():
+    if not weights.with_name(RECORD).is_file():
         return
-    seen = json.loads(record.read_text()).get("patients", {})
-    trained = set(seen.get("training", ())) | set(seen.get("validation", ()))
+    seen = read_record(weights.parent).get("patients") or {}
+    trained = set(seen.get("training") or ()) | set(seen.get("validation") or ())
     strange = sorted(trained - {*data.patients["training"], *data.patients["validation"]})
     if strange:
         shown = ", ".join(map(str, strange[:3])) + (" ..." if len(strange) > 3 else "")

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wss_monai.commands.kinds import told_failures
+from wss_monai.commands.words import class_names
 
 if TYPE_CHECKING:
     from wss_monai.evaluation import ScoredVolume, VolumeScorer
@@ -75,10 +75,10 @@ def run(args: argparse.Namespace) -> int:
     if args.out is not None and (args.out / RECORD).is_file():
         raise ValueError(f"--out {out} is the folder of a run, whose own scores would go: choose another folder")
     dataset = read_dataset(args.data)
-    cases = list_cases(dataset, _names(args.class_names))
+    cases = list_cases(dataset, class_names(args.class_names))
     files = find_predictions(args.predictions, cases)
     chosen = [case for case in cases if case["case"] in files]
-    names = _names(args.class_names) or dataset.class_names
+    names = class_names(args.class_names) or dataset.class_names
     scores = VolumeScores(out, chosen, names, slice_axis=dataset.slice_axis)
     scores.start()
     job = partial(_score, load=LoadCased(["image", "label"]), scorer=scores.scorer)
@@ -182,15 +182,3 @@ def find_predictions(folder: Path, cases: Sequence[Mapping[str, Any]]) -> dict[s
             f"{[case['case'] for case in cases[:SHOWN]]} ...: name each file after its case"
         )
     return found
-
-
-def _names(words: str | None) -> list[str] | None:
-    if words is None:
-        return None
-    try:
-        names = json.loads(words)
-    except ValueError as error:
-        raise ValueError(f"--class-names must be a JSON list of names, got {words}") from error
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ValueError(f"--class-names must be a JSON list of names, got {words}")
-    return names

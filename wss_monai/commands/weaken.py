@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wss_monai.commands.kinds import told_failures
+from wss_monai.io.json_files import parse_json
 
 if TYPE_CHECKING:
     from wss_monai.data.schema import Dataset
@@ -81,6 +81,8 @@ def run(args: argparse.Namespace) -> int:
     strategy = Strategy(args.strategy, axis, **options)
 
     names = dataset.class_names
+    if strange := [k for k in np.ravel(options.get("classes") or []).tolist() if not 0 <= k < len(names)]:
+        raise ValueError(f"--option classes names {strange}; the classes are 0 to {len(names) - 1}: {names}")
     sets: list[tuple[int, ...]] = []
     counts = np.zeros((2, len(names)), dtype=np.int64)
     failed: dict[str, str] = {}
@@ -122,7 +124,7 @@ def parse_options(words: Sequence[str]) -> dict[str, Any]:
     for word in words:
         key, equals, value = word.partition("=")
         try:
-            options[key.strip()] = json.loads(value)
+            options[key.strip()] = parse_json(value)
         except ValueError as error:
             raise ValueError(
                 f"--option must be KEY=VALUE with a value such as 2, 0.5, true or [1,2]; got '{word}'"

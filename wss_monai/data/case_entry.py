@@ -13,6 +13,7 @@ from typing import Any
 from wss_monai.data.dataset import Dataset
 from wss_monai.data.label_semantics import class_names_of, is_name, label_map, read_meaning, segment_map
 from wss_monai.io.faults import Fault, FormatFault, MissingFile
+from wss_monai.io.names import odd_in, odd_in_stem
 from wss_monai.io.volumes import without_suffix
 
 __all__ = ["Entry", "check_segments", "examine_entry"]
@@ -113,13 +114,22 @@ def _case_id(case: Mapping[str, Any], where: str) -> str:
             f"got {name!r}",
         )
     if name is not None:
-        return str(name)
+        return _stem(str(name), where, "'case'")
     for key in ("image", "label"):
         value = case.get(key)
         first = value[0] if isinstance(value, list) and value else value
         if isinstance(first, str) and first.strip() and is_name(without_suffix(Path(first).name)):
-            return without_suffix(Path(first).name)
+            return _stem(without_suffix(Path(first).name), where, f"the case is named after its '{key}', which")
     raise FormatFault(where, "has no 'image', 'label' or 'case', so that it has no name", "add an 'image'")
+
+
+def _stem(name: str, where: str, what: str) -> str:
+    """Refuse a case id after which no file can be named."""
+    if odd := odd_in_stem(name):
+        raise FormatFault(
+            where, f"{what} {odd}: {name[:60]!r}", "give the case a short, plain 'case'; results are named after it"
+        )
+    return name
 
 
 def _refuse_repeated(name: str, at: str, where: str, seen: dict[str, str]) -> None:
@@ -139,12 +149,15 @@ def _patient(case: Mapping[str, Any], where: str) -> str:
             "name the person, because data are split by patient: two volumes of one person must carry the same "
             "'patient'",
         )
+    _check_text("patient", case, where)
     return str(case["patient"])
 
 
 def _check_text(key: str, case: Mapping[str, Any], where: str) -> None:
     if case.get(key) is not None and not is_name(case[key]):
         raise FormatFault(where, f"'{key}' must be a text, got {case[key]!r}")
+    if case.get(key) is not None and (odd := odd_in(case[key])):
+        raise FormatFault(where, f"'{key}' {odd}: {case[key][:60]!r}", "write it in plain letters")
 
 
 def _check_weak(case: Mapping[str, Any], where: str, dataset: Dataset) -> None:
@@ -194,7 +207,13 @@ def _check_file(key: str, item: Any, file: Path, where: str, dataset: Dataset, o
             f"'{key}' names '{item}', which lies outside of the data set's folder",
             'copy or move it into the folder, or write "files_outside": true at the top of the file',
         )
-    if not (path.is_file() or (path.is_dir() and key == "image" and path != root)):
+    try:
+        there = path.is_file() or (path.is_dir() and key == "image" and path != root)
+    except OSError as error:
+        raise FormatFault(
+            where, f"'{key}' names {item[:60]!r} ...: {error.strerror}", "give a path of a file"
+        ) from error
+    if not there:
         raise MissingFile(
             where,
             f"'{key}' names a missing file '{item}' (looked for {path})",

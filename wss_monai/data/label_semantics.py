@@ -8,9 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from wss_monai.functional import UNLABELLED
 from wss_monai.functional.weak.kinds import Traits, WeakKind, traits_of
 from wss_monai.io.faults import FormatFault
 from wss_monai.io.labels import UNLABELLED_NAME
+from wss_monai.io.names import odd_in
 
 __all__ = [
     "BACKGROUND",
@@ -30,6 +32,10 @@ BACKGROUND = "background"
 Meant = str | tuple[str, ...]
 """What a file value stands for: a class or "unlabelled"; in a map of boxes also several classes, whose boxes overlap
 there."""
+LONGEST = 200
+"""Characters of a value that a message repeats."""
+_SETTINGS = re.compile(r"[#@]|::|^[$%]")
+"""What MONAI takes for part of an id, a reference, an expression or a macro, in a text of a configuration."""
 _KEYS = ("kind", "values", "segments", "undrawn_means_absent")
 
 
@@ -88,6 +94,8 @@ def label_map(labels: Any, where: str) -> dict[int, str]:
         FormatFault: it is none, or 0 is not the background.
     """
     values = _value_map(labels, "labels", where)
+    if (count := len(set(values.values()))) > UNLABELLED:
+        raise FormatFault(where, f"'labels' names {count} classes; there can be {UNLABELLED}", "merge some")
     if values.get(0) != BACKGROUND:
         found = f"'{values[0]}'" if 0 in values else "missing"
         raise FormatFault(
@@ -183,12 +191,43 @@ def _value_map(values: Any, name: str, where: str) -> dict[int, str]:
     """
     if not isinstance(values, dict) or not values:
         raise FormatFault(where, f'\'{name}\' must be an object like {{"0": "background", "1": "LV"}}, got {values!r}')
+    said: dict[int, str] = {}
     for value, meant in values.items():
-        if not re.fullmatch(r"-?\d+", str(value)) or not is_name(meant):
+        if not re.fullmatch(r"-?\d{1,18}", str(value)) or not is_name(meant):
             raise FormatFault(
-                where, f'\'{name}\' must map file values to class names, as in "1": "LV"; got {value!r}: {meant!r}'
+                where,
+                f'\'{name}\' must map file values to class names, as in "1": "LV"; got '
+                f"{_short(value)}: {_short(meant)}",
             )
-    return {int(value): meant for value, meant in values.items()}
+        if int(value) in said:
+            raise FormatFault(
+                where, f"'{name}' says twice what {int(value)} is, the second time as {value!r}", "keep one of the two"
+            )
+        said[int(value)] = _class_name(meant, name, where)
+    return said
+
+
+def _class_name(word: str, name: str, where: str) -> str:
+    """Check a class name.
+
+    Raises:
+        FormatFault: it cannot stand in the settings of a run, in a table or in a message.
+    """
+    if odd := odd_in(word):
+        raise FormatFault(where, f"'{name}' names a class {_short(word)}, which {odd}", "give it a plain name")
+    if found := _SETTINGS.search(word):
+        raise FormatFault(
+            where,
+            f"'{name}' names a class {word!r}: in the settings of a run, '{found.group()}' there begins a reference or "
+            "an expression",
+            "rename the class, with letters, digits, blanks, - and _",
+        )
+    return word
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."
 
 
 def segment_map(segments: Any, name: str, where: str) -> dict[str, str]:

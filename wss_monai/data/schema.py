@@ -14,6 +14,7 @@ from wss_monai.data.label_semantics import BACKGROUND, UNLABELLED_NAME, class_na
 from wss_monai.data.validation import REQUIRED, examine
 from wss_monai.io.atomic_files import replacing
 from wss_monai.io.faults import FormatFault
+from wss_monai.io.json_files import read_json
 
 __all__ = [
     "BACKGROUND",
@@ -41,11 +42,7 @@ def read_dataset(path: str | os.PathLike[str]) -> Dataset:
         ValueError: the file is not JSON or breaks a rule of the format; the message names case, key and value.
     """
     file = find_dataset(path)
-    try:
-        raw = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise FormatFault(file, f"not a JSON file: {error}") from error
-    return parse_dataset(raw, file)
+    return parse_dataset(read_json(file), file)
 
 
 def find_dataset(path: str | os.PathLike[str]) -> Path:

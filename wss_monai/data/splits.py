@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from wss_monai.io.faults import FormatFault
+from wss_monai.io.json_files import read_json
 
 __all__ = ["SplitFile", "find_split_file", "kfold", "read_split_file", "stratified"]
 
@@ -85,7 +85,7 @@ def patient_count(size: float, total: int, name: str = "size") -> int:
     Raises:
         ValueError: `size` is neither.
     """
-    if isinstance(size, bool) or not isinstance(size, (int, float)) or size < 0:
+    if isinstance(size, bool) or not isinstance(size, (int, float)) or not size >= 0:
         raise ValueError(f"{name} must be a number of patients or a fraction below 1, got {size!r}")
     if isinstance(size, int):
         return size
@@ -163,11 +163,9 @@ def read_split_file(path: str | os.PathLike[str]) -> SplitFile:
     """
     path = Path(path)
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw = read_json(path)
     except FileNotFoundError:
         raise FileNotFoundError(f"no split file '{path}'") from None
-    except ValueError as error:
-        raise FormatFault(path, f"not a JSON file: {error}") from error
     if not isinstance(raw, dict):
         raise FormatFault(path, f"a split file holds a JSON object, got {type(raw).__name__}")
     patients = None if raw.get("patients") is None else _ids(raw["patients"], path, "patients")

@@ -107,7 +107,7 @@ def _expect(
 
 
 def _is_axis(value: Any) -> bool:
-    return value in (0, 1, 2) and not isinstance(value, bool)
+    return type(value) is int and value in (0, 1, 2)
 
 
 def _weak(section: Any, where: str, names: list[str]) -> WeakMeaning:

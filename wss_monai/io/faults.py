@@ -3,7 +3,12 @@
 
 from __future__ import annotations
 
-__all__ = ["Fault", "FormatFault", "MissingFile", "halves_of"]
+import re
+
+__all__ = ["Fault", "FormatFault", "MissingFile", "halves_of", "one_line", "printable"]
+
+LONGEST = 2000
+"""Characters of a message; of what is longer the middle is left out, since the end says what to do."""
 
 
 class Fault(Exception):
@@ -41,3 +46,18 @@ class MissingFile(Fault, FileNotFoundError):
 def halves_of(error: Exception) -> tuple[str, str]:
     """Give what is wrong and what to do, empty where the error says no more than its message."""
     return (error.problem, error.todo) if isinstance(error, Fault) else (str(error), "")
+
+
+def printable(text: str) -> str:
+    """Give a text in which what no terminal shows (escape sequences, lone surrogates) is spelt out."""
+    return "".join(c if c.isprintable() or c == " " else c.encode("unicode_escape").decode() for c in text)
+
+
+def one_line(error: BaseException) -> str:
+    """Give the message of an error on one line that no terminal acts upon.
+
+    A matrix takes several lines, and names of files may hold line breaks and escape sequences.
+    """
+    text = re.sub(r"[ \t]*[\r\n]+[ \t]*", " ", str(error)).strip()
+    text = printable(text)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST * 3 // 4]} ... {text[-LONGEST // 4 :]}"

@@ -7,13 +7,15 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from wss_monai.io.tables import write_csv
+from wss_monai.io.json_files import read_text
+from wss_monai.io.tables import out_of_cell, write_csv
 
 __all__ = [
     "CASES",
@@ -32,6 +34,9 @@ __all__ = [
     "RunTable",
 ]
 
+AGAIN = "run the training or evaluation of this run again"
+MOST = 1e12
+"""No run has more epochs, iterations or seconds."""
 RECORD = "run.json"
 """What the run was."""
 SUMMARY = "metrics_summary.json"
@@ -71,11 +76,15 @@ class RunTable:
         file: its path in the folder.
         columns: those that it always has, or may have.
         closed: it has no others; else what else there is holds numbers.
+        needed: columns without which a row says nothing.
+        whole: columns of numbers that count something, finite and not below 0.
     """
 
     file: str
     columns: tuple[RunColumn, ...]
     closed: bool = True
+    needed: tuple[str, ...] = ()
+    whole: tuple[str, ...] = ()
 
     def write(self, folder: str | PathLike[str], rows: Sequence[Mapping[str, Any]], wait: bool = True) -> None:
         """Write the table, whole or not at all; `wait` as of `replacing`.
@@ -93,13 +102,18 @@ class RunTable:
 
         Raises:
             FileNotFoundError: it is not there.
-            ValueError: a cell of numbers holds something else; names file, line and column.
+            ValueError: it is no table in UTF-8; a cell of numbers holds something else, or one that is needed nothing;
+                names file, line and column.
         """
         path = Path(folder) / self.file
         if not path.is_file():
             raise FileNotFoundError(f"{path} is missing: run the evaluation of this run again.")
-        with path.open(newline="", encoding="utf-8") as file:
-            return [self._values(row, path, line) for line, row in enumerate(csv.DictReader(file), start=2)]
+        lines = io.StringIO(read_text(path), newline="")
+        try:
+            rows = list(csv.DictReader(lines))
+        except csv.Error as error:
+            raise ValueError(f"{path} is no table: {error}; run the evaluation of this run again.") from error
+        return [self._values(row, path, line) for line, row in enumerate(rows, start=2)]
 
     def measures(self, rows: Sequence[Mapping[str, Any]]) -> list[str]:
         """Names of the columns of numbers that rows have."""
@@ -109,13 +123,20 @@ class RunTable:
     def _values(self, row: Mapping[str, str], path: Path, line: int) -> dict[str, Any]:
         text = {column.name for column in self.columns if column.text}
         values: dict[str, Any] = {}
-        for column, cell in row.items():
-            if not cell or column is None:
+        for written, cell in row.items():
+            if not cell or written is None:
                 continue
+            column = out_of_cell(written)
             try:
-                values[column] = cell if column in text else float(cell)
+                values[column] = out_of_cell(cell) if column in text else float(cell)
             except ValueError:
-                raise ValueError(f"{path}, line {line}, column {column}: {cell!r} is not a number.") from None
+                raise ValueError(f"{path}, line {line}, column {column}: {cell[:80]!r} is not a number.") from None
+        for column in self.needed:
+            if column not in values:
+                raise ValueError(f"{path}, line {line}: column {column} is empty or missing; {AGAIN}.")
+        for column in self.whole:
+            if not 0 <= float(values.get(column, 0)) < MOST:
+                raise ValueError(f"{path}, line {line}, column {column}: {values[column]!r} counts nothing; {AGAIN}.")
         return values
 
 
@@ -124,7 +145,10 @@ def _text(*names: str) -> tuple[RunColumn, ...]:
 
 
 EPOCHS = RunTable(
-    "metrics.csv", tuple(RunColumn(name) for name in ("epoch", "iteration", "seconds", "lr", "t", "loss")), closed=False
+    "metrics.csv",
+    tuple(RunColumn(name) for name in ("epoch", "iteration", "seconds", "lr", "t", "loss")),
+    closed=False,
+    whole=("epoch", "iteration", "seconds"),
 )
 """A row an epoch; the terms of the loss, violations and validation follow."""
 
@@ -142,6 +166,7 @@ CASES = RunTable(
         RunColumn("empty"),
         RunColumn("missed"),
     ),
+    needed=("case", "class"),
 )
 """A row a case and foreground class."""
 
@@ -151,6 +176,7 @@ SLICES = RunTable(
         *_text("case", "patient", "slice", "class"),
         *(RunColumn(name) for name in ("dice", "iou", "size_difference", "empty", "positive")),
     ),
+    needed=("case", "slice", "class"),
 )
 """A row a case with a dense label, slice and foreground class."""
 
@@ -161,6 +187,7 @@ CONSTRAINTS = RunTable(
         *(RunColumn(name) for name in ("measure", "lower", "upper", "violation")),
         *_text("state"),
     ),
+    needed=("case", "term", "class", "component", "measure", "violation", "state"),
 )
 """A row a measure that has a bound."""
 

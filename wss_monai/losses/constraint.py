@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from wss_monai.functional.descriptors import Descriptor, completed
+from wss_monai.losses.half_gradient import HalfGradient
 from wss_monai.losses.penalties import needs_interior
 from wss_monai.losses.term import probabilities
 
@@ -106,6 +107,8 @@ class ConstraintLoss(nn.Module):
         """
         self._check_shape(logits, bounds)
         probs = probabilities(logits, probs)
+        half = HalfGradient() if logits.dtype == torch.float16 else None
+        probs = probs if half is None else half.of(probs)
         bounds = bounds.to(probs)
         if self.classes is not None:
             if region is not None and region.shape[1] == probs.shape[1]:
@@ -133,7 +136,8 @@ class ConstraintLoss(nn.Module):
         cost = torch.where(known, self.penalty(z), 0.0).flatten(1).sum(1)
         sides = known.flatten(1).sum(1)
         self.violation = torch.where(known, z.detach().relu(), 0.0).sum() / sides.sum().clamp(min=1)
-        return cost.mean() / math.prod(shape) if self.published else (cost / sides.clamp(min=1)).mean()
+        value = cost.mean() / math.prod(shape) if self.published else (cost / sides.clamp(min=1)).mean()
+        return value if half is None else half.loss(value)
 
     def _check_shape(self, logits: Tensor, bounds: Tensor) -> None:
         if bounds.dim() != 4 or bounds.shape[-1] != 2 or bounds.shape[:2] != logits.shape[:2]:

@@ -99,7 +99,8 @@ class GatedCRFLoss(ShownSettings, nn.Module):
             probs: softmax of the logits, where it is at hand.
 
         Raises:
-            ValueError: shapes that do not fit, or no spacing though ``mm`` is set.
+            ValueError: shapes that do not fit, no spacing though ``mm`` is set, or an image with voxels that are not
+                finite (on the CPU; on a GPU, which nothing waits for here, the loss is NaN).
         """
         batch, shape = len(logits), logits.shape[2:]
         stride = per_axis("stride", self.stride, len(shape))
@@ -113,6 +114,8 @@ class GatedCRFLoss(ShownSettings, nn.Module):
                         f"{name} must be ({batch}, {'C' if name == 'image' else 1}, *spatial) for logits "
                         f"{tuple(logits.shape)}, got {tuple(given.shape)}."
                     )
+            if image.device.type == "cpu" and not bool(image.isfinite().all()):
+                raise ValueError("image holds NaN or infinite voxels; the kernels need finite values.")
             seen = block_mean(image_on_grid(wide(image).to(p), shape), stride)
             gates = [
                 None if g is None else block_mean(image_on_grid(((g != 0) & (g != UNLABELLED)).to(p), shape), stride)

@@ -158,7 +158,8 @@ class LocalIICLoss(ShownSettings, nn.Module):
 def _minus_information(joint: Tensor, lam: float, eps: float) -> Tensor:
     """Mean of minus the mutual information, in nats, of counts (..., K, K)."""
     joint = _widest(joint)
-    joint = joint / joint.sum((-2, -1), keepdim=True)
+    total = joint.sum((-2, -1), keepdim=True)
+    joint = joint / total.where(total > 0, 1.0)  # counts of nothing hold no information
     joint = (joint + joint.mT) / 2
     marginal = (joint.sum(-1) + eps).log()
     apart = lam * (marginal.unsqueeze(-1) + marginal.unsqueeze(-2))

@@ -209,9 +209,9 @@ def _pack(
 
 def _same_image(runs: Sequence[Run], entries: Sequence[dict[str, Any]]) -> None:
     """Refuse runs of different data whose cases happen to have the same ids."""
-    first = find_file(runs[0], entries[0]["image"])
+    first = find_file(runs[0], entries[0].get("image"))
     for run, entry in zip(runs[1:], entries[1:], strict=True):
-        other = find_file(run, entry["image"])
+        other = find_file(run, entry.get("image"))
         if first.is_file() and not first.samefile(other) and not filecmp.cmp(first, other, shallow=False):
             raise ValueError(
                 f"the case {entry['case']} of {runs[0].folder} and of {run.folder} has different images, {first} and "

@@ -3,14 +3,24 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wss_monai.io.run_folder import CASES, CONSTRAINTS, EPOCHS, EVALUATION, RECORD, SCORED, SLICES, SUMMARY, RunTable
+from wss_monai.io.run_content import read_record, read_scored, read_summary
+from wss_monai.io.run_folder import (
+    AGAIN,
+    CASES,
+    CONSTRAINTS,
+    EPOCHS,
+    EVALUATION,
+    RECORD,
+    SCORED,
+    SLICES,
+    RunTable,
+)
 
 __all__ = ["Run", "find_file", "not_finite", "read_run", "read_runs"]
 
@@ -118,38 +128,43 @@ def read_run(folder: Path | str, scores: bool = True) -> Run:
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"run folder {folder} does not exist: give the output_dir of a run.")
-    info = _read_json(folder / RECORD, "it is written when a run starts; give the output_dir of a run")
-    if not info.get("class_names"):
-        raise ValueError(f"{folder / RECORD} has no class_names.")
+    info = read_record(folder)
     epochs = _read_if_there(EPOCHS, folder)
     if not scores or not (folder / EVALUATION).is_dir():
         if not epochs:
             lacking = f"neither {EPOCHS.file} nor {EVALUATION}/" if scores else f"no {EPOCHS.file}"
             raise FileNotFoundError(f"{folder} holds {lacking}: there is nothing to show.")
         return Run(folder, folder.name, info, epochs)
-    again = "run the evaluation of this run again"
-    return Run(
+    run = Run(
         folder,
         folder.name,
         info,
         epochs,
-        _read_json(folder / SUMMARY, again),
+        read_summary(folder),
         CASES.read(folder),
         _read_if_there(CONSTRAINTS, folder),
-        _read_json(folder / SCORED, again),
+        read_scored(folder),
         _read_if_there(SLICES, folder),
     )
+    for table, rows in ((CASES, run.cases), (SLICES, run.slices)):
+        if strange := sorted({str(row["class"]) for row in rows} - set(run.class_names)):
+            raise ValueError(
+                f"{folder / table.file} scores {strange}, which are no classes of {RECORD}, {run.class_names}: {AGAIN}."
+            )
+    return run
 
 
-def find_file(run: Run, path: str | Sequence[str]) -> Path:
+def find_file(run: Run, path: str | Sequence[str] | None) -> Path:
     """Find a file named in cases.json: absolute, relative to the run folder, or to the current folder.
 
     Raises:
-        FileNotFoundError: if it is in none of these places.
+        FileNotFoundError: if it is in none of these places, or None: the file does not name it.
     """
+    if not path:
+        raise FileNotFoundError(f"{run.folder / SCORED} does not name all files of a case: image and prediction.")
     name = Path(path if isinstance(path, str) else path[0])
     for place in (run.folder / name, run.folder / EVALUATION / name, name):
-        if place.exists():
+        if place.is_file() or place.is_dir():
             return place
     raise FileNotFoundError(f"{name}, named in {run.folder / SCORED}, is not there.")
 
@@ -177,15 +192,6 @@ def _names(runs: Sequence[Run]) -> list[str]:
         if len(set(names)) == len(names):
             return names
     return [str(run.folder) for run in runs]
-
-
-def _read_json(path: Path, advice: str) -> Any:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: {advice}.")
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not valid JSON ({error}).") from error
 
 
 def _read_if_there(table: RunTable, folder: Path) -> list[dict[str, Any]]:

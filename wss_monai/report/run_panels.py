@@ -57,7 +57,7 @@ def read_case(runs: Sequence[Run], entries: Sequence[dict[str, Any]]) -> ScoredC
         ValueError: if a map's shape or values do not fit.
     """
     entry, names = entries[0], runs[0].class_names
-    scan = read_volume(find_file(runs[0], entry["image"]))
+    scan = read_volume(find_file(runs[0], entry.get("image")))
     image = scan.numpy()
     maps: dict[str, np.ndarray] = {}
     if entry.get("weak_label"):
@@ -102,7 +102,7 @@ def run_panel(runs: Sequence[Run], entries: Sequence[dict[str, Any]]) -> Image.I
 def _read_map(run: Run, entry: Mapping[str, Any], key: str, scan: MetaTensor) -> np.ndarray:
     """Read a map of a case as class indices on the image's grid; of overlapping boxes the smallest is seen."""
     values, segments, undrawn = MAPS.get(key, ("", "", 0))
-    path = find_file(run, entry[key])
+    path = find_file(run, entry.get(key))
     meant = {int(float(value)): index for value, index in (entry.get(values) or {}).items()}
     table, sets = index_of_sets(meant, len(run.class_names))
     translated = {0: 0, UNLABELLED: UNLABELLED, **table} if table else None

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from wss_monai.io.tables import in_cell
 from wss_monai.report.case_scores import class_scores, mean_score, measured_classes, metric_word, scored_runs, unit_of
 from wss_monai.report.run_folder import Run, read_runs
 
@@ -186,7 +187,8 @@ def _csv(rows: Sequence[tuple[Group, list[Score]]]) -> str:
         for s in scores:
             over = "seeds" if len(group.runs) > 1 else unit_of(s.metric)
             numbers: list[Any] = ["" if value is None else value for value in (s.mean, s.std)]
-            writer.writerow([group.name, _origin(group), over, s.metric, s.of, s.n, *numbers])
+            row = [group.name, _origin(group), over, s.metric, s.of, s.n, *numbers]
+            writer.writerow([in_cell(value) for value in row])
     return buffer.getvalue()
 
 

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
+
+from wss_monai.io.json_files import parse_json
 
 __all__ = ["Sheet", "read_sheets"]
 
@@ -74,7 +75,7 @@ def read_sheets(folder: Path) -> dict[int, Sheet]:
 def _read(path: Path) -> Sheet:
     try:
         with Image.open(path) as file:
-            about = json.loads(getattr(file, "text", {})["panels"])
+            about = parse_json(getattr(file, "text", {})["panels"])
         cases = {str(case): found for case, found in about["cases"].items() if found["panels"]}
         return Sheet(path, int(about["epoch"]), cases)
     except (KeyError, TypeError, ValueError) as error:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Hashable, Mapping
 from numbers import Real
@@ -19,6 +18,7 @@ from skimage.filters import threshold_otsu
 from torch import Tensor
 
 from wss_monai.functional.plain_tensor import plain_tensor
+from wss_monai.io.json_files import read_json
 
 __all__ = ["OTSU", "CAMLogits", "CAMLogitsd"]
 
@@ -113,7 +113,7 @@ class CAMLogits(Transform):
                 f"validation patients set the threshold to a number such as 0.5, or to {OTSU!r}."
             )
         try:
-            threshold = json.loads(path.read_text())["threshold"]
+            threshold = read_json(path)["threshold"]
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f'{path} must hold JSON such as {{"threshold": 0.4}}{how}.') from error
         _check(threshold, f"the threshold in {path}")

@@ -35,7 +35,7 @@ class RandWeakLabel(RandomizableTransform):
         options: options of the generator (``wss_monai.functional.weak.generators`` and ``scribbles``).
 
     Raises:
-        ValueError: if there is no such strategy, or it has no such option.
+        ValueError: if there is no such strategy, it has no such option, or the option's value is of another type.
     """
 
     backend = [TransformBackends.NUMPY]

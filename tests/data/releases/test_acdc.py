@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import re
 import shutil
 import stat
+import struct
 import tarfile
 import zipfile
 from pathlib import Path
@@ -142,6 +144,29 @@ def _cut_short(folder):
     file.write_bytes(file.read_bytes()[:200])
 
 
+def _nan(folder):
+    nifti(folder / "patient001_frame12.nii.gz", np.full(SHAPE, np.nan, np.float32))
+
+
+def _colours(folder):
+    colours = np.zeros((*SHAPE, 3), np.uint8).view([("R", "u1"), ("G", "u1"), ("B", "u1")])[..., 0]
+    nifti(folder / "patient001_frame12.nii.gz", colours)
+
+
+def _claims(folder):
+    file = folder / "patient001_frame12.nii.gz"
+    header = bytearray(gzip.decompress(file.read_bytes()))
+    header[42:48] = struct.pack("<3h", 30000, 30000, 30000)
+    file.write_bytes(gzip.compress(bytes(header)))
+
+
+def _checksum(folder):
+    file = folder / "patient001_frame12.nii.gz"
+    content = bytearray(gzip.compress(gzip.decompress(file.read_bytes()), 0))  # stored as it is
+    content[-20] ^= 1
+    file.write_bytes(content)
+
+
 def _no_volume(folder):
     (folder / "patient001_frame12.nii.gz").write_text("no volume")
 
@@ -168,6 +193,10 @@ def _same_frame(folder):
         (_spacing, r"spacing \[150.0, 150.0, 10.0\] mm"),
         (_four_axes, "one frame has three axes"),
         (_cut_short, "patient001_frame12.nii.gz cannot be read"),
+        (_nan, "patient001_frame12.nii.gz holds voxels that are no finite numbers"),
+        (_colours, r"its voxels are colours \(RGB\)"),
+        (_claims, "its header claims 30000 x 30000 x 30000 voxels"),
+        (_checksum, "patient001_frame12.nii.gz cannot be read: CRC check failed"),
         (_no_volume, "patient001_frame12.nii.gz cannot be read"),
         (_no_es, r"does not say \['ES'\]"),
         (_bad_info, "Info.cfg is not readable"),

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import argparse
 import functools
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from wss_monai.commands.kinds import option, told_failures
+from wss_monai.io.faults import FormatFault
+from wss_monai.io.json_files import read_json
 
 __all__ = ["PATIENTS", "Converted", "conversion", "print_notes", "read_patients"]
 
@@ -54,9 +55,9 @@ def read_patients(path: str) -> list[str]:
     if not Path(path).is_file():
         raise FileNotFoundError(f"--patients: no file '{path}'")
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"--patients: '{path}' is not a JSON file: {error}") from error
+        content = read_json(path)
+    except FormatFault as fault:
+        raise ValueError(f"--patients: '{path}' is {fault.problem}") from fault
     patients = content.get("patients") if isinstance(content, dict) else content
     if not isinstance(patients, list) or not patients or not all(isinstance(item, str) for item in patients):
         raise ValueError(

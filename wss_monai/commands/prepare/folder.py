@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wss_monai.commands.prepare.conversion import print_notes
+from wss_monai.io.json_files import parse_json
 
 if TYPE_CHECKING:
     from wss_monai.data.releases.folder import FolderCases
@@ -112,7 +113,7 @@ def _weak_section(args: argparse.Namespace, found: FolderCases) -> dict[str, Any
 
 def _json(text: str, name: str) -> Any:
     try:
-        content = json.loads(text)
+        content = parse_json(text)
     except ValueError as error:
         raise ValueError(
             f'{name} must be JSON such as \'{{"0": "background", "1": "LV"}}\'; got {text!r}: {error}'

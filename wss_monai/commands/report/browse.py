@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from wss_monai.commands.kinds import check_out, out_file, runs
+from wss_monai.commands.kinds import check_out, out_file, runs, seed_number
 
 HELP = "one HTML file to look through random cases, the predictions of several runs side by side"
 SHARED = [runs("run folders, evaluated on the same cases"), out_file("browse.html")]
@@ -18,7 +18,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--data", type=Path, metavar="DIR", help="their data set, if its files are not where they were at evaluation")
     add("-n", "--cases", type=int, default=20, help="how many cases to draw (default: %(default)s)")
-    add("--seed", type=int, default=0, help="seed of the draw (default: %(default)s)")
+    add("--seed", type=seed_number, default=0, help="seed of the draw (default: %(default)s)")
     add("--pattern", metavar="REGEX", help="only cases whose id it matches somewhere")
     text = "what stands beside the predictions (default: both, where cases have them)"
     add("--show", nargs="*", default=MAPS, choices=MAPS, help=text)

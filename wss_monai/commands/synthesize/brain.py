@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from wss_monai.commands.kinds import pixels
 from wss_monai.commands.synthesize.generation import generation, shared, with_bar
 
 HELP = "brain-like volumes with a tumour of three parts in the layout of a BraTS release"
@@ -16,7 +17,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of this kind."""
     add = parser.add_argument
     add("--patients", type=int, default=12, help="how many (default: %(default)s)")
-    add("--size", type=int, default=240, help="pixels along the sides of a slice (default: %(default)s)")
+    add("--size", type=pixels, default=240, help="pixels along the sides of a slice (default: %(default)s)")
     add("--modalities", type=int, choices=(2, 4), default=2, help="flair and t1ce, or all four (default: %(default)s)")
     add("--grades", action="store_true", help="folders HGG and LGG")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -59,7 +58,9 @@ def with_bar(unit: str) -> Callable[[Any], Any]:
 
 def told(path: Path) -> tuple[str, int]:
     """Count the patients of a dataset.json, in words, and its volumes."""
-    lists = json.loads(path.read_text(encoding="utf-8"))
+    from wss_monai.io.json_files import read_json
+
+    lists = read_json(path)
     training, test = ({case["patient"] for case in lists[part]} for part in ("training", "test"))
     volumes = len(lists["training"]) + len(lists["test"])
     return f"{path}: {len(training)} training and {len(test)} test patients", volumes

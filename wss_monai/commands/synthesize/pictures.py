@@ -7,6 +7,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wss_monai.commands.kinds import pixels
 from wss_monai.commands.synthesize.generation import with_bar
 
 if TYPE_CHECKING:
@@ -20,8 +21,8 @@ def add_picture_options(parser: argparse.ArgumentParser, images: tuple[int, int]
     add, two = parser.add_argument, ("TRAIN", "VAL")
     counts = f"how many pictures (default: {images[0]} {images[1]})"
     add("--images", nargs=2, type=int, default=images, metavar=two, help=counts)
-    pixels = "of a picture, pixels (default: 256 256)"
-    add("--size", nargs=2, type=int, default=(256, 256), metavar=("W", "H"), help=pixels)
+    sides = "of a picture, pixels (default: 256 256)"
+    add("--size", nargs=2, type=pixels, default=(256, 256), metavar=("W", "H"), help=sides)
     add("--radius", type=int, default=radius, help="of what is wanted, pixels (default: %(default)s)")
     text = "standard deviation of the noise of each picture, training first (default: drawn from 0 to 99)"
     add("--noise", nargs="+", type=int, metavar="SIGMA", help=text)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from wss_monai.commands.kinds import pixels
 from wss_monai.commands.synthesize.generation import generation, shared, with_bar
 
 HELP = "T2-weighted MRI of the prostate in the layout of the PROMISE12 release (.mhd and .raw)"
@@ -17,7 +18,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--cases", type=int, default=12, help="how many with a segmentation (default: %(default)s)")
     add("--test", type=int, default=0, help="how many more without one (default: %(default)s)")
-    add("--size", type=int, help="pixels along the sides of a slice, for small ones (default: drawn, 256 or 320)")
+    add("--size", type=pixels, help="pixels along the sides of a slice, for small ones (default: drawn, 256 or 320)")
 
 
 @generation

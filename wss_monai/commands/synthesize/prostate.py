@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from wss_monai.commands.kinds import pixels
 from wss_monai.commands.synthesize.generation import generation, shared, told, with_bar
 
 HELP = "registered T2- and ADC-like volumes of the prostate with slice tags, on zone masks or generated glands"
@@ -20,7 +21,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "generated glands (default: %(default)s)")  # fmt: skip
     add("--patients", type=int, help="how many (default: all of the zones; 12 without)")
     add("--test", type=int, help="how many of them, the last ones, are test cases (default: a quarter)")
-    add("--size", type=int, help="pixels along the sides of a slice (default: the mask's; 320)")
+    add("--size", type=pixels, help="pixels along the sides of a slice (default: the mask's; 320)")
     text = "side of the square cut out of the middle (default: whole slices)"
     add("--field", type=float, metavar="MM", help=text)
     add("--keep-zones", action="store_true", help="two classes, not one of both zones")

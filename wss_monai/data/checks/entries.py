@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,8 @@ from typing import Any
 from wss_monai.data.case_entry import Entry
 from wss_monai.data.checks.problem import Problems
 from wss_monai.data.validation import examine
+from wss_monai.io.faults import FormatFault
+from wss_monai.io.json_files import read_json
 
 __all__ = ["Entries", "read_entries"]
 
@@ -47,9 +48,9 @@ def read_entries(file: Path) -> Entries:
     """
     problems = Problems()
     try:
-        raw = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:  # UnicodeDecodeError is one
-        problems.error("json", f"is not a JSON file: {error}", "mend the file at the place named", file.name)
+        raw = read_json(file)
+    except FormatFault as error:
+        problems.error(error.kind, f"is {error.problem}", error.todo, file.name)
         return Entries({}, [], False, False, problems)
     if not isinstance(raw, dict):
         problems.error("json", f"must hold a JSON object, got {type(raw).__name__}", _MEND, file.name)

@@ -3,17 +3,16 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from wss_monai.data.checks.case import CaseFacts
 from wss_monai.data.checks.problem import Problems
 from wss_monai.data.leak_guard import patient_key
 from wss_monai.data.splits import read_split_file
 from wss_monai.io.faults import Fault
+from wss_monai.io.json_files import read_json
 
 __all__ = ["check_parts", "check_same_images", "check_split_file"]
 
@@ -202,7 +201,7 @@ def _by_person(names: Iterable[str]) -> dict[tuple[str, ...], set[str]]:
 def _lenient_parts(path: Path) -> dict[str, list[str]]:
     """Read the lists of a split file as far as they can be read; `read_split_file` is strict."""
     try:
-        raw: Any = json.loads(path.read_text(encoding="utf-8"))
+        raw = read_json(path)
     except ValueError:
         return {}
     if not isinstance(raw, dict):

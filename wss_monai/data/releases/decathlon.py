@@ -4,7 +4,6 @@ doi:10.1038/s41467-022-30695-9) as data sets of ours."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Sequence
@@ -27,6 +26,7 @@ from wss_monai.data.simulated_tags import (
     merged_labels,
     slice_tags,
 )
+from wss_monai.io.json_files import parse_json
 from wss_monai.io.nifti_files import write_like
 from wss_monai.io.volumes import without_suffix
 
@@ -147,7 +147,7 @@ def _read(root: Path, source: Path, task: int) -> _Release:
         )
     where = f"the dataset.json of '{source}'"
     try:
-        raw = json.loads(files[0].read_text(encoding="utf-8-sig"))
+        raw = parse_json(files[0].read_text(encoding="utf-8-sig"))
     except ValueError as error:
         raise ValueError(f"{where} is no JSON: {error}; download the archive again") from error
     if not isinstance(raw, dict):

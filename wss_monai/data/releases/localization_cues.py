@@ -14,7 +14,9 @@ import numpy as np
 
 from wss_monai.data.releases.preparation import Preparation, preparation, some
 from wss_monai.functional import UNLABELLED
+from wss_monai.io.faults import FormatFault
 from wss_monai.io.integer_pickle import read_integer_arrays
+from wss_monai.io.json_files import read_text
 from wss_monai.io.nifti_files import write_volume
 
 __all__ = ["GRID", "ImageCues", "prepare_localization_cues", "read_listing", "read_localization_cues"]
@@ -122,9 +124,9 @@ def read_listing(path: str | os.PathLike[str]) -> dict[int, str]:
     if not Path(path).is_file():
         raise FileNotFoundError(f"--list: no file '{path}'")
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"--list: '{path}' is no text file: {error}") from error
+        lines = read_text(path).splitlines()
+    except FormatFault as fault:
+        raise ValueError(f"--list: '{path}' is {fault.problem}") from fault
     words = {number: line.split() for number, line in enumerate(lines) if line.strip()}
     counts = {len(found) for found in words.values()}
     if len(counts) != 1 or not counts <= {1, 2}:

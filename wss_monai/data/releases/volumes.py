@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gzip
 import shutil
 import zlib
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from wss_monai.io.nifti_files import save_image
 
 __all__ = ["as_values", "copy_image", "load_frame", "load_scribble", "load_volume"]
 
+CHUNK = 2**24
 SCRIBBLE_UNLABELLED = (4, UNLABELLED)
 """Values that mean unlabelled in the scribbles in circulation; the files written here hold 255."""
 IN_PLANE_MM, SLICE_MM = (0.2, 5.0), (1.0, 30.0)
@@ -40,7 +42,7 @@ def load_frame(folder: Path, name: str, mask_needed: bool) -> tuple[nib.Nifti1Im
         The image, its array (X, Y, Z), and its mask (X, Y, Z) as uint8, None where there is none.
 
     Raises:
-        ValueError: a file is missing, unreadable, or off: shape, spacing, affine or values.
+        ValueError: a file is missing, unreadable, or off: shape, spacing, affine or values (NaN, colours).
     """
     file = _find(folder, name)
     if file is None:
@@ -52,6 +54,8 @@ def load_frame(folder: Path, name: str, mask_needed: bool) -> tuple[nib.Nifti1Im
     limits = (IN_PLANE_MM, IN_PLANE_MM, SLICE_MM)
     if not all(low <= zoom <= high for zoom, (low, high) in zip(zooms, limits, strict=True)):
         raise ValueError(f"{file.name} has the spacing {zooms.round(4).tolist()} mm, which no heart was scanned with")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{file.name} holds voxels that are no finite numbers (NaN or infinite)")
     gt = _find(folder, f"{name}_gt")
     if gt is None:
         if mask_needed:
@@ -108,13 +112,24 @@ def load_volume(file: Path) -> tuple[nib.Nifti1Image, np.ndarray]:
     """Load a NIfTI volume and its stored values.
 
     Raises:
-        ValueError: it cannot be read.
+        ValueError: it cannot be read, or its voxels are colours or complex numbers.
     """
     try:
         image = nib.Nifti1Image.from_filename(file)
-        return image, np.asanyarray(image.dataobj)
+        array = np.asanyarray(image.dataobj)
+        if file.suffix == ".gz":  # the checksum is at the end, and nothing has read that far
+            with gzip.open(file) as stream:
+                while stream.read(CHUNK):
+                    pass
+    except MemoryError as error:
+        shape = " x ".join(map(str, image.shape))
+        raise ValueError(f"{file.name} cannot be read: its header claims {shape} voxels, too many to hold") from error
     except (OSError, EOFError, ValueError, zlib.error, ImageFileError, HeaderDataError) as error:
         raise ValueError(f"{file.name} cannot be read: {error}") from error
+    if array.dtype.names or array.dtype.kind == "c":
+        kind = "colours (RGB)" if array.dtype.names else "complex numbers"
+        raise ValueError(f"{file.name} cannot be used: its voxels are {kind}, no grey values")
+    return image, array
 
 
 def as_values(values: np.ndarray, file: Path, allowed: Sequence[int]) -> np.ndarray:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import inspect
 import zlib
 from collections.abc import Callable
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,15 @@ STRATEGIES: dict[str, Callable[..., np.ndarray]] = {
 }
 """Names of the generators in ``wss_monai.functional``; their options are the transforms' options."""
 
+KINDS: dict[str, tuple[type, bool]] = {
+    **dict.fromkeys(("classes", "width", "margin", "radius"), (Integral, True)),
+    **dict.fromkeys(("jitter", "iterations", "number", "every", "inset"), (Integral, False)),
+    **dict.fromkeys(("background", "per_component"), (bool, False)),
+    "deform": (Real, False),
+}
+"""Option of a generator -> type of its value, and whether there may be several."""
+LARGEST = 10**9
+
 
 def strategy_options(strategy: str) -> list[str]:
     """List the names of the options that a strategy takes.
@@ -47,6 +57,16 @@ def strategy_options(strategy: str) -> list[str]:
     if strategy not in STRATEGIES:
         raise ValueError(f"strategy must be one of {', '.join(STRATEGIES)}; got {strategy!r}")
     return [name for name in inspect.signature(STRATEGIES[strategy]).parameters if name not in ("label", "R", "axis")]
+
+
+def _check_option(name: str, value: Any) -> None:
+    """Refuse a value of another type; the generators refuse those out of range."""
+    kind, several = KINDS.get(name, (Real, True))
+    items = list(value) if isinstance(value, (list, tuple, np.ndarray)) and several else [value]
+    fits = all(isinstance(item, kind) and (kind is bool or not isinstance(item, bool)) for item in items)
+    if not fits or not all(abs(item) < LARGEST for item in items):
+        word = {bool: "true or false", Integral: "a whole number", Real: "a number"}[kind]
+        raise ValueError(f"option {name} must be {word}{' or a list of such' if several else ''}, got {value!r}")
 
 
 def case_seed(seed: int, case: object) -> int:
@@ -64,7 +84,7 @@ class Strategy:
         options: of the generator.
 
     Raises:
-        ValueError: if there is no such strategy, or it has no such option.
+        ValueError: if there is no such strategy, it has no such option, or a value is of another type.
     """
 
     def __init__(self, name: str, slice_axis: int | None = None, **options: Any) -> None:
@@ -72,6 +92,10 @@ class Strategy:
         wrong = sorted(set(options) - set(known))
         if wrong:
             raise ValueError(f"strategy '{name}' has no option {', '.join(wrong)}; it has {', '.join(known)}")
+        defaults = inspect.signature(STRATEGIES[name]).parameters
+        for option, value in options.items():
+            if not (value is None and defaults[option].default is None):
+                _check_option(option, value)
         self.name, self.slice_axis, self.options = name, slice_axis, options
 
     def draw(self, label: np.ndarray, R: np.random.RandomState) -> np.ndarray:

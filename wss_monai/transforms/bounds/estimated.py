@@ -227,7 +227,7 @@ class EstimatedBounds:
         if self.measure == "size":
             absent = (slice_tags == 0)[..., None]
             bounds[..., 1] = torch.where(absent, 0.0, bounds[..., 1])
-        return check_interval(bounds, self.descriptor, "the estimate")
+        return check_interval(bounds, self.descriptor, f"the estimate of '{self.file}'")
 
     def _of_volume(
         self,
@@ -259,7 +259,7 @@ class EstimatedBounds:
                 bounds[k, 0] = torch.from_numpy(ml * 1000 / spacing.prod())
         if self.measure == "volume":
             bounds[..., 1] = torch.where((tags == 0)[:, None], 0.0, bounds[..., 1])
-        return check_interval(bounds, self.descriptor, "the estimate")
+        return check_interval(bounds, self.descriptor, f"the estimate of '{self.file}'")
 
 
 class EstimatedBoundsd(Boundsd):

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from wss_monai.functional.descriptors import Centroid, Size
+from wss_monai.io.faults import FormatFault
+from wss_monai.io.json_files import read_json
+from wss_monai.transforms.bounds.file_content import check_content
 
 __all__ = ["FORMAT", "TERMS", "classes_of", "read_bounds_file", "refuse_seen", "require_profiles"]
 
@@ -24,7 +26,8 @@ def read_bounds_file(file: str | Path | None) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no JSON, or no file of estimated bounds.
+        ValueError: it is no JSON, no file of estimated bounds, or one in which something that is read has a wrong type
+            or no sense.
     """
     if file is None:
         raise ValueError(
@@ -37,14 +40,20 @@ def read_bounds_file(file: str | Path | None) -> dict[str, Any]:
             f"`python -m wss_monai bounds --fit DATA --dense k --out {path}`"
         )
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"bounds_file: '{path}' is not a JSON file: {error}") from error
+        content = read_json(path)
+    except FormatFault as fault:
+        raise ValueError(f"bounds_file: '{path}' is {fault.problem}") from fault
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ValueError(
             f"bounds_file: '{path}' is no file of estimated bounds (its 'format' must be '{FORMAT}'); make one with "
             "`python -m wss_monai bounds --fit`"
         )
+    try:
+        check_content(content, {term: level for term, (_, level) in TERMS.items()})
+    except ValueError as error:
+        raise ValueError(
+            f"bounds_file: '{path}': {error}; undo the change, or fit it again with `python -m wss_monai bounds --fit`"
+        ) from error
     return content
 
 
