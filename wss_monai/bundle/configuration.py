@@ -53,7 +53,8 @@ def whole_configuration() -> dict[str, Any]:
         configuration is found that evaluates this call.
     """
     parser = _running()[0]
-    return {} if parser is None else as_ids(read_by_training(cast(dict[str, Any], parser.config)))
+    found = {} if parser is None else as_ids(read_by_training(cast(dict[str, Any], parser.config)))
+    return dict(sorted(found.items()))
 
 
 def read_by_training(config: Mapping[str, Any]) -> dict[str, Any]:
