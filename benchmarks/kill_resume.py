@@ -50,6 +50,7 @@ notes: {notes}
   path: '@notes'
   evaluator: '@validate#evaluator'
 """
+WATCHING = ("kill_resume.", "watch.")
 FILES = ("checkpoint.pt", "model.pt", "metrics.csv")
 AIMS = ("training", "half a file", "validating", "import", "anywhere", "half a file", "saving", "caching")
 LAST = "last checkpoint"
@@ -270,11 +271,12 @@ def differences(one: Any, other: Any, where: str = "") -> Iterator[str]:
 
 
 def _without_notes(saved: dict[str, Any]) -> dict[str, Any]:
-    """A checkpoint that does not say that a handler of this script looked on."""
+    """A checkpoint that does not say that a handler of this script, or of a test, looked on."""
     said = saved.get("settings", {}).get("configuration")
     if said:
-        places = {key.rpartition("#")[0] for key, value in said.items() if str(value).startswith("kill_resume.")}
-        mine = {key for key in said if key == "notes" or key.rpartition("#")[0] in places}
+        mine = {key for key, value in said.items() if key == "notes" or str(value) == "$@watch"}
+        places = {key.rpartition("#")[0] for key, value in said.items() if str(value).startswith(WATCHING)}
+        mine |= {key for key in said if key.rpartition("#")[0] in places}
         saved["settings"]["configuration"] = {key: value for key, value in said.items() if key not in mine}
     return saved
 

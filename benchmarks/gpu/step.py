@@ -23,7 +23,7 @@ SMALL = {
     "network_def#features": [4, 4, 4, 4, 4, 4],
 }
 RATE = 0.01
-EXACT, ROUGH = 2e-3, 0.5
+EXACT, ROUGH = 2e-3, 0.75
 """Largest relative difference of the gradient, in float32 and in mixed precision."""
 
 

@@ -131,7 +131,7 @@ def test_resume_with_other_settings_is_refused_and_touches_nothing(run_bundle):
         ({"learning_rate": 0.5}, "learning_rate is 0.002 there and 0.5 here"),
         ({"network_def#features": [8, 4, 4, 4, 4, 4]}, "network_def#features#0 is 4 there and 8 here"),
         ({"batch_size": 2}, "batch_size is 4 there and 2 here"),
-        ({"train#augment#rotation": 80}, "train#augment#rotation is not set there and 80 here"),
+        ({"train#augment#rotation": 80}, "train#augment#rotation is 30.0 there and 80 here"),
         ({"train#handlers#2#t0": 50}, "train#handlers#2#t0 is not set there and 50 here"),
         ({"overwrite": True}, "resume and overwrite exclude each other"),
     ):

@@ -116,7 +116,7 @@ def test_a_step_of_the_bundle_waits_for_nothing(mode, run_bundle, monkeypatch):
         gpu.reset()
 
     with FakeCuda() as gpu:
-        settings = {"mode": mode, "batch_size": 2, "val_interval": 2, "amp_dtype": "$torch.bfloat16"}
+        settings = {"mode": mode, "batch_size": 2, "val_interval": 2, "amp_dtype": "$torch.bfloat16", "store": "memory"}
         flow, _ = run_bundle("train.yaml", run=False, device="$torch.device('cuda:0')", **settings)
         trainer = flow.parser.get_parsed_content("train#trainer")
         trainer.add_event_handler(Events.ITERATION_COMPLETED, note)

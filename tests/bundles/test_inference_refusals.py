@@ -109,10 +109,10 @@ def test_false_is_false_and_other_words_are_refused(model, tmp_path):
 def test_images_of_one_name_and_masks_among_images_are_refused(model, tmp_path):
     first = volume(tmp_path / "in" / "a" / "image.nii.gz")
     volume(tmp_path / "in" / "b" / "image.nii.gz", seed=1)
-    refused(predict(model, tmp_path / "in", tmp_path / "out", pattern="*/image.nii.gz"), "one name")
+    refused(predict(model, tmp_path / "in", tmp_path / "out", pattern="*/image.nii.gz"), "share the mask")
     shutil.copy(first, first.parent / "again.nii.gz")
     nib.save(nib.load(first), first.parent / "image.nii")
-    refused(predict(model, first.parent, tmp_path / "out", pattern="*.nii*"), "one name")
+    refused(predict(model, first.parent, tmp_path / "out", pattern="*.nii*"), "share the mask")
     refused(predict(model, first.parent, first.parent), "output_dir")
     assert not (tmp_path / "out").exists()
 

@@ -108,7 +108,7 @@ def test_constraints_are_one_graph(descriptor, penalty, dims, trust):
         values.append((value.detach(), x.grad, loss.violation))
     assert values[0][2] > 0
     for a, b in zip(*values, strict=True):
-        assert torch.equal(a, b)
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)  # a graph has the plain gradient of length
 
 
 def test_a_wrong_label_stops_the_graph_too():

@@ -29,13 +29,13 @@ def check_classes(index: Tensor, num_classes: int, name: str = "the index map", 
     Raises:
         ValueError: another value.
     """
-    small = index.dtype == torch.uint8
-    if small and unlabelled == UNLABELLED and index.numel() and int((index + 1).amax()) <= num_classes:
+    small, looks = index.dtype == torch.uint8, not torch.compiler.is_compiling()
+    if looks and small and unlabelled == UNLABELLED and index.numel() and int((index + 1).amax()) <= num_classes:
         return  # 255 + 1 is 0 there: nothing lies between the classes and 255
     if small:
         index = index.short()  # a comparison of bytes with -1 or 300 would wrap around
     wrong = (index != unlabelled) & ((index >= num_classes) | (index < 0))
-    if torch.compiler.is_compiling():  # a graph cannot look; it ends with this line
+    if not looks:  # a graph cannot; it ends with this line
         torch._assert_async(~wrong.any(), f"{name} holds other classes than 0..{num_classes - 1}")
     elif bool(wrong.any()):
         raise ValueError(

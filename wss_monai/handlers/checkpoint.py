@@ -127,7 +127,7 @@ class TrainingCheckpoint:
                 )
             raise ValueError(f"{self.folder} holds a run that has finished its {state['epoch']} epochs: {ways}.")
         weights = self.folder / "model.pt"
-        if weights.is_file():
+        if weights.is_file() and not self.resume:  # a run that stopped in its first epoch may have left them
             raise ValueError(f"{self.folder} holds the weights of a run, {weights}: {ways}.")
 
     def _way_on(self) -> str:

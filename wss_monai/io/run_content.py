@@ -62,6 +62,8 @@ def read_summary(folder: str | PathLike[str]) -> dict[str, Any]:
     for key, value in content.items():
         if key == "constraint_satisfaction":
             _expect(path, key, value, _or_none(_is_satisfaction), "an object of terms, each an object of numbers")
+        elif key in ("weights", "failed"):
+            _expect(path, key, value, _or_none(_is_words), "an object of words")
         elif key in MEASURES or (isinstance(value, Mapping) and key != "bounds_origin"):
             _expect(path, key, value, _or_none(_is_means), "an object of numbers: mean, and one a class")
     return dict(content)
