@@ -68,6 +68,7 @@ def trainer(iterations: int) -> None:
             **{
                 "dataset_dir": str(data),
                 "output_dir": str(Path(folder) / "run"),
+                "overwrite": True,
                 "network_def": {
                     "_target_": "UNet",
                     "spatial_dims": 2,

@@ -61,7 +61,12 @@ class Training:
     def __init__(self, options: Any, network: dict[str, Any], batch_size: int, iterations: int) -> None:
         self.device = options.device
         data = phantom("heart", options.phantoms)
-        settings = {"dataset_dir": str(data), "output_dir": str(options.work / "speed"), "mode": "logbarrier"}
+        settings = {
+            "dataset_dir": str(data),
+            "output_dir": str(options.work / "speed"),
+            "mode": "logbarrier",
+            "overwrite": True,
+        }
         settings |= {"device": torch_device(self.device), "batch_size": batch_size, "validation": 0}
         settings |= {"train#trainer#max_epochs": 1, "train#trainer#epoch_length": iterations}
         settings |= {**SMALL, **TINY_UNET} if options.smoke else network
