@@ -250,3 +250,16 @@ def test_a_data_set_without_dense_labels_is_refused(data, tmp_path, capsys):
     (data / "dataset.json").write_text(json.dumps(content))
     assert weaken(data, tmp_path / "weak") == 2
     assert "no case has a dense 'label'" in capsys.readouterr().err
+
+
+def test_a_label_beside_its_image_is_left_out_and_named(data, tmp_path, capsys):
+    label = data / "labels" / "c0.nii.gz"
+    moved = nib.load(label)
+    affine = moved.affine.copy()
+    affine[0, 3] += 3
+    nib.save(nib.Nifti1Image(np.asarray(moved.dataobj), affine), label)
+    assert weaken(data, tmp_path / "out", strategy="erosion") == 1
+    said = "".join(capsys.readouterr())
+    assert "another grid" in said and "c0.nii.gz" in said
+    assert not (tmp_path / "out" / "weak_labels" / "c0.nii.gz").exists()
+    assert (tmp_path / "out" / "weak_labels" / "c1.nii.gz").is_file()

@@ -178,20 +178,32 @@ def _load_dense(dataset: Dataset, case: Mapping[str, Any]) -> tuple[np.ndarray, 
     from wss_monai.io.labels import named, read_index
 
     file, source = str(dataset.file_of(case, "label")), dataset.file_of(case, "image")
+    image = source[0] if isinstance(source, list) else source
     index = {name: i for i, name in enumerate(dataset.class_names)}
     segments = index | {segment: index[name] for segment, name in dataset.segments_of(case).items()}
     values = {value: index[name] for value, name in dataset.labels_of(case).items()}
     if file.lower().endswith((".nii", ".nii.gz")):
         with named(str(case["case"]), "label", file):
+            _check_place(file, image)
             return read_index(file, values, segments), nib.load(file)
     from wss_monai.transforms import LoadCased
 
-    image = source[0] if isinstance(source, list) else source
     meaning: dict[Any, Any] = {"label_values": values, "label_segments": segments}
     grid = file if image is None else str(image)
     found = LoadCased(["label"])({"case": case["case"], "image": grid, "label": file, **meaning})["label"]
     dense = found[0].numpy()
     return dense, nib.Nifti1Image(dense, found.affine.numpy())
+
+
+def _check_place(file: str, image: object) -> None:
+    """Refuse a label that does not lie on its image's grid, if the image is there."""
+    from wss_monai.io.grids import read_grid, same_grid
+
+    if image is None or not Path(str(image)).exists():
+        return
+    ours, theirs = read_grid(file), read_grid(str(image))
+    if ours.shape != theirs.shape or not same_grid(ours.affine, theirs.affine, ours.shape):
+        raise ValueError(f"{file} lies on another grid than {image}; save it on the image's grid")
 
 
 def _save(weak: np.ndarray, like: Any, target: Path) -> None:
