@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The slow corners before and now, and beside a peer where there is one: CPU time, sides taking turns, as ratios.
 
-    git archive 39622d4 | (mkdir -p /tmp/before && tar -x -C /tmp/before)
-    python benchmarks/corners.py --before /tmp/before --out docs/results/speed/corners.csv
+    mkdir -p runs/before && git archive 39622d4 | tar -x -C runs/before
+    python benchmarks/corners.py --before runs/before --out docs/results/speed/corners.csv
 
 ``--before`` is a folder with an older state of this repository; its package is imported beside the present one. The
 dense CRF has a peer where pydensecrf can be imported (pip install pydensecrf2). One thread. Memory is the peak of a

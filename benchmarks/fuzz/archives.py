@@ -70,7 +70,7 @@ def cases(ground: Ground, draw: random.Random) -> Iterator[Case]:
         yield _prepare(ground, f"sound {name}", content, "accept")
     for name in (
         "../Info.cfg",
-        "/tmp/Info.cfg",
+        "/Info.cfg",
         "..\\Info.cfg",
         "C:/Info.cfg",
         "training/patient001/Info.cfg/Info.cfg",

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from monai.bundle import ConfigParser
 
-from wss_monai.bundle.overrides import RECORD, _references, _running
+from wss_monai.bundle.overrides import RECORD, references, running
 
 __all__ = ["as_ids", "read_by_training", "whole_configuration"]
 
@@ -52,7 +52,7 @@ def whole_configuration() -> dict[str, Any]:
         The ids that training reads, with ``#`` between their parts, and values that JSON can hold. Nothing where no
         configuration is found that evaluates this call.
     """
-    parser = _running()[0]
+    parser = running()[0]
     found = {} if parser is None else as_ids(read_by_training(cast(dict[str, Any], parser.config)))
     return dict(sorted(found.items()))
 
@@ -65,7 +65,7 @@ def read_by_training(config: Mapping[str, Any]) -> dict[str, Any]:
         name = todo.pop()
         if name in config and name not in found and name != RECORD:
             found[name] = config[name]
-            todo += [reference.partition("#")[0] for reference in _references(config[name])]
+            todo += [reference.partition("#")[0] for reference in references(config[name])]
     return {name: config[name] for name in config if name in found}
 
 

@@ -47,25 +47,25 @@ def check_overrides(folder: str, also: Sequence[str] = ()) -> None:
             not take; names the nearest one. A value that its setting cannot have, see ``settle_values``.
     """
     show_user_errors()
-    parser, run_ids = _running()
+    parser, run_ids = running()
     if parser is None or not isinstance(parser.config, Mapping):
         return
     base, known = _known(Path(folder))
     for name in {*also, *run_ids, ConfigParser.meta_key}:
         base[name] = known[name] = None
-    used = set(_references(parser.config))
+    used = set(references(parser.config))
     for key, value in parser.config.items():
         idle = key not in base and not _read((key,), used)
         if idle and key not in known:
             _refuse((), key, {*base, *(name for name in parser.config if name in known)})
         if idle and not _as_in_file(value, known[key]):
             raise ValueError(f"setting '--{key}' has no effect here: it belongs to another configuration file.")
-    _check(parser.config, known, (), used | set(_references(known)))
+    _check(parser.config, known, (), used | set(references(known)))
     for key, value in settle_values(parser.config, known).items():
         parser[key] = value
 
 
-def _running() -> tuple[ConfigParser | None, list[str]]:
+def running() -> tuple[ConfigParser | None, list[str]]:
     """The parser that evaluates this call, and ids that MONAI itself adds.
 
     They are looked up among the callers of this function, by their local name ``self``. MONAI 1.6.1 hands an expression
@@ -120,14 +120,14 @@ def _merge(known: dict[str, Any], more: Mapping[str, Any]) -> None:
                 node[last] = value
 
 
-def _references(config: Any) -> Iterator[str]:
+def references(config: Any) -> Iterator[str]:
     """Ids that the texts of a configuration refer to."""
     if isinstance(config, Mapping):
         for key, value in config.items():
-            yield from () if key == RECORD else _references(value)
+            yield from () if key == RECORD else references(value)
     elif isinstance(config, (list, tuple)):
         for value in config:
-            yield from _references(value)
+            yield from references(value)
     elif isinstance(config, str):
         for match in REFERENCE.findall(config):
             yield match.replace("::", "#").strip("#")

@@ -17,7 +17,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["LOCK", "owner_is_gone", "release", "take", "taken", "write_owner"]
+__all__ = ["LOCK", "hold", "owner_is_gone", "release", "take", "taken", "write_owner"]
 
 LOCK = ".lock.json"
 """File of a folder that a process writes to."""
@@ -107,7 +107,7 @@ def _alone(path: Path) -> Iterator[Any]:
     """Open the lock's file while no other process looks at it."""
     while True:
         with path.open("a+", encoding="utf-8") as file:
-            _wait_for(file)
+            hold(file)
             try:
                 there = os.stat(path).st_ino == os.fstat(file.fileno()).st_ino
             except FileNotFoundError:
@@ -118,13 +118,15 @@ def _alone(path: Path) -> Iterator[Any]:
                 return
 
 
-def _wait_for(file: Any) -> None:
+def hold(file: Any) -> bool:
+    """Wait for the lock of an open file, held until it is closed; False: the system, or its file system, has none."""
     if fcntl is None:
-        return
+        return False
     try:
-        fcntl.flock(file, fcntl.LOCK_EX)  # until the file is closed
-    except OSError:  # a file system without it
-        return
+        fcntl.flock(file, fcntl.LOCK_EX)
+    except OSError:
+        return False
+    return True
 
 
 def _own(doing: str) -> dict[str, Any]:

@@ -172,35 +172,17 @@ def is_segmentation(path: str | PathLike[str]) -> bool:
     """Whether a file is a segmentation of 3D Slicer: a .nrrd that names segments, or a .seg.nrrd of a single voxel."""
     if segments_of(path):
         return True
-    if not fspath(path).lower().endswith(".seg.nrrd"):
-        return False
-    import SimpleITK as sitk
-
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(fspath(path))
-    try:
-        check_header(path)
-        with quiet_itk():
-            reader.ReadImageInformation()
-    except (RuntimeError, ValueError, OSError):
-        return False  # read_volume says what is wrong
-    return set(reader.GetSize()[:3]) == {1}
+    reader = _header(path) if fspath(path).lower().endswith(".seg.nrrd") else None
+    return reader is not None and set(reader.GetSize()[:3]) == {1}
 
 
 def segments_of(path: str | PathLike[str]) -> list[Segment]:
     """List the segments that the header of a .nrrd names; none where it is another file, or a plain label map."""
     if not fspath(path).lower().endswith((".nrrd", ".nhdr")):
         return []
-    import SimpleITK as sitk
-
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(fspath(path))
-    try:
-        check_header(path)
-        with quiet_itk():
-            reader.ReadImageInformation()
-    except (RuntimeError, ValueError, OSError):
-        return []  # read_volume says what is wrong
+    reader = _header(path)
+    if reader is None:
+        return []
     keys = reader.GetMetaDataKeys()
     numbers = sorted(int(m[1]) for key in keys if (m := re.fullmatch(r"Segment(\d+)_(?:ID|Name)", key)))
     numbers = list(dict.fromkeys(numbers))
@@ -220,6 +202,21 @@ def segments_of(path: str | PathLike[str]) -> list[Segment]:
         Segment(field(n, "Name", field(n, "ID", "")), number_of(n, "LabelValue", 1), number_of(n, "Layer", place))
         for place, n in enumerate(numbers)
     ]
+
+
+def _header(path: str | PathLike[str]) -> Any:
+    """SimpleITK's reader with the header of a file; None where it cannot be read, and ``read_volume`` says why."""
+    import SimpleITK as sitk
+
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(fspath(path))
+    try:
+        check_header(path)
+        with quiet_itk():
+            reader.ReadImageInformation()
+    except (RuntimeError, ValueError, OSError):
+        return None
+    return reader
 
 
 def _read_segmentation(

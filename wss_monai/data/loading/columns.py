@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Columns", "GrowingColumns", "Writer", "as_dtype", "shape_table"]
+__all__ = ["Columns", "GrowingColumns", "ShapeTables", "Writer", "as_dtype"]
 
 
 class Columns:
@@ -83,6 +83,32 @@ class Writer(Protocol):
         """Give all of them, with what is to be kept beside them as JSON."""
 
 
+class ShapeTables:
+    """Shapes of the entries of case after case, by key; a key that comes late has none in the cases before."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, list[tuple[int, ...]]] = {}
+        self._count = 0
+
+    def add(self, entries: Mapping[str, Tensor]) -> None:
+        """Note the shapes of the next case."""
+        for key, value in entries.items():
+            self._rows.setdefault(key, [(-1,)] * self._count).append((value.dim(), *value.shape))
+        self._count += 1
+        for rows in self._rows.values():
+            if len(rows) < self._count:
+                rows.append((-1,))
+
+    def tables(self) -> dict[str, np.ndarray]:
+        """Key -> (n, 1 + most axes) int32, as ``Columns`` takes it; -1 in the first column where there is no entry."""
+        out = {}
+        for key, rows in self._rows.items():
+            out[key] = np.zeros((len(rows), max((len(row) for row in rows), default=1)), np.int32)
+            for number, row in enumerate(rows):
+                out[key][number, : len(row)] = row
+        return out
+
+
 class GrowingColumns:
     """Columns in memory that grow in place: at no time are there two copies of the data.
 
@@ -92,8 +118,7 @@ class GrowingColumns:
     def __init__(self) -> None:
         self._arrays: dict[str, np.ndarray] = {}
         self._used: dict[str, int] = {}
-        self._shapes: dict[str, list[tuple[int, ...]]] = {}
-        self._count = 0
+        self._shapes = ShapeTables()
 
     def add(self, entries: Mapping[str, Tensor]) -> None:
         """Take the entries of the next case; a key that comes late has none in the cases before.
@@ -106,7 +131,6 @@ class GrowingColumns:
             if key not in self._arrays:
                 self._arrays[key] = np.empty(0, array.dtype)
                 self._used[key] = 0
-                self._shapes[key] = [(-1,)] * self._count
             array = as_dtype(key, array, self._arrays[key].dtype)
             held, used = self._arrays[key], self._used[key]
             wanted = used + array.size
@@ -114,11 +138,7 @@ class GrowingColumns:
                 held.resize(max(wanted, held.size + held.size // 16), refcheck=False)
             held[used:wanted].reshape(array.shape)[...] = array
             self._used[key] = wanted
-            self._shapes[key].append((array.ndim, *array.shape))
-        self._count += 1
-        for shapes in self._shapes.values():
-            if len(shapes) < self._count:
-                shapes.append((-1,))
+        self._shapes.add(entries)
 
     def finish(self, notes: Mapping[str, Any]) -> Columns:
         """Give the columns; the writer is empty afterwards."""
@@ -127,7 +147,7 @@ class GrowingColumns:
             array = self._arrays.pop(key)
             array.resize(self._used[key], refcheck=False)
             buffers[key] = torch.from_numpy(array)
-        return Columns(buffers, {key: shape_table(shapes) for key, shapes in self._shapes.items()})
+        return Columns(buffers, self._shapes.tables())
 
 
 def as_dtype(key: str, array: np.ndarray, dtype: np.dtype) -> np.ndarray:
@@ -142,14 +162,6 @@ def as_dtype(key: str, array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     if not np.array_equal(cast, array, equal_nan=array.dtype.kind == "f" == dtype.kind):
         raise ValueError(f"'{key}' is {array.dtype} in a case and {dtype} in those before; give all one dtype.")
     return cast
-
-
-def shape_table(shapes: list[tuple[int, ...]]) -> np.ndarray:
-    """(n, 1 + most axes) int32; -1 in the first column where there is no entry."""
-    table = np.zeros((len(shapes), max((len(row) for row in shapes), default=1)), np.int32)
-    for number, row in enumerate(shapes):
-        table[number, : len(row)] = row
-    return table
 
 
 def _sizes(table: np.ndarray) -> np.ndarray:

@@ -10,8 +10,7 @@ import os
 import shutil
 import socket
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,8 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wss_monai.data.loading.columns import Columns, Writer, as_dtype, shape_table
+from wss_monai.data.loading.columns import Columns, ShapeTables, Writer, as_dtype
 from wss_monai.io.atomic_files import replacing
+from wss_monai.io.folder_lock import hold
 
 __all__ = ["DiskColumns", "FolderWriter", "stored"]
 
@@ -93,8 +93,7 @@ class FolderWriter:
         self.folder = folder
         self._files: dict[str, BinaryIO] = {}
         self._dtypes: dict[str, np.dtype] = {}
-        self._shapes: dict[str, list[tuple[int, ...]]] = {}
-        self._count = 0
+        self._shapes = ShapeTables()
 
     def add(self, entries: Mapping[str, Tensor]) -> None:
         """Write the entries of the next case; a key that comes late has none in the cases before.
@@ -108,20 +107,15 @@ class FolderWriter:
             if key not in self._files:
                 self._files[key] = (self.folder / f"{len(self._files)}.bin").open("wb")
                 self._dtypes[key] = array.dtype
-                self._shapes[key] = [(-1,)] * self._count
             array = as_dtype(key, array, self._dtypes[key])
             self._files[key].write(np.ascontiguousarray(array).data)
-            self._shapes[key].append((array.ndim, *array.shape))
-        self._count += 1
-        for shapes in self._shapes.values():
-            if len(shapes) < self._count:
-                shapes.append((-1,))
+        self._shapes.add(entries)
 
     def finish(self, notes: Mapping[str, Any]) -> DiskColumns:
         """Write the index, see that all is on the disk, and open the folder."""
-        columns = {}
+        columns, shapes = {}, self._shapes.tables()
         for number, (key, file) in enumerate(self._files.items()):
-            np.save(self.folder / f"{number}.shape.npy", shape_table(self._shapes[key]), allow_pickle=False)
+            np.save(self.folder / f"{number}.shape.npy", shapes[key], allow_pickle=False)
             columns[key] = {"file": str(number), "dtype": self._dtypes[key].name, "bytes": file.tell()}
         self.close(wait=True)
         for name, content in ((NOTES, dict(notes)), (INDEX, {"format": FORMAT, "columns": columns})):
@@ -158,7 +152,8 @@ def stored(folder: Path, key: str, fill: Callable[[Writer], Mapping[str, Any]]) 
     if not place.is_dir():
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with _locked(folder / f"{key}.lock") as alone:
+            with (folder / f"{key}.lock").open("ab") as lock:
+                alone = hold(lock)
                 if not place.is_dir():
                     _write(folder, key, fill, alone)
         except OSError as error:
@@ -189,20 +184,3 @@ def _write(folder: Path, key: str, fill: Callable[[Writer], Mapping[str, Any]], 
             return  # without locks another process was first
         raise
     logger.info("wrote the store %s: %.2f GB.", folder / key, size / 1e9)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[bool]:
-    """Hold the lock of a file, which ends with the process; False: this system, or this file system, has no locks."""
-    try:
-        import fcntl
-    except ImportError:
-        yield False
-        return
-    with path.open("ab") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError:
-            yield False
-        else:
-            yield True
