@@ -26,6 +26,8 @@ class FiniteLoss:
     iteration of an epoch is always looked at, and with it the weights: validation, ``model.pt`` and ``checkpoint.pt``
     come after it, so that those of the epoch before stay whole.
 
+    Ignite's ``TerminateOnNan`` reads the output in every iteration, and ends the run as if it had been finished.
+
     Args:
         loss: whose ``parts`` are the terms.
         network: whose weights are looked at.
