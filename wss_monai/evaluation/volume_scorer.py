@@ -18,10 +18,19 @@ from torch import Tensor
 from wss_monai.functional import UNLABELLED
 from wss_monai.functional.descriptors import completed
 from wss_monai.functional.plain_tensor import plain_tensor
+from wss_monai.functional.weak.kinds import traits_of
 from wss_monai.io.grids import spacing_of
 from wss_monai.io.nifti_files import save_image
 from wss_monai.io.run_folder import PREDICTIONS
-from wss_monai.metrics import confusion_matrix, constraint_rows, slice_metrics, volume_metrics
+from wss_monai.metrics import (
+    box_iou,
+    confusion_matrix,
+    constraint_rows,
+    slice_metrics,
+    stroke_metrics,
+    tags_right,
+    volume_metrics,
+)
 from wss_monai.metrics.measure import measure_prediction
 from wss_monai.transforms.bounds.constant import Boundsd
 
@@ -69,13 +78,18 @@ class VolumeScorer:
         self.bounds = list(bounds)
         self.slice_axis = slice_axis
 
-    def __call__(self, case: Mapping[str, Any], item: Mapping[Any, Any], prediction: Tensor) -> ScoredVolume:
+    def __call__(
+        self, case: Mapping[str, Any], item: Mapping[Any, Any], prediction: Tensor, partial_ce: float | None = None
+    ) -> ScoredVolume:
         """Score one case.
 
         Args:
             case: its entry of the data list, for paths and names.
-            item: ``label`` (where there is one) and ``bounds_<term>`` on the image's own grid.
+            item: ``label``, ``weak_label`` and ``boxes`` (where there are any) and ``bounds_<term>`` on the image's own
+                grid. A weak label counts where the case names a file of its own, so that no dense label is read in its
+                place.
             prediction: class indices (1, *spatial) on that grid; its affine gives the voxel size.
+            partial_ce: cross-entropy of the network's logits on the drawn voxels, of who has them.
         """
         name = str(case["case"])
         spacing = spacing_of(prediction)
@@ -84,7 +98,8 @@ class VolumeScorer:
         known = label is not None and bool((label != UNLABELLED).any())
         about = {key: case.get(key) or "" for key in ("case", "patient", "group", "phase")}
         rows = volume_metrics(hard, label if known else None, spacing, self.class_names)
-        scored = ScoredVolume(name, [{**about, **row} for row in rows])
+        weak = self._of_weak_label(case, item, hard, partial_ce)
+        scored = ScoredVolume(name, [{**about, **row, **more} for row, more in zip(rows, weak, strict=True)])
         if label is not None and known:
             rows = slice_metrics(hard, label, self.slice_axis, self.class_names)
             scored.slices = [{"case": name, "patient": about["patient"], **row} for row in rows]
@@ -104,6 +119,28 @@ class VolumeScorer:
         record |= {key: case.get(key) for key in ("label_values", "label_segments", "weak_values", "weak_segments")}
         scored.record = record
         return scored
+
+    def _of_weak_label(
+        self, case: Mapping[str, Any], item: Mapping[Any, Any], hard: np.ndarray, partial_ce: float | None
+    ) -> list[dict[str, Any]]:
+        """Compare with what was drawn and tagged: a dictionary for each foreground class."""
+        names, axis = self.class_names, self.slice_axis
+        found: list[dict[str, Any]] = [{} for _ in names[1:]]
+        traits = traits_of(case.get("weak_kind"))
+        if case.get("weak_label") and "weak_label" in item:
+            drawn = np.asarray(plain_tensor(item["weak_label"])[0].cpu()).astype(np.uint8)
+            found = stroke_metrics(hard, drawn, names)
+            if not traits.partial:  # around boxes nothing but background is known
+                kept = ("background_recall",)
+                found = [{key: row[key] for key in kept if key in row} for row in found]
+            elif partial_ce is not None:
+                found = [{**row, "partial_ce": float(partial_ce)} for row in found]
+            if traits.boxes and "boxes" in item:
+                boxes = np.asarray(plain_tensor(item["boxes"]).cpu())
+                for row, iou in zip(found, box_iou(hard, boxes, axis), strict=True):
+                    row |= {} if iou is None else {"box_iou": iou}
+        shares = tags_right(hard, case.get("tags"), case.get("slice_tags"), len(names), axis)
+        return [row | ({} if share is None else {"tags_right": share}) for row, share in zip(found, shares, strict=True)]
 
     def _constraints(
         self,

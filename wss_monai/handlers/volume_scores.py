@@ -18,7 +18,13 @@ from wss_monai.io.atomic_files import check_writable
 from wss_monai.io.processes import first_process, of_all_processes
 from wss_monai.io.run_folder import CASES, CONSTRAINTS, PREDICTIONS, SCORED, SLICES, SUMMARY
 from wss_monai.io.tables import write_json
-from wss_monai.metrics import summarize_confusion, summarize_constraints, summarize_slices, summarize_volumes
+from wss_monai.metrics import (
+    summarize_confusion,
+    summarize_constraints,
+    summarize_slices,
+    summarize_volumes,
+    summarize_weak_labels,
+)
 from wss_monai.transforms.bounds.constant import Boundsd
 
 
@@ -26,7 +32,8 @@ class VolumeScores:
     """Score each volume of an evaluator, and write the summary when it is done.
 
     The evaluator's output holds, for each case, ``pred``: class indices (1, *spatial) on the image's own grid; its
-    batch holds ``label`` and ``bounds_<term>`` on that grid. Writes ``metrics_summary.json``, ``evaluation/cases.csv``,
+    batch holds ``label``, ``weak_label`` and ``bounds_<term>`` on that grid, where there are any. Where it holds
+    ``partial_ce`` as well (``PartialCrossEntropyd``), that is written too. Writes ``metrics_summary.json``, ``evaluation/cases.csv``,
     ``evaluation/slices.csv`` (of volumes with a dense label), ``evaluation/constraints.csv``, ``evaluation/cases.json``
     and ``evaluation/predictions/<case>.nii.gz``. Of several processes (torch.distributed) each scores the cases that
     its evaluator gets, and process 0 writes the scores of all, in the order of ``cases``.
@@ -97,7 +104,7 @@ class VolumeScores:
         for item, output in zip(state.batch, state.output, strict=True):
             case = str(item["case"])
             try:
-                self.add(self.scorer(self.cases[case], item, output["pred"]))
+                self.add(self.scorer(self.cases[case], item, output["pred"], output.get("partial_ce")))
             except ValueError as error:
                 reason, failed = reason_of(error), getattr(engine, "failed", None)
                 if reason is None or failed is None:
@@ -139,6 +146,7 @@ class VolumeScores:
         )
         counts = [volume.confusion for volume in scored if volume.confusion is not None]
         summary = summarize_volumes(rows, self.class_names)
+        summary |= summarize_weak_labels(rows, self.class_names)
         summary |= summarize_slices(slices)
         summary |= summarize_confusion(np.sum(counts, axis=0), self.class_names) if counts else {}
         summary["constraint_satisfaction"] = summarize_constraints(constraints) if constraints else {}

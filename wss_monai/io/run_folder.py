@@ -59,6 +59,7 @@ class RunColumn:
         word: what figures and tables of scores call it; empty: its name.
         heading: (group, name) above its mean in the report's table of runs; None: it is not there.
         better: +1 where more is better, -1 where less is, 0 where neither is.
+        of_case: it is about the whole case: the same in the rows of all its classes.
     """
 
     name: str
@@ -66,6 +67,7 @@ class RunColumn:
     word: str = ""
     heading: tuple[str, str] | None = None
     better: int = 0
+    of_case: bool = False
 
 
 @dataclass(frozen=True)
@@ -165,6 +167,13 @@ CASES = RunTable(
         RunColumn("volume_error_ml", word="volume error (ml)"),
         RunColumn("empty"),
         RunColumn("missed"),
+        RunColumn("drawn_voxels", word="drawn voxels"),
+        RunColumn("stroke_recall", word="strokes of the class right", better=+1),
+        RunColumn("background_recall", word="background strokes right", better=+1, of_case=True),
+        RunColumn("strokes_right", word="strokes right", heading=("Weak labels", "strokes right"), better=+1, of_case=True),
+        RunColumn("partial_ce", word="cross-entropy on strokes", heading=("Weak labels", "cross-entropy"), better=-1, of_case=True),
+        RunColumn("box_iou", word="IoU of boxes", heading=("Weak labels", "IoU of boxes"), better=+1),
+        RunColumn("tags_right", word="tags right", heading=("Weak labels", "tags right"), better=+1),
     ),
     needed=("case", "class"),
 )
