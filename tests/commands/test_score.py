@@ -73,6 +73,8 @@ def test_the_scores_are_those_of_the_evaluation(data, tmp_path, monkeypatch):
     ours, theirs = (json.loads((folder / "metrics_summary.json").read_text()) for folder in (tmp_path / "again", run))
     assert theirs.pop("evaluated_on") == "test"
     assert theirs.pop("weights")["file"] == "model.pt"
+    assert theirs.pop("partial_ce")["mean"] > 0  # masks have no probabilities
+    assert ours["stroke_recall"]
     assert {**theirs, "constraint_satisfaction": {}} == ours
     assert score(data, run / "evaluation" / "predictions", "--out", str(run)) == 2
 

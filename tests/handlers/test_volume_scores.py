@@ -148,7 +148,36 @@ def test_without_dense_labels_dice_is_left_out(tmp_path, capsys, label):
     assert not {"dice", "iou", "hd95_mm", "volume_error_ml", "slice_dice", "size_difference"} & set(summary)
     assert rows(tmp_path / "evaluation" / "slices.csv") == []
     assert summary["constraint_satisfaction"] == {}
-    assert "no case has a dense label: Dice and distances are left out" in capsys.readouterr().out
+    assert "No case has a dense mask: Dice, distances and volume errors are left out." in capsys.readouterr().out
+
+
+def test_a_weak_label_of_its_own_is_scored_and_a_dense_one_in_its_place_is_not(tmp_path, capsys):
+    pred = block((4, 4, 2), np.s_[0:2, 0, 0], 2)
+    weak = torch.full((1, 4, 4, 2), 255)
+    weak[0, 0:4, 0, 0] = 2  # two of four
+    weak[0, 3, 3, 1] = 0
+    items = [{"case": name, "pred": pred, "weak_label": weak} for name in ("own", "dense", "box")]
+    items[2]["boxes"] = torch.zeros(3, 4, 4, 2)
+    items[2]["boxes"][2, 0:4, 0, 0] = 1
+    cases = [
+        case("own", weak_label="/data/w.nii.gz", slice_tags=[[1, 0, 0], [1, 0, 1]]),
+        case("dense", label="/data/l.nii.gz"),
+        case("box", weak_label="/data/b.nii.gz", weak_kind="box"),
+    ]
+    evaluate(tmp_path, items, cases)
+    found = {(r["case"], r["class"]): r for r in rows(tmp_path / "evaluation" / "cases.csv")}
+    own = found["own", "LV"]
+    assert [own[key] for key in ("drawn_voxels", "stroke_recall", "background_recall", "strokes_right")] == [
+        "4", "0.5", "1.0", "0.6",
+    ]  # fmt: skip
+    assert (own["tags_right"], own["box_iou"]) == ("0.0", "")
+    assert not any(found["dense", "LV"][key] for key in ("drawn_voxels", "strokes_right"))
+    box = found["box", "LV"]
+    assert (box["box_iou"], box["background_recall"], box["strokes_right"]) == ("0.5", "1.0", "")
+    summary = strict(tmp_path / "metrics_summary.json")
+    assert (summary["n_drawn"], summary["strokes_right"]) == (1, {"mean": 0.6})
+    assert summary["stroke_recall"] == {"mean": 0.5, "LV": 0.5}
+    assert "strokes right" in capsys.readouterr().out
 
 
 def test_missed_organs_give_finite_numbers(tmp_path):

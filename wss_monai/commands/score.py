@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     names = class_names(args.class_names) or dataset.class_names
     scores = VolumeScores(out, chosen, names, slice_axis=dataset.slice_axis)
     scores.start()
-    job = partial(_score, load=LoadCased(["image", "label"]), scorer=scores.scorer)
+    job = partial(_score, load=LoadCased(["image", "label", "weak_label"]), scorer=scores.scorer)
     tasks = [(case, files[case["case"]]) for case in chosen]
     with taken(out, "scores"), _results(job, tasks, min(args.processes, len(tasks))) as results:
         told = tqdm(results, desc="score", total=len(tasks), leave=False, disable=None)

@@ -12,6 +12,7 @@ import numpy as np
 from ignite.engine import Engine, Events
 
 from wss_monai.bundle.case_errors import reason_of
+from wss_monai.evaluation.summary_text import summary_text
 from wss_monai.evaluation.volume_scorer import ScoredVolume, VolumeScorer
 from wss_monai.handlers.run_start import Hold, digest_of_file, refuse_data_set
 from wss_monai.io.atomic_files import check_writable
@@ -164,7 +165,7 @@ class VolumeScores:
             CONSTRAINTS.write(self.folder, constraints)
             write_json(self.folder / SCORED, [volume.record for volume in scored])
             write_json(self.folder / SUMMARY, summary)
-            print(_table(summary, self.class_names))
+            print(summary_text(summary, self.class_names))
             print(f"written to {self.folder}")
         return summary
 
@@ -172,17 +173,3 @@ class VolumeScores:
         """What all processes scored, each case once, in the order of the cases."""
         found = {name: volume for part in of_all_processes(self.scored) for name, volume in part.items()}
         return [found[name] for name in self.cases if name in found]
-
-
-def _table(summary: Mapping[str, Any], class_names: Sequence[str]) -> str:
-    columns = ["mean", *class_names[1:]]
-    lines = ["".ljust(22) + "".join(name.rjust(10) for name in columns)]
-    for name, value in summary.items():
-        if isinstance(value, dict) and "mean" in value:
-            lines.append(name.ljust(22) + "".join(f"{value[c]:10.3f}" if c in value else " " * 10 for c in columns))
-    for term, value in summary["constraint_satisfaction"].items():
-        shown = "".join(f"{value[c]:10.3f}" if c in value else " " * 10 for c in columns)
-        lines.append(f"{term} satisfied".ljust(22) + shown)
-    if "dice" not in summary:
-        lines.append("no case has a dense label: Dice and distances are left out")
-    return "\n".join(lines)

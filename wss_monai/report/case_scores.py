@@ -12,19 +12,8 @@ import numpy as np
 from wss_monai.io.run_folder import CASES, EVALUATION
 from wss_monai.report.run_folder import Run
 
-__all__ = ["class_scores", "mean_score", "measured_classes", "metric_word", "scored_runs", "unit_of"]
+__all__ = ["class_scores", "default_metrics", "mean_score", "measured_classes", "of_case", "scored_runs", "unit_of"]
 
-METRIC_WORDS = {column.name: column.word for column in CASES.columns if column.word} | {
-    "volume_error_ml_abs": "absolute volume error (ml)",
-    "slice_dice": "Dice of slices",
-    "slice_dice_shown": "Dice of slices that show the class",
-    "slice_dice_positive": "Dice of positive slices",
-    "slice_iou": "IoU of slices",
-    "slice_iou_shown": "IoU of slices that show the class",
-    "slice_iou_positive": "IoU of positive slices",
-    "size_difference": "size difference of slices (voxels)",
-    "size_difference_abs": "absolute size difference of slices (voxels)",
-}
 OF_SLICES = {
     "slice_dice": "dice",
     "slice_dice_shown": "dice",
@@ -38,9 +27,19 @@ OF_SLICES = {
 """Metrics of slices, named as in metrics_summary.json, and their columns of evaluation/slices.csv."""
 
 
-def metric_word(metric: str) -> str:
-    """Give a metric's name as read in figures and tables."""
-    return METRIC_WORDS.get(metric, metric.replace("_", " "))
+OF_CASES = {column.name for column in CASES.columns if column.of_case}
+
+
+def of_case(metric: str) -> bool:
+    """Whether a metric is about whole cases, not about their classes."""
+    return metric in OF_CASES
+
+
+def default_metrics(runs: Sequence[Run]) -> list[str]:
+    """Give the metrics that a table shows unless it is told: Dice, else what says most of the weak labels."""
+    there = set.intersection(*(set(CASES.measures(run.cases)) for run in runs))
+    choices = (["dice"], ["strokes_right", "stroke_recall"], ["box_iou"], ["tags_right"])
+    return next((found for found in choices if there >= set(found)), ["dice"])
 
 
 def unit_of(metric: str) -> str:
@@ -72,12 +71,17 @@ def measured_classes(runs: Sequence[Run]) -> list[str]:
 def class_scores(run: Run, metric: str) -> dict[str, np.ndarray]:
     """Give the scores of a run: class -> (N,), and under "mean" the mean over the classes of each case or slice (N,).
 
+    Of metrics of whole cases there is "mean" alone, one value a case.
+
     Args:
         run: an evaluated run.
         metric: a column of evaluation/cases.csv, or a metric of slices as metrics_summary.json names it; ``_abs``: the
             absolute value; ``_shown``: without slices in which neither mask shows the class; ``_positive``: slices
             whose reference shows it.
     """
+    if of_case(metric):
+        whole = {str(row["case"]): float(row[metric]) for row in run.cases if metric in row}
+        return {"mean": np.array(list(whole.values()))}
     rows: list[dict[str, Any]] = run.slices if metric in OF_SLICES else run.cases
     column = OF_SLICES.get(metric, metric.removesuffix("_abs"))
     of_class: dict[str, list[float]] = {name: [] for name in measured_classes([run])}
@@ -98,7 +102,8 @@ def mean_score(scores: dict[str, np.ndarray], of: str) -> float | None:
         scores: what ``class_scores`` gives.
         of: class, or "mean".
     """
-    values = [scores[of]] if of != "mean" else [found for name, found in scores.items() if name != "mean"]
+    classes = [found for name, found in scores.items() if name != "mean"]
+    values = classes if of == "mean" and classes else [scores[of]]
     means = [float(found.mean()) for found in values if len(found)]
     return float(np.mean(means)) if means else None
 

@@ -14,8 +14,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from wss_monai.io.score_words import score_word
 from wss_monai.io.tables import write_csv
-from wss_monai.report.case_scores import class_scores, measured_classes, metric_word, scored_runs, unit_of
+from wss_monai.report.case_scores import class_scores, measured_classes, scored_runs, unit_of
 from wss_monai.report.figure_file import check_figure_name, save_figure
 from wss_monai.report.figures import STYLE
 from wss_monai.report.palette import run_colour
@@ -137,7 +138,7 @@ def _figure(
             _histograms([line[j] for line in grid[:-1]], of_class, edges)
             grid[0][j].set_title("mean of the classes" if name == "mean" else name)
             _boxes(grid[-1][j], of_class, names if j == 0 else [""] * down)
-            grid[-1][j].set_xlabel(metric_word(metric))
+            grid[-1][j].set_xlabel(score_word(metric))
         for axis, name in zip(grid[:-1, 0], names, strict=True):
             axis.set_ylabel(f"{name}\n({unit_of(metric)})", rotation=0, ha="right", va="center")
         box = "Above: histograms. Below: quartiles and median (box), 5 and 95 % (whiskers), mean (diamond)."

@@ -13,8 +13,17 @@ from typing import Any
 
 import numpy as np
 
+from wss_monai.io.score_words import score_word
 from wss_monai.io.tables import in_cell
-from wss_monai.report.case_scores import class_scores, mean_score, measured_classes, metric_word, scored_runs, unit_of
+from wss_monai.report.case_scores import (
+    class_scores,
+    default_metrics,
+    mean_score,
+    measured_classes,
+    of_case,
+    scored_runs,
+    unit_of,
+)
 from wss_monai.report.run_folder import Run, read_runs
 
 __all__ = ["FORMATS", "Group", "Score", "score_table", "seed_groups", "table_text"]
@@ -77,7 +86,7 @@ class Score:
 
 
 def score_table(
-    runs: Sequence[Path | str], metrics: Sequence[str] = ("dice",), *, labels: Sequence[str] | None = None
+    runs: Sequence[Path | str], metrics: Sequence[str] | None = None, *, labels: Sequence[str] | None = None
 ) -> list[tuple[Group, list[Score]]]:
     """Average scores over the cases of each run, or over runs that differ by their seed alone.
 
@@ -86,17 +95,21 @@ def score_table(
 
     Args:
         runs: folders of evaluated runs, scored on the same cases.
-        metrics: of the cases or of their slices, as ``class_scores`` takes them.
+        metrics: of the cases or of their slices, as ``class_scores`` takes them; None: Dice, and without dense labels
+            the shares of the strokes that are right.
         labels: one a row; by default mode or folder.
 
     Returns:
-        Each row with its scores, classes and "mean" for each metric; of one class there is no "mean".
+        Each row with its scores, classes and "mean" for each metric; of one class there is no "mean", and of metrics of
+        whole cases nothing else.
 
     Raises:
         FileNotFoundError: if a run folder or a file in it is missing.
         ValueError: if a run is not evaluated or has no such metric.
     """
     read = read_runs([Path(run) for run in runs])
+    if metrics is None:
+        metrics = default_metrics([run for run in read if run.summary is not None] or read)
     scored_runs(read, metrics)
     groups = seed_groups(read)
     if labels is not None:
@@ -106,7 +119,8 @@ def score_table(
         groups = [Group(label, group.runs) for label, group in zip(labels, groups, strict=True)]
     classes = measured_classes(read)
     columns = [*classes, "mean"] if len(classes) > 1 else classes
-    return [(group, [_score(group, metric, of) for metric in metrics for of in columns]) for group in groups]
+    shown = [(metric, of) for metric in metrics for of in (["mean"] if of_case(metric) else columns)]
+    return [(group, [_score(group, metric, of) for metric, of in shown]) for group in groups]
 
 
 def seed_groups(runs: Sequence[Run]) -> list[Group]:
@@ -140,9 +154,9 @@ def table_text(rows: Sequence[tuple[Group, list[Score]]], kind: str = "markdown"
     if kind == "csv":
         return _csv(rows)
     scores = rows[0][1]
-    alone = len({score.of for score in scores}) == 1
+    alone = len({score.of for score in scores if not of_case(score.metric)}) <= 1
     head = ["run", "bounds", "over"]
-    head += [metric_word(s.metric) + ("" if alone else f", {s.of}") for s in scores]
+    head += [score_word(s.metric) + ("" if alone or of_case(s.metric) else f", {s.of}") for s in scores]
     lines = [[group.name, _origin(group), _over(group, found), *map(_cell, found)] for group, found in rows]
     note = "Mean (sample standard deviation) over what the column “over” says."
     return _markdown(head, lines, note) if kind == "markdown" else _latex(head, lines, note)
@@ -174,7 +188,8 @@ def _over(group: Group, scores: Sequence[Score]) -> str:
 def _cell(score: Score) -> str:
     if score.mean is None:
         return "–"
-    digits = 3 if "dice" in score.metric or "iou" in score.metric else 1
+    share = any(word in score.metric for word in ("dice", "iou", "right", "recall", "partial_ce"))
+    digits = 3 if share else 1
     deviation = "" if score.std is None else f" ({score.std:.{digits}f})"
     return f"{score.mean:.{digits}f}{deviation}".replace("-", "−")
 

@@ -19,9 +19,10 @@ SHARED = [runs("evaluated run folders"), LABELS]
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what `report table` takes."""
     add = parser.add_argument
-    add("--metrics", nargs="+", default=["dice"], metavar="NAME",
-        help="dice iou hd95_mm asd_mm volume_error_ml volume_error_ml_abs slice_dice slice_dice_shown "
-        "slice_dice_positive size_difference size_difference_abs ... (default: dice)")  # fmt: skip
+    add("--metrics", nargs="+", metavar="NAME",
+        help="dice iou hd95_mm asd_mm volume_ml volume_error_ml volume_error_ml_abs strokes_right stroke_recall "
+        "partial_ce slice_dice slice_dice_shown slice_dice_positive size_difference size_difference_abs ... (default: "
+        "dice, without dense masks strokes_right stroke_recall)")  # fmt: skip
     add("--format", choices=("markdown", "csv", "latex"), default="markdown", help="(default: %(default)s)")
     add("--out", type=Path, metavar="FILE", help="file to write (default: print)")
 
