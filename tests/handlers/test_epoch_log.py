@@ -79,16 +79,26 @@ def test_without_a_barrier_t_is_empty_and_not_shown(tmp_path, capsys):
     assert capsys.readouterr().out.split("\n")[0].split() == ["epoch", "seconds", "loss"]
 
 
-def test_console_names_the_columns_again_when_there_are_more(tmp_path, capsys):
+def test_console_names_the_columns_once_and_validation_on_a_line_of_its_own(tmp_path, capsys):
     run(tmp_path, [1.0] * 8, validated=[2, 4])
     lines = capsys.readouterr().out.splitlines()
-    heads = [number for number, line in enumerate(lines) if "epoch" in line]
-    assert heads == [0, 2] and len(lines) == 6
-    assert lines[2].split()[-2:] == ["score", "satisfied"]
-    assert lines[3].split()[:1] == ["2/4"] and lines[3].split()[-2:] == ["0.5", "1"]
-    assert len(lines[4].split()) == len(lines[1].split())
-    starts = [line.rjust(200)[: 200 - len(line)] for line in lines[2:4]]
-    assert starts[0] == starts[1]
+    assert [number for number, line in enumerate(lines) if "epoch" in line] == [0]
+    assert [line.split()[0] for line in lines[1:]] == ["1/4", "2/4", "val_score=0.5", "3/4", "4/4", "val_score=0.5"]
+    assert lines[3].split()[1:] == ["val_constraint_satisfaction=1"]
+    assert len(lines[4].split()) == len(lines[0].split())
+
+
+def test_the_console_fits_100_columns_and_says_what_it_leaves_out(tmp_path, capsys):
+    log = EpochLog(tmp_path, SimpleNamespace(), SimpleNamespace())
+    layers = {f"loss_mutual_information_model.{'1.submodule.' * 3}{i}": 0.5 for i in range(5)}
+    row = {"epoch": 1, "iteration": 5, "seconds": 1.0, "loss": 1.25, **layers, "loss_partial": 2.5}
+    lines = log._line({**row, **{f"val_{'x' * 20}{i}": 0.125 for i in range(9)}}, 100).splitlines()
+    assert max(map(len, lines)) <= 100
+    assert lines[0].split()[:4] == ["epoch", "seconds", "loss", "loss_partial"]
+    assert lines[0].endswith("(+5 in metrics.csv)")
+    assert lines[1].split() == ["1/100", "1.0", "1.25", "2.5"]
+    assert sum(line.count("=0.125") for line in lines[2:]) == 9
+    assert len(log._line({**row, "epoch": 2}, 100).splitlines()) == 1
 
 
 def test_resumed_run_keeps_the_rows_of_the_epochs_before(tmp_path):

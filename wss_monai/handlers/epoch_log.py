@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import csv
 import os
+import textwrap
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,10 @@ from wss_monai.losses import WeightedSumLoss
 NOT_SHOWN = ("iteration", "lr")
 """Columns of the file that the console leaves out, so that a line fits into a terminal."""
 
-SHORT = {"val_constraint_satisfaction": "satisfied"}
-"""Names of columns in the console, where they differ from those of the file."""
+WIDTH = 100
+"""Of a terminal; what does not fit is in the file."""
+ROOM = len(f"  (+99 in {EPOCHS.file})")
+INDENT: Any = {"initial_indent": " " * 9, "subsequent_indent": " " * 9, "break_on_hyphens": False}
 
 
 class EpochLog:
@@ -66,6 +69,7 @@ class EpochLog:
         self.started = 0.0
         self.seconds_before = 0.0
         self.header: list[str] = []
+        self.known: set[str] = set()
         self.rate = 0.0
 
     def attach(self, engine: Engine) -> None:
@@ -147,20 +151,39 @@ class EpochLog:
         EPOCHS.write(self.folder, self.rows, wait=False)
 
     def _line(self, row: dict[str, Any], max_epochs: int) -> str:
-        """The row as text, under the names of its columns wherever they are new or 20 epochs old."""
+        """The row as text, under the names of its columns where they are new or 20 epochs old; then the validation."""
         shown = {"epoch": f"{row['epoch']}/{max_epochs}", "seconds": f"{row['seconds']:.{int(row['seconds'] < 100)}f}"}
-        for name, value in row.items():
-            if name not in (*shown, *NOT_SHOWN) and isinstance(value, float) and not name.startswith("val_dice_"):
-                shown[SHORT.get(name, name.removeprefix("val_"))] = f"{value:.4g}"
-        new = not set(shown) <= set(self.header)
+        numbers = {name: f"{value:.4g}" for name, value in row.items() if isinstance(value, float)}
+        validation = {name: numbers.pop(name) for name in row if name.startswith("val_") and name in numbers}
+        shown |= {name: text for name, text in numbers.items() if name not in (*shown, *NOT_SHOWN)}
+        new = not set(shown) <= self.known
         if new:
-            self.header = list(shown)
-        line = "  ".join(shown.get(name, "").rjust(max(len(name), 7)) for name in self.header)
+            self.known = set(shown)
+            self.header = _fitting(shown)
+        line = "  ".join(shown.get(name, "").rjust(len(_short(name))) for name in self.header)
         if new or row["epoch"] % 20 == 1:
-            line = "  ".join(name.rjust(7) for name in self.header) + "\n" + line
-        return line.rstrip()
+            left = len(self.known) - len(self.header)
+            names = "  ".join(map(_short, self.header)) + (f"  (+{left} in {EPOCHS.file})" if left else "")
+            line = names + "\n" + line
+        pairs = [f"{name}={text}" for name, text in validation.items() if not name.startswith("val_dice_")]
+        return "\n".join([line.rstrip(), *textwrap.wrap("  ".join(pairs), WIDTH, **INDENT)])
 
     def _close(self, engine: Engine) -> None:
         if self.writer is not None:
             self.writer.close()
             self.writer = None
+
+
+def _short(name: str) -> str:
+    """A column's name, aligned to the right of at least seven letters."""
+    return name.rjust(7)
+
+
+def _fitting(shown: Mapping[str, str]) -> list[str]:
+    """The columns that fit beside each other, those of single layers of a network last."""
+    order = sorted(shown, key=lambda name: "." in name)
+    kept: list[str] = []
+    for name in order:
+        if len("  ".join(map(_short, [*kept, name]))) <= WIDTH - ROOM or not kept:
+            kept.append(name)
+    return [name for name in shown if name in kept]
