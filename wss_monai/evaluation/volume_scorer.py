@@ -140,7 +140,9 @@ class VolumeScorer:
                 for row, iou in zip(found, box_iou(hard, boxes, axis), strict=True):
                     row |= {} if iou is None else {"box_iou": iou}
         shares = tags_right(hard, case.get("tags"), case.get("slice_tags"), len(names), axis)
-        return [row | ({} if share is None else {"tags_right": share}) for row, share in zip(found, shares, strict=True)]
+        return [
+            row | ({} if share is None else {"tags_right": share}) for row, share in zip(found, shares, strict=True)
+        ]
 
     def _constraints(
         self,

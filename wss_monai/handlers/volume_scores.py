@@ -32,9 +32,9 @@ from wss_monai.transforms.bounds.constant import Boundsd
 class VolumeScores:
     """Score each volume of an evaluator, and write the summary when it is done.
 
-    The evaluator's output holds, for each case, ``pred``: class indices (1, *spatial) on the image's own grid; its
-    batch holds ``label``, ``weak_label`` and ``bounds_<term>`` on that grid, where there are any. Where it holds
-    ``partial_ce`` as well (``PartialCrossEntropyd``), that is written too. Writes ``metrics_summary.json``, ``evaluation/cases.csv``,
+    The evaluator's output holds, for each case, ``pred``: class indices (1, *spatial) on the image's own grid, and
+    ``partial_ce`` where ``PartialCrossEntropyd`` wrote it; its batch holds ``label``, ``weak_label`` and
+    ``bounds_<term>`` on that grid, where there are any. Writes ``metrics_summary.json``, ``evaluation/cases.csv``,
     ``evaluation/slices.csv`` (of volumes with a dense label), ``evaluation/constraints.csv``, ``evaluation/cases.json``
     and ``evaluation/predictions/<case>.nii.gz``. Of several processes (torch.distributed) each scores the cases that
     its evaluator gets, and process 0 writes the scores of all, in the order of ``cases``.

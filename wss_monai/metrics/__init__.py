@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Metrics of whole volumes in mm and ml, of their slices, of all voxels, of weak labels, and the satisfaction of constraints."""
+"""Metrics of volumes in mm and ml, of their slices, of all voxels and of weak labels, and satisfied constraints."""
 
 from wss_monai.metrics.confusion import confusion_matrix, summarize_confusion
 from wss_monai.metrics.constraints import constraint_rows, summarize_constraints

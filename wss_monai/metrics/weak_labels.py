@@ -116,7 +116,9 @@ def tags_right(
             raise ValueError(f"slice_tags has {len(rows)} rows and the prediction {len(slices)} slices.")
     found: list[float | None] = []
     for k in range(1, num_classes):
-        told = [(row[k] == 1, bool((plane == k).any())) for row, plane in zip(rows, slices, strict=False) if row[k] >= 0]
+        told = [
+            (row[k] == 1, bool((plane == k).any())) for row, plane in zip(rows, slices, strict=False) if row[k] >= 0
+        ]
         found.append(sum(tag == seen for tag, seen in told) / len(told) if told else None)
     return found
 

@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from wss_monai.report.run_folder import Run, not_finite
 from wss_monai.report.scored_weights import scored_others
 from wss_monai.report.tables import duration
 
-__all__ = ["facts", "notices", "provenance"]
+__all__ = ["facts", "hardware", "notices"]
 
 
 def facts(runs: Sequence[Run]) -> list[tuple[str, str]]:
@@ -21,7 +21,7 @@ def facts(runs: Sequence[Run]) -> list[tuple[str, str]]:
         ("Compared", ", ".join(run.name for run in runs) if len(runs) > 1 else ""),
         ("Budget", _shared(runs, _budget)),
         ("Training time", _times(runs)),
-        ("Hardware", _shared(runs, lambda run: str(run.info.get("device") or ""))),
+        ("Hardware", _shared(runs, hardware)),
     ]
     return [(name, text) for name, text in rows if text]
 
@@ -57,7 +57,7 @@ def notices(runs: Sequence[Run]) -> list[tuple[str, str]]:
             (
                 "note",
                 "No case has a dense reference, so Dice, surface distances and volume errors are left out. What stays "
-                "is whether predictions keep their bounds, the predicted volumes, and the validation on weak labels.",
+                f"is {_what_stays(evaluated)}. Look at the pictures: none of these numbers proves a good mask.",
             )
         )
     missing = [run.name for run in runs if run.summary is None]
@@ -69,22 +69,10 @@ def notices(runs: Sequence[Run]) -> list[tuple[str, str]]:
     return found
 
 
-def provenance(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
-    """Give (name, one text a run) of all that identifies the runs."""
-    versions = list(dict.fromkeys(name for run in runs for name in run.info.get("versions") or {}))
-    rows: list[tuple[str, Callable[[Run], Any]]] = [
-        ("Folder", lambda run: run.folder),
-        ("Bundle", lambda run: run.info.get("bundle")),
-        ("Mode", lambda run: run.info.get("mode")),
-        ("Seed", lambda run: run.info.get("seed")),
-        ("Bounds", lambda run: run.bounds_origin),
-        ("Network weights", lambda run: _parameters(run.info.get("parameters"))),
-        ("Device", lambda run: run.info.get("device")),
-        ("Commit", lambda run: run.info.get("commit")),
-    ]
-    table = [(name, ["" if of(run) is None else str(of(run)) for run in runs]) for name, of in rows]
-    table += [(name, [str((run.info.get("versions") or {}).get(name, "")) for run in runs]) for name in versions]
-    return [(name, cells) for name, cells in table if any(cells)]
+def hardware(run: Run) -> str:
+    """Name the device of a run, with its threads as one says them."""
+    device = str(run.info.get("device") or "")
+    return re.sub(r"\b(\d+) thread\(s\)", lambda found: f"{found[1]} thread{'s' * (found[1] != '1')}", device)
 
 
 def _shared(runs: Sequence[Run], of: Callable[[Run], str]) -> str:
@@ -103,7 +91,9 @@ def _patients(run: Run) -> str:
     parts = [f"{len(ids)} {part}" for part, ids in (run.info.get("patients") or {}).items() if ids]
     scored, part = len(run.case_ids), (run.summary or {}).get("evaluated_on")
     of = f" {part}" if part else ""
-    return ", ".join(parts) + (f"; {scored}{of} volumes scored" if scored else "")
+    patients = f"{', '.join(parts)} patient{'s' * (parts != ['1 training'])}" if parts else ""
+    volumes = f"{scored}{of} volume{'s' * (scored != 1)} scored" if scored else ""
+    return "; ".join(text for text in (patients, volumes) if text)
 
 
 def _budget(run: Run) -> str:
@@ -118,10 +108,18 @@ def _times(runs: Sequence[Run]) -> str:
     return " to ".join(ends) + (" a run" if len(runs) > 1 and ends else "")
 
 
-def _parameters(value: Any) -> str | None:
-    return f"{value:,}".replace(",", " ") if isinstance(value, int) else None if value is None else str(value)
-
-
 def _listed(names: Sequence[str]) -> str:
     shown = list(names[:6]) + ([f"{len(names) - 6} more"] if len(names) > 6 else [])
     return shown[0] if len(shown) == 1 else ", ".join(shown[:-1]) + " and " + shown[-1]
+
+
+def _what_stays(runs: Sequence[Run]) -> str:
+    """What can be said of cases without a dense reference."""
+    there = {key for run in runs for row in run.cases for key in row}
+    words = {
+        "strokes_right": "which share of the drawn voxels is predicted right",
+        "box_iou": "how far predictions fill their boxes",
+        "tags_right": "whether predictions agree with the tags",
+    }
+    said = [text for key, text in words.items() if key in there]
+    return _listed([*said, "the predicted volumes", "whether these keep their bounds"])

@@ -1,11 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Figures of a report as SVG text: curves over epochs, scores of the cases, satisfaction of the constraints."""
+"""Figures of a report as SVG: scores of the cases, satisfaction of the constraints; and what figures have in common."""
 
 from __future__ import annotations
 
-import io
-import math
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,12 +11,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator, NullFormatter
+from matplotlib.ticker import NullFormatter
 
+from wss_monai.report.inline_svg import inline_svg
 from wss_monai.report.palette import STATE_STYLES, run_colour
 from wss_monai.report.run_folder import Run
 
-__all__ = ["STYLE", "curves", "legend_below", "log_where_wide", "satisfaction", "scores"]
+__all__ = ["STYLE", "WIDTH", "grid", "legend_below", "log_where_wide", "satisfaction", "scores"]
 
 STYLE: Any = {
     "svg.fonttype": "none",
@@ -42,23 +40,6 @@ STYLE: Any = {
     "ytick.color": "#4B5563",
 }
 WIDTH = 11.7
-FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
-
-
-def curves(runs: Sequence[Run]) -> list[tuple[str, str]]:
-    """Draw each column of metrics.csv over the epochs, all runs in one plot.
-
-    Returns:
-        (heading, SVG) of each group of columns that holds any numbers: losses, violations, validation, schedule.
-    """
-    columns = list(dict.fromkeys(column for run in runs for row in run.epochs for column in row))
-    groups: dict[str, list[str]] = {
-        "Loss": [c for c in columns if c == "loss"] + [c for c in columns if c.startswith("loss_")],
-        "Constraint violation in training": [c for c in columns if c.startswith("violation_")],
-        "Validation": [c for c in columns if c.startswith("val_")],
-        "Schedule": [c for c in ("lr", "t") if c in columns],
-    }
-    return [(heading, _curve_group(runs, found)) for heading, found in groups.items() if found]
 
 
 def scores(runs: Sequence[Run], metrics: Sequence[tuple[str, str]]) -> str:
@@ -69,20 +50,27 @@ def scores(runs: Sequence[Run], metrics: Sequence[tuple[str, str]]) -> str:
         metrics: columns of cases.csv and their headings.
     """
     names = list(dict.fromkeys(row["class"] for run in runs for row in run.cases))
+    tips: dict[str, list[str]] = {}
     with matplotlib.rc_context(STYLE):
-        figure, axes = _grid(len(metrics), len(names), WIDTH / max(len(names), 3), 2.3)
+        figure, axes = grid(len(metrics), len(names), WIDTH / max(len(names), 3), 2.3)
         for i, (metric, heading) in enumerate(metrics):
             top = max((row[metric] for run in runs for row in run.cases if metric in row), default=1.0)
+            shares = metric in ("dice", "stroke_recall", "box_iou", "tags_right")
             for j, name in enumerate(names):
                 axis = axes[i][j]
                 axis.set_title(f"{heading}, {name}")
                 axis.set_xticks([])
                 axis.set_xlim(-0.6, len(runs) - 0.4)
-                axis.set_ylim(0, 1.02 if metric == "dice" else 1.05 * (top or 1))
+                axis.set_ylim(-0.02, 1.02) if shares else axis.set_ylim(0, 1.05 * (top or 1))
                 axis.grid(axis="x", visible=False)
                 for r, run in enumerate(runs):
-                    _strip(axis, r, [row[metric] for row in run.cases if row["class"] == name and metric in row])
-        return _svg(figure)
+                    found = [row for row in run.cases if row["class"] == name and metric in row]
+                    gid = f"tip-score-{i}-{j}-{r}"
+                    _strip(axis, r, [row[metric] for row in found], gid)
+                    tips[gid] = [f"{row['case']}, {name}, {run.name}: {row[metric]:.3f}" for row in found]
+        return inline_svg(
+            figure, f"{', '.join(heading for _, heading in metrics)} of each volume, by class and run", tips
+        )
 
 
 def satisfaction(runs: Sequence[Run]) -> list[tuple[str, str]]:
@@ -101,7 +89,7 @@ def satisfaction(runs: Sequence[Run]) -> list[tuple[str, str]]:
             [row for row in run.constraints if (row["term"], row["component"], row["unit"]) == (term, component, unit)]
             for run in held
         ]
-        figures.append((heading, _satisfaction_grid(held, rows, unit)))
+        figures.append((heading, _satisfaction_grid(held, rows, unit, heading)))
     return figures
 
 
@@ -121,51 +109,31 @@ def legend_below(figure: Figure, names: Sequence[str]) -> None:
     figure.legend(lines, names, loc="outside lower center", ncols=-(-len(names) // rows), frameon=False)
 
 
-def _curve_group(runs: Sequence[Run], columns: Sequence[str]) -> str:
-    with matplotlib.rc_context(STYLE):
-        figure, axes = _grid(math.ceil(len(columns) / 3), 3, WIDTH / 3, 2.2)
-        for axis, column in zip([a for line in axes for a in line], columns, strict=False):
-            drawn: list[float] = []
-            for i, run in enumerate(runs):
-                points = [(row["epoch"], row[column]) for row in run.epochs if column in row and "epoch" in row]
-                if points:
-                    x, y = np.array(points).T
-                    dots = "o" if len(x) <= 25 else ""
-                    axis.plot(x, y, color=run_colour(i), linewidth=1.5, marker=dots, markersize=3)
-                    drawn += y[np.isfinite(y)].tolist()
-            axis.set_title(column)
-            axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-            log_where_wide(axis, drawn)
-        for axis in [a for line in axes for a in line][len(columns) :]:
-            axis.set_visible(False)
-        for axis in axes[-1]:
-            axis.set_xlabel("epoch")
-        return _svg(figure)
-
-
-def _strip(axis: Axes, place: int, values: Sequence[float]) -> None:
+def _strip(axis: Axes, place: int, values: Sequence[float], gid: str) -> None:
     if not values:
         return
     spread = np.random.RandomState(place).uniform(-0.24, 0.24, len(values))
-    axis.scatter(place + spread, values, s=12, color=run_colour(place), alpha=0.55, linewidths=0)
+    axis.scatter(place + spread, values, s=12, color=run_colour(place), alpha=0.55, linewidths=0, gid=gid)
     axis.hlines(float(np.mean(values)), place - 0.34, place + 0.34, color=run_colour(place), linewidth=2.4)
 
 
-def _satisfaction_grid(runs: Sequence[Run], rows: Sequence[Sequence[dict[str, Any]]], unit: str) -> str:
+def _satisfaction_grid(runs: Sequence[Run], rows: Sequence[Sequence[dict[str, Any]]], unit: str, heading: str) -> str:
     names = list(dict.fromkeys(row["class"] for of_run in rows for row in of_run))
+    tips: dict[str, list[str]] = {}
     with matplotlib.rc_context(STYLE):
-        figure, axes = _grid(len(runs), len(names), WIDTH / max(len(names), 3), 1.7)
+        figure, axes = grid(len(runs), len(names), WIDTH / max(len(names), 3), 1.7)
         for j, name in enumerate(names):
             column = [[row for row in of_run if row["class"] == name] for of_run in rows]
             limits = _limits([row for of_run in column for row in of_run])
             for i, run in enumerate(runs):
                 axes[i][j].set_title(f"{run.name}: {name}")
-                _measures(axes[i][j], column[i], *limits)
+                _measures(axes[i][j], column[i], *limits, tips, f"tip-bound-{i}-{j}")
+        slices = any(str(row.get("slice", "")) for of_run in rows for row in of_run)
         for line in axes:
             line[0].set_ylabel(unit)
         for axis in axes[-1]:
-            axis.set_xlabel("cases or slices, by their bounds")
-        return _svg(figure)
+            axis.set_xlabel(f"{'slices' if slices else 'cases'}, those with small bounds first")
+        return inline_svg(figure, f"measures of {heading} against their bounds", tips)
 
 
 def _limits(rows: Sequence[dict[str, Any]]) -> tuple[float, float]:
@@ -176,8 +144,10 @@ def _limits(rows: Sequence[dict[str, Any]]) -> tuple[float, float]:
     return (low - pad if low < 0 or low > pad else -0.5 * pad), high + pad
 
 
-def _measures(axis: Axes, rows: Sequence[dict[str, Any]], low: float, high: float) -> None:
-    """Draw dots over the band of their intervals, in the order of the intervals' middles."""
+def _measures(
+    axis: Axes, rows: Sequence[dict[str, Any]], low: float, high: float, tips: dict[str, list[str]], gid: str
+) -> None:
+    """Draw dots over the band of their intervals, in the order of the intervals' middles; an empty one is a line."""
     axis.set_xticks([])
     axis.set_ylim(low, high)
     axis.grid(axis="x", visible=False)
@@ -190,19 +160,31 @@ def _measures(axis: Axes, rows: Sequence[dict[str, Any]], low: float, high: floa
     floor, ceiling = np.nan_to_num(lower, nan=low)[order], np.nan_to_num(upper, nan=high)[order]
     edges = np.arange(len(rows) + 1) - 0.5
     axis.stairs(ceiling, edges, baseline=floor, fill=True, color="#DCE6EE", zorder=1, linewidth=0)
+    point = np.flatnonzero(ceiling - floor < 0.004 * (high - low))
+    axis.hlines(floor[point], point - 0.5, point + 0.5, color="#9DB6CA", linewidth=2, zorder=2)
     for state, (colour, marker) in STATE_STYLES.items():
         place = np.flatnonzero(states[order] == state)
-        axis.scatter(place, measure[order][place], s=16, color=colour, marker=marker, linewidths=0, zorder=3)
+        axis.scatter(
+            place,
+            measure[order][place],
+            s=16,
+            color=colour,
+            marker=marker,
+            linewidths=0,
+            zorder=3,
+            gid=f"{gid}-{state}",
+        )
+        tips[f"{gid}-{state}"] = [_measure_tip(rows[order[at]]) for at in place]
     axis.set_xlim(-0.5, len(rows) - 0.5)
 
 
-def _grid(down: int, across: int, width: float, height: float) -> tuple[Figure, list[list[Axes]]]:
+def _measure_tip(row: dict[str, Any]) -> str:
+    place = f", slice {int(float(row['slice'])) + 1}" if str(row.get("slice", "")) else ""
+    sides = [f"{side} {row[key]:.4g}" for side, key in (("at least", "lower"), ("at most", "upper")) if key in row]
+    return f"{row['case']}{place}: {row['measure']:.4g} {row['unit']}, bound: {' and '.join(sides)}"
+
+
+def grid(down: int, across: int, width: float, height: float) -> tuple[Figure, list[list[Axes]]]:
+    """Make a figure of `down` x `across` panels, width and height of each in inches."""
     figure = Figure(figsize=(width * across, height * down), layout="constrained")
     return figure, [list(line) for line in figure.subplots(down, across, squeeze=False)]
-
-
-def _svg(figure: Figure) -> str:
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    text = re.sub(r"'DejaVu Sans', [^;\"]*?sans-serif", FONTS, buffer.getvalue())
-    return text[text.index("<svg") :]

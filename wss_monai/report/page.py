@@ -3,16 +3,21 @@
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from wss_monai.io.atomic_files import replacing
-from wss_monai.report import figures, tables
-from wss_monai.report.facts import facts, notices, provenance
+from wss_monai.report import case_table, figures, tables
+from wss_monai.report.agreement import agreement_figure, agreements
+from wss_monai.report.curve_panels import curve_groups
+from wss_monai.report.facts import facts, notices
+from wss_monai.report.linked_pages import beside, runs_mark
 from wss_monai.report.palette import DRAWN_BACKGROUND, STATE_STYLES, as_hex, class_colour, run_colour
+from wss_monai.report.provenance import configuration_table, provenance
 from wss_monai.report.ranking import chosen_cases
 from wss_monai.report.run_folder import Run, read_runs
 from wss_monai.report.run_panels import run_panel
@@ -22,9 +27,24 @@ __all__ = ["write_report"]
 
 WORST = 15
 SCORES = [("dice", "Dice"), ("hd95_mm", "HD95 (mm)")]
+WITHOUT_MASKS = [("stroke_recall", "strokes right"), ("box_iou", "IoU of boxes"), ("tags_right", "tags right")]
+RANKED = {
+    "dice": "mean Dice over classes and runs",
+    "strokes_right": "the share of drawn voxels that are predicted right, mean over runs",
+    "box_iou": "the overlap with their boxes, mean over classes and runs",
+    "tags_right": "the share of tags that predictions agree with, mean over classes and runs",
+    "violation": "the mean relative violation of their constraints",
+}
 
 
-def write_report(runs: Sequence[Path | str], out: Path | str, *, title: str | None = None, cases: int = 3) -> Path:
+def write_report(
+    runs: Sequence[Path | str],
+    out: Path | str,
+    *,
+    title: str | None = None,
+    cases: int = 3,
+    browser: Path | str | None = None,
+) -> Path:
     """Write a report of one run, or of several side by side, as a single HTML file without outside parts.
 
     Args:
@@ -32,6 +52,8 @@ def write_report(runs: Sequence[Path | str], out: Path | str, *, title: str | No
         out: the file to write; its folder is made where needed.
         title: heading of the page; by default the data set and the modes.
         cases: how many cases to show, spread evenly from the best to the worst.
+        browser: the page of ``write_browser`` to link to; by default browse.html beside ``out``, where it shows any of
+            these runs.
 
     Returns:
         The file written.
@@ -46,41 +68,65 @@ def write_report(runs: Sequence[Path | str], out: Path | str, *, title: str | No
     if cases < 0:
         raise ValueError(f"cases must be 0 or more, got {cases}.")
     read = read_runs([Path(run) for run in runs])
-    page = fill("report.html", _content(read, title, cases))
+    pages = beside(out, "browse.html", [run.folder for run in read]) if browser is None else _relative(browser, out)
+    page = fill("report.html", _content(read, title, cases, pages))
     out.parent.mkdir(parents=True, exist_ok=True)
     with replacing(out) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return out
 
 
-def _content(runs: list[Run], title: str | None, number: int) -> dict[str, Any]:
+def _relative(page: Path | str, out: Path) -> str:
+    return quote(os.path.relpath(page, out.parent).replace(os.sep, "/"))
+
+
+def _content(runs: list[Run], title: str | None, number: int, browser: str) -> dict[str, Any]:
     evaluated = [run for run in runs if run.summary is not None]
     dense = any(run.has_dense_labels for run in evaluated)
     by, shown = chosen_cases(evaluated, number) if evaluated else ("", [])
     names = runs[0].class_names
+    anchors = {case: f"#case-{place + 1}" for place, (_, case, _) in enumerate(shown)}
+    links = (
+        {case: f"{browser}#case={quote(case, safe='')}" for run in evaluated for case in run.case_ids}
+        if browser
+        else {}
+    )
+    there = {key for run in evaluated for row in run.cases for key in row}
+    plotted = SCORES if dense else [pair for pair in WITHOUT_MASKS if pair[0] in there]
     return {
         "title": title or _title(runs),
         "date": datetime.now().strftime("%Y-%m-%d %H:%M"),
+        "runs_mark": runs_mark(run.folder for run in runs),
+        "browser": browser,
         "facts": facts(runs),
         "notices": notices(runs),
         "runs": [{"name": run.name, "colour": run_colour(i), "run": run} for i, run in enumerate(runs)],
         "colours": {run.name: run_colour(i) for i, run in enumerate(runs)},
         "evaluated": [run.name for run in evaluated],
+        "evaluated_blocks": tables.blocks(len(evaluated)),
         "dense": dense,
+        "weak": "strokes_right" in there,
         "results": tables.results(runs),
-        "scores": _as_image(figures.scores(runs, SCORES)) if dense else "",
-        "case_table": tables.case_table(evaluated) if evaluated else [],
-        "curves": [(heading, _as_image(svg)) for heading, svg in figures.curves(runs)],
-        "ranked_by": by,
-        "cases": [_case(evaluated, rank, case, score) for rank, case, score in shown],
+        "scores": figures.scores(evaluated, plotted) if plotted else "",
+        "score_names": [heading for _, heading in plotted],
+        "case_columns": case_table.case_columns(evaluated),
+        "case_rows": case_table.case_rows(evaluated, {**links, **anchors}) if evaluated else [],
+        "agreement": agreement_figure(evaluated),
+        "agreements": agreements(evaluated),
+        "number": tables.number,
+        "curves": curve_groups(runs),
+        "ranked_by": RANKED.get(by, ""),
+        "cases": [_case(evaluated, place, *found, links) for place, found in enumerate(shown, start=1)],
         "classes": [(names[k], as_hex(class_colour(k))) for k in range(1, len(names))],
         "drawn_background": as_hex(DRAWN_BACKGROUND),
-        "satisfaction": [(heading, _as_image(svg)) for heading, svg in figures.satisfaction(runs)],
+        "satisfaction": figures.satisfaction(runs),
         "satisfaction_table": tables.satisfaction_table(evaluated),
         "violations": tables.violation_table(evaluated, WORST),
         "n_violations": sum(row["state"] == "violated" for run in evaluated for row in run.constraints),
         "states": {state: colour for state, (colour, _) in STATE_STYLES.items()},
         "provenance": provenance(runs),
+        "provenance_blocks": tables.blocks(len(runs), 3),
+        "configuration": configuration_table(runs),
     }
 
 
@@ -90,19 +136,20 @@ def _title(runs: Sequence[Run]) -> str:
     return f"{data}: {names}" if data else names
 
 
-def _case(runs: Sequence[Run], rank: str, case: str, score: float | None) -> dict[str, Any]:
+def _case(
+    runs: Sequence[Run], place: int, rank: str, case: str, score: float | None, links: Mapping[str, str]
+) -> dict[str, Any]:
     entries = [next(entry for entry in run.files if str(entry["case"]) == case) for run in runs]
     rows = [[row for row in run.cases if row["case"] == case] for run in runs]
     about = [str(rows[0][0][key]) for key in ("group", "phase") if rows[0] and rows[0][0].get(key)]
     content = {
+        "anchor": f"case-{place}",
         "rank": rank,
         "name": case,
         "about": ", ".join(about),
-        "score": score,
-        "scores": [
-            {"run": run.name, "dice": [(row["class"], f"{row['dice']:.3f}") for row in found if "dice" in row]}
-            for run, found in zip(runs, rows, strict=True)
-        ],
+        "score": "" if score is None else f"{score:.3f}",
+        "link": links.get(case, ""),
+        "scores": [{"run": run.name, "texts": [_said(row) for row in of]} for run, of in zip(runs, rows, strict=True)],
         "panel": "",
         "width": 0,
         "missing": "",
@@ -115,5 +162,13 @@ def _case(runs: Sequence[Run], rank: str, case: str, score: float | None) -> dic
     return content
 
 
-def _as_image(svg: str) -> str:
-    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode("utf-8")).decode("ascii")
+def _said(row: Mapping[str, Any]) -> str:
+    """A class of a case in a few words: its volume, and what is known of how good it is."""
+    said = [f"{tables.number(row['volume_ml'])} ml"] if "volume_ml" in row else []
+    if "reference_ml" in row and said:
+        said[0] += f" (reference {tables.number(row['reference_ml'])})"
+    if "dice" in row:
+        said.append(f"Dice {row['dice']:.3f}")
+    elif "stroke_recall" in row:
+        said.append(f"{100 * row['stroke_recall']:.0f} % of strokes right")
+    return f"{row['class']} {', '.join(said)}"

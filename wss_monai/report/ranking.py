@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,7 +11,10 @@ import numpy as np
 
 from wss_monai.report.run_folder import Run
 
-__all__ = ["chosen_cases", "severities", "worst_violations"]
+__all__ = ["RANKED_BY", "chosen_cases", "severities", "worst_violations"]
+
+RANKED_BY = ("dice", "strokes_right", "box_iou", "tags_right")
+"""Columns of cases.csv by which cases are ranked: the first that any case has; more is better."""
 
 SMALLEST = 0.25
 
@@ -55,28 +58,30 @@ def chosen_cases(runs: Sequence[Run], number: int) -> tuple[str, list[tuple[str,
         number: how many cases to choose.
 
     Returns:
-        By what the cases are ranked ("dice", "violation" or "", where there is neither), and the cases as
-        (rank in words, case, its score), best first. The score is the mean Dice over classes and runs, or the mean
-        severity over all constraints of the case.
+        By what the cases are ranked (one of ``RANKED_BY``, "violation", or "" where there is nothing of it), and the
+        cases as (rank in words, case, its score), best first; the words say a tie. The score is the mean of the column
+        over classes and runs, or the mean severity over all constraints of the case.
     """
     by, scores = _case_scores(runs)
     if not scores:
         cases = sorted(runs[0].case_ids)[:number]
         return "", [(f"case {i + 1}", case, None) for i, case in enumerate(cases)]
     order = sorted(scores, key=lambda case: (scores[case] if by == "violation" else -scores[case], case))
+    shared = Counter(round(score, 9) for score in scores.values())
     picks = sorted({round(float(i)) for i in np.linspace(0, len(order) - 1, max(number, 1))}) if number else []
-    return by, [(_rank(i, len(order)), order[i], scores[order[i]]) for i in picks]
+    return by, [(_rank(i, len(order), shared[round(scores[order[i]], 9)]), order[i], scores[order[i]]) for i in picks]
 
 
 def _case_scores(runs: Sequence[Run]) -> tuple[str, dict[str, float]]:
-    dice: dict[str, list[float]] = defaultdict(list)
+    by = next((key for key in RANKED_BY if any(key in row for run in runs for row in run.cases)), "")
+    score: dict[str, list[float]] = defaultdict(list)
     violation: dict[str, list[float]] = defaultdict(list)
     rows = [row for run in runs for row in run.constraints]
-    for row in [row for run in runs for row in run.cases if "dice" in row]:
-        dice[row["case"]].append(row["dice"])
+    for row in [row for run in runs for row in run.cases if by in row]:
+        score[row["case"]].append(row[by])
     for row, size in zip(rows, severities(rows), strict=True):
         violation[row["case"]].append(size)
-    by, found = ("dice", dice) if dice else ("violation", violation)
+    by, found = (by, score) if score else ("violation", violation)
     return by, {case: float(np.mean(values)) for case, values in found.items()}
 
 
@@ -85,6 +90,12 @@ def _own_scale(row: Mapping[str, Any]) -> float:
     return sides[1] - sides[0] if len(sides) == 2 else abs(sides[0]) if sides else 0.0
 
 
-def _rank(i: int, n: int) -> str:
+def _rank(i: int, n: int, alike: int) -> str:
+    """Name a place from best to worst, and with how many it is shared: there "best" and "worst" mean little."""
+    if n == 1:
+        return "only case"
+    if alike == n:
+        return f"one of {n} that tie"
     names = {0: "best", n - 1: "worst", (n - 1) // 2: "median", n // 2: "median"}
-    return "only case" if n == 1 else {**names, 0: "best", n - 1: "worst"}.get(i, f"rank {i + 1} of {n}")
+    name = {**names, 0: "best", n - 1: "worst"}.get(i, f"rank {i + 1} of {n}")
+    return name + (f", tied with {alike - 1} other{'s' * (alike > 2)}" if alike > 1 else "")

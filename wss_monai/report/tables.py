@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +14,27 @@ from wss_monai.io.run_folder import CASES
 from wss_monai.report.ranking import worst_violations
 from wss_monai.report.run_folder import Run
 
-__all__ = ["Cell", "Column", "case_table", "duration", "number", "results", "satisfaction_table", "violation_table"]
+__all__ = [
+    "Cell",
+    "Column",
+    "blocks",
+    "bounds_text",
+    "duration",
+    "number",
+    "results",
+    "satisfaction_table",
+    "violation_table",
+]
+
+MOST = 3
+"""Intervals that are named one by one."""
+ACROSS = 5
+"""Runs beside each other in a table that fits a printed page."""
 
 
 @dataclass
 class Cell:
-    """One cell: its text, a second, smaller text, and whether it is the best of its column."""
+    """One cell: its text, a second, smaller text, and whether it is the best of its row."""
 
     text: str = "–"
     small: str = ""
@@ -28,11 +43,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """One column of the table of runs.
+    """One score of the table of runs.
 
     Attributes:
-        group: heading above the column's own; neighbours with the same one share it.
-        name: the column's own heading.
+        group: heading above its name; neighbours with the same one share it.
+        name: its own heading.
         value: gives the number of a run, or None.
         text: writes the number.
         better: +1 where more is better, -1 where less is, 0 where no run is marked.
@@ -47,13 +62,13 @@ class Column:
     small: Callable[[Run], str] = lambda run: ""
 
     def cells(self, runs: Sequence[Run]) -> list[Cell]:
-        """Write the column; the best is marked where two runs or more have numbers that differ."""
+        """Write it for each run; the best is marked where two runs or more differ in what is written."""
         values = [self.value(run) for run in runs]
         known = [v for v in values if v is not None]
-        best = max(known, key=lambda v: self.better * v, default=None)
-        marked = self.better != 0 and len(set(known)) > 1
+        best = self.text(max(known, key=lambda v: self.better * v)) if known else ""
+        marked = self.better != 0 and len(set(map(self.text, known))) > 1
         return [
-            Cell() if v is None else Cell(self.text(v), self.small(run), marked and v == best)
+            Cell() if v is None else Cell(self.text(v), self.small(run), marked and self.text(v) == best)
             for v, run in zip(values, runs, strict=True)
         ]
 
@@ -77,31 +92,75 @@ def duration(seconds: float) -> str:
 
 
 def results(runs: Sequence[Run]) -> dict[str, Any]:
-    """Lay out the table of runs: grouped headings and a row of cells for each run."""
-    columns = [*_dense_columns(runs), *_volume_columns(runs), *_constraint_columns(runs)]
+    """Lay out the scores of the runs, a row a score and a column a run, so that any number of scores fits a page.
+
+    Returns:
+        ``groups``: pairs of heading and rows, a row being its name and a cell for each run; ``blocks``: the indices of
+        the runs that stand beside each other.
+    """
+    columns = [*_dense_columns(runs), *_weak_columns(runs), *_volume_columns(runs), *_constraint_columns(runs)]
     columns.append(
         Column("Training", "time", lambda run: run.last("seconds"), duration, small=lambda run: _epochs_of(run))
     )
-    groups: list[tuple[str, int]] = []
+    groups: dict[str, list[tuple[str, list[Cell]]]] = {}
     for column in columns:
-        span = groups.pop()[1] + 1 if groups and groups[-1][0] == column.group else 1
-        groups.append((column.group, span))
-    firsts = [i for i, column in enumerate(columns) if i == 0 or columns[i - 1].group != column.group]
-    table = [column.cells(runs) for column in columns]
-    rows = [list(cells) for cells in zip(*table, strict=True)]
-    return {"groups": groups, "firsts": firsts, "columns": [column.name for column in columns], "rows": rows}
+        groups.setdefault(column.group, []).append((column.name, column.cells(runs)))
+    return {"groups": list(groups.items()), "blocks": blocks(len(runs))}
+
+
+def blocks(number_of_runs: int, across: int = ACROSS) -> list[list[int]]:
+    """Deal runs out to tables of at most ``across`` columns."""
+    return [list(range(start, min(start + across, number_of_runs))) for start in range(0, number_of_runs, across)]
 
 
 def satisfaction_table(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """Give the fraction inside the bounds: a row for each term and class, a cell for each run."""
+    """Give the fraction inside the bounds, and these as numbers: a row for each term and class, a cell for each run."""
     tables = [_satisfaction(run) for run in runs]
     keys = list(dict.fromkeys((term, name) for table in tables for term, of in table.items() for name in of))
     rows = []
     for term, name in sorted(keys, key=lambda key: ([k[0] for k in keys].index(key[0]), key[1] == "mean")):
         origins = sorted({str(r.get("origin", "")) for run in runs for r in run.constraints if r["term"] == term})
+        of = [r for run in runs for r in run.constraints if r["term"] == term and name in ("mean", r["class"])]
         cells = [_percent(table[term][name]) if name in table.get(term, {}) else "–" for table in tables]
-        rows.append({"term": term, "class": name, "origins": [o for o in origins if o and o != "none"], "cells": cells})
+        rows.append(
+            {
+                "term": term,
+                "class": name,
+                "origins": [o for o in origins if o and o != "none"],
+                "cells": cells,
+                "bounds": "" if name == "mean" else bounds_text(of),
+            }
+        )
     return rows
+
+
+def bounds_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Write the bounds of a class as numbers: up to three intervals, else between which values their sides lie.
+
+    Args:
+        rows: rows of evaluation/constraints.csv of one term and class.
+    """
+    pairs = list(dict.fromkeys((_side(row, "lower"), _side(row, "upper"), str(row.get("unit", ""))) for row in rows))
+    if len(pairs) <= MOST:
+        return "; ".join(_interval(*pair) for pair in pairs)
+    unit, texts = pairs[0][2], []
+    for words, side in (("at least", 0), ("at most", 1)):
+        known = [value for pair in pairs if isinstance(value := pair[side], float)]
+        if known:
+            ends = list(dict.fromkeys(number(value) for value in (min(known), max(known))))
+            texts.append(f"{words} {' to '.join(ends)}")
+    return f"{', '.join(texts)} {unit}, by case or slice".replace("  ", " ")
+
+
+def _side(row: Mapping[str, Any], side: str) -> float | None:
+    return float(f"{row[side]:.4g}") if side in row else None
+
+
+def _interval(lower: float | None, upper: float | None, unit: str) -> str:
+    if lower is None or upper is None:
+        word, value = ("at most", upper) if lower is None else ("at least", lower)
+        return f"{word} {number(value or 0.0)} {unit}".strip()
+    return f"{number(lower)} to {number(upper)} {unit}".strip()
 
 
 def violation_table(runs: Sequence[Run], number_of_rows: int) -> list[dict[str, Any]]:
@@ -126,26 +185,6 @@ def violation_table(runs: Sequence[Run], number_of_rows: int) -> list[dict[str, 
     return rows
 
 
-def case_table(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """Give each case's mean Dice over the classes (None where it has no dense label), a cell for each run."""
-    rows = []
-    for entry in runs[0].files:
-        case = str(entry["case"])
-        found = next((row for row in runs[0].cases if row["case"] == case), {})
-        dice = [[r["dice"] for r in run.cases if r["case"] == case and "dice" in r] for run in runs]
-        outside = [sum(r["state"] == "violated" for r in run.constraints if r["case"] == case) for run in runs]
-        rows.append(
-            {
-                "case": case,
-                "patient": entry.get("patient", ""),
-                "about": " ".join(str(found[key]) for key in ("group", "phase") if found.get(key)),
-                "dice": [f"{np.mean(values):.3f}" if values else "–" for values in dice],
-                "violated": outside,
-            }
-        )
-    return rows
-
-
 def _dense_columns(runs: Sequence[Run]) -> list[Column]:
     if not any(run.has_dense_labels for run in runs):
         return []
@@ -161,6 +200,19 @@ def _dense_columns(runs: Sequence[Run]) -> list[Column]:
     columns.append(Column("Volume error, ml", "abs. (signed)", _of("volume_error_ml_abs"), number, -1, small=_signed))
     columns.append(Column("Missed", "n", _missed, lambda v: f"{v:.0f}", -1))
     return columns
+
+
+def _weak_columns(runs: Sequence[Run]) -> list[Column]:
+    """What was drawn and is predicted so. The share of a class alone has no best: predicted everywhere, it is 100 %."""
+    names = runs[0].class_names[1:]
+    shown = [("stroke_recall", name, name, 0) for name in names]
+    shown += [("background_recall", "mean", "background", 0), ("strokes_right", "mean", "all strokes", +1)]
+    columns = [Column("Strokes that are right", name, _of(key, of), _percent_1, sign) for key, of, name, sign in shown]
+    columns.append(Column("Strokes that are right", "cross-entropy", _of("partial_ce"), lambda v: f"{v:.3f}", -1))
+    for metric, heading in (("box_iou", "IoU of boxes"), ("tags_right", "Tags that are right")):
+        text = _percent_1 if metric == "tags_right" else (lambda v: f"{v:.3f}")
+        columns += [Column(heading, name, _of(metric, name), text, +1) for name in ["mean", *names]]
+    return [column for column in columns if any(column.value(run) is not None for run in runs)]
 
 
 def _volume_columns(runs: Sequence[Run]) -> list[Column]:
@@ -211,6 +263,10 @@ def _epochs_of(run: Run) -> str:
     if epoch is None or planned is None or epoch == planned:
         return ""
     return f"({epoch:.0f} of {planned} epochs)"
+
+
+def _percent_1(fraction: float) -> str:
+    return f"{100 * fraction:.1f} %"
 
 
 def _percent(fraction: float) -> str:
