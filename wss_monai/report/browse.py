@@ -15,7 +15,9 @@ from wss_monai.data.datalist import list_cases
 from wss_monai.data.schema import read_dataset
 from wss_monai.io.atomic_files import replacing
 from wss_monai.report.browse_case import pack_case
+from wss_monai.report.linked_pages import beside, relative, runs_mark
 from wss_monai.report.palette import DRAWN_BACKGROUND, as_hex, class_colour
+from wss_monai.report.ranking import case_ranks
 from wss_monai.report.run_folder import Run, find_file, read_runs
 from wss_monai.report.template import fill
 from wss_monai.transforms.load_case import MAPS
@@ -24,6 +26,14 @@ __all__ = ["SHOWN", "write_browser"]
 
 SHOWN = {"weak_label": "weak label", "label": "reference"}
 """What can stand beside the image and the predictions: keys of a case and titles in the page."""
+WORDS = {
+    "dice": "Dice",
+    "strokes_right": "strokes right",
+    "box_iou": "IoU of boxes",
+    "tags_right": "tags right",
+    "violation": "violation",
+}
+"""By what cases are ranked, in the page."""
 MEGABYTE = 1_000_000
 
 
@@ -43,6 +53,7 @@ def write_browser(
     opacity: float = 0.5,
     contours: bool = True,
     limit_mb: float = 50.0,
+    report: Path | str | None = None,
 ) -> Path:
     """Write a page that shows random cases, one at a time, with the predictions of all runs, without outside parts.
 
@@ -65,6 +76,8 @@ def write_browser(
         opacity: of the class colours at first, 0 to 1.
         contours: whether contours are drawn at first.
         limit_mb: size of the page in MB (10^6 bytes) above which nothing is written.
+        report: the page of ``write_report`` to link to; by default report.html beside ``out``, where it shows any of
+            these runs.
 
     Returns:
         The file written.
@@ -94,7 +107,10 @@ def write_browser(
         packed.append(found)
         _refuse_large(size, limit_mb, len(packed), len(ids))
     titles = [title for key, title in SHOWN.items() if key in show and any(title in c["titles"] for c in packed)]
-    page = fill("browse.html", _content(read, titles, packed, shown_at_first, opacity, contours))
+    folders = [run.folder for run in read]
+    address = beside(out, "report.html", folders) if report is None else relative(report, out)
+    content = _content(read, titles, packed, shown_at_first, opacity, contours)
+    page = fill("browse.html", {**content, "runs_mark": runs_mark(folders), "report": address})
     _refuse_large(len(page.encode("utf-8")), limit_mb, len(packed), len(ids))
     out.parent.mkdir(parents=True, exist_ok=True)
     with replacing(out) as temporary:
@@ -228,6 +244,7 @@ def _content(
     contours: bool,
 ) -> dict[str, Any]:
     names = runs[0].class_names
+    by, scores = case_ranks(runs)
     dataset = next((str(run.info["dataset"]) for run in runs if run.info.get("dataset")), "")
     return {
         "title": f"{dataset}: cases" if dataset else "Cases",
@@ -241,6 +258,7 @@ def _content(
             "drawn_background": as_hex(DRAWN_BACKGROUND),
             "opacity": opacity,
             "contours": contours,
-            "cases": list(cases),
+            "ranked": {"by": WORDS.get(by, ""), "worst_is_high": by == "violation"},
+            "cases": [{**case, "score": scores.get(case["id"])} for case in cases],
         },
     }

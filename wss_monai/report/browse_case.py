@@ -35,8 +35,9 @@ def pack_case(
     Returns:
         ``id``, ``about``, ``width`` and ``height`` in pixels, ``pixel`` (width and height of one in mm), ``edges``
         (letters at the left and top), ``total`` slices of the volume, ``zoom`` (left, top, width, height around what is
-        drawn, in pixels), ``titles`` of the maps, ``partial`` titles, ``scores`` (by run, pairs of class or "mean" and
-        Dice), ``slices`` (``number`` from 1, ``image``, ``maps`` and ``outside`` by title), and ``bytes``: how large
+        drawn, in pixels), ``titles`` of the maps, ``partial`` titles, ``scores`` (by run, a dictionary for each class, and
+        for "mean" of several with Dice: "class", and what is known of "dice", "hd95", "ml", "reference" and "strokes"),
+        ``slices`` (``number`` from 1, ``image``, ``maps`` and ``outside`` by title), and ``bytes``: how large
         the slices are.
 
     Raises:
@@ -77,7 +78,7 @@ def pack_case(
         "zoom": _zoom(case, maps, size, rows, columns),
         "titles": list(maps),
         "partial": [title for title, volume in maps.items() if (volume == UNLABELLED).any()],
-        "scores": {run.name: _dice(run, str(entry["case"])) for run in runs},
+        "scores": {run.name: _scores(run, str(entry["case"])) for run in runs},
         "slices": packed,
         "bytes": sum(len(part["image"]) + sum(map(len, part["maps"].values())) for part in packed),
     }
@@ -134,7 +135,22 @@ def _zoom(case: ScoredCase, maps: dict[str, np.ndarray], size: np.ndarray, rows:
     return [left, top, width, height]
 
 
-def _dice(run: Run, case: str) -> list[list[Any]]:
-    """Give Dice of a case by class, after their mean where there are several."""
-    found = [[str(row["class"]), float(row["dice"])] for row in run.cases if row["case"] == case and "dice" in row]
-    return [["mean", float(np.mean([dice for _, dice in found]))], *found] if len(found) > 1 else found
+COLUMNS = {
+    "dice": "dice",
+    "hd95_mm": "hd95",
+    "volume_ml": "ml",
+    "reference_ml": "reference",
+    "stroke_recall": "strokes",
+}
+"""Columns of cases.csv and what the page's script calls them."""
+
+
+def _scores(run: Run, case: str) -> list[dict[str, Any]]:
+    """Give what is known of a case by class, after the mean of Dice where there are several."""
+    rows = [row for row in run.cases if row["case"] == case]
+    found = [
+        {"class": str(row["class"]), **{word: float(row[key]) for key, word in COLUMNS.items() if key in row}}
+        for row in rows
+    ]
+    dice = [row["dice"] for row in found if "dice" in row]
+    return [{"class": "mean", "dice": float(np.mean(dice))}, *found] if len(dice) > 1 else found

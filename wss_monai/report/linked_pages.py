@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-__all__ = ["beside", "runs_mark"]
+__all__ = ["beside", "relative", "runs_mark"]
 
 HEAD = 4000
 """Letters of a page in which it says so."""
@@ -18,6 +19,11 @@ HEAD = 4000
 def runs_mark(folders: Iterable[Path]) -> str:
     """Give a mark of each run folder, for a page's head: digests, since a path says more than a page should."""
     return " ".join(hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:12] for folder in folders)
+
+
+def relative(page: Path | str, out: Path) -> str:
+    """Give the address of a page as another one names it."""
+    return quote(os.path.relpath(page, out.parent).replace(os.sep, "/"))
 
 
 def beside(page: Path, name: str, folders: Sequence[Path]) -> str:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +14,7 @@ from wss_monai.report import case_table, figures, tables
 from wss_monai.report.agreement import agreement_figure, agreements
 from wss_monai.report.curve_panels import curve_groups
 from wss_monai.report.facts import facts, notices
-from wss_monai.report.linked_pages import beside, runs_mark
+from wss_monai.report.linked_pages import beside, relative, runs_mark
 from wss_monai.report.palette import DRAWN_BACKGROUND, STATE_STYLES, as_hex, class_colour, run_colour
 from wss_monai.report.provenance import configuration_table, provenance
 from wss_monai.report.ranking import chosen_cases
@@ -68,16 +67,12 @@ def write_report(
     if cases < 0:
         raise ValueError(f"cases must be 0 or more, got {cases}.")
     read = read_runs([Path(run) for run in runs])
-    pages = beside(out, "browse.html", [run.folder for run in read]) if browser is None else _relative(browser, out)
+    pages = beside(out, "browse.html", [run.folder for run in read]) if browser is None else relative(browser, out)
     page = fill("report.html", _content(read, title, cases, pages))
     out.parent.mkdir(parents=True, exist_ok=True)
     with replacing(out) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return out
-
-
-def _relative(page: Path | str, out: Path) -> str:
-    return quote(os.path.relpath(page, out.parent).replace(os.sep, "/"))
 
 
 def _content(runs: list[Run], title: str | None, number: int, browser: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from wss_monai.report.run_folder import Run
 
-__all__ = ["RANKED_BY", "chosen_cases", "severities", "worst_violations"]
+__all__ = ["RANKED_BY", "case_ranks", "chosen_cases", "severities", "worst_violations"]
 
 RANKED_BY = ("dice", "strokes_right", "box_iou", "tags_right")
 """Columns of cases.csv by which cases are ranked: the first that any case has; more is better."""
@@ -62,7 +62,7 @@ def chosen_cases(runs: Sequence[Run], number: int) -> tuple[str, list[tuple[str,
         cases as (rank in words, case, its score), best first; the words say a tie. The score is the mean of the column
         over classes and runs, or the mean severity over all constraints of the case.
     """
-    by, scores = _case_scores(runs)
+    by, scores = case_ranks(runs)
     if not scores:
         cases = sorted(runs[0].case_ids)[:number]
         return "", [(f"case {i + 1}", case, None) for i, case in enumerate(cases)]
@@ -72,7 +72,8 @@ def chosen_cases(runs: Sequence[Run], number: int) -> tuple[str, list[tuple[str,
     return by, [(_rank(i, len(order), shared[round(scores[order[i]], 9)]), order[i], scores[order[i]]) for i in picks]
 
 
-def _case_scores(runs: Sequence[Run]) -> tuple[str, dict[str, float]]:
+def case_ranks(runs: Sequence[Run]) -> tuple[str, dict[str, float]]:
+    """Give by what cases are ranked, as ``chosen_cases`` names it, and the score of each; of violations less is better."""
     by = next((key for key in RANKED_BY if any(key in row for run in runs for row in run.cases)), "")
     score: dict[str, list[float]] = defaultdict(list)
     violation: dict[str, list[float]] = defaultdict(list)
