@@ -92,6 +92,7 @@ SLOW = (
     "bundle/test_user_errors.py",
     "functional/test_local_joint.py",
     "report/test_browse_in_chromium.py",
+    "report/test_page_in_chromium.py",
     "report/test_page.py",
 )
 """Their tests train, generate volumes, start processes or a browser, or differentiate large inputs: `make quick` leaves

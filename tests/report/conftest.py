@@ -10,7 +10,14 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from wss_monai.metrics import constraint_rows, summarize_constraints, summarize_volumes, volume_metrics
+from wss_monai.metrics import (
+    constraint_rows,
+    stroke_metrics,
+    summarize_constraints,
+    summarize_volumes,
+    summarize_weak_labels,
+    volume_metrics,
+)
 
 NAMES = ["background", "RV", "LV"]
 SHAPE, SPACING = (20, 14, 5), (1.5, 1.0, 8.0)
@@ -44,8 +51,9 @@ def make_run(tmp_path):
     """Write a run folder and give its path."""
 
     def make(
-        folder="run", *, cases=("p1_ED", "p1_ES", "p2_ED"), dense=True, evaluated=True, shift=1, names=NAMES, **info
-    ):
+        folder="run", *, cases=("p1_ED", "p1_ES", "p2_ED"), dense=True, evaluated=True, shift=1, names=NAMES,
+        strokes=False, **info
+    ):  # fmt: skip
         out = tmp_path / folder
         out.mkdir()
         record = {
@@ -63,13 +71,13 @@ def make_run(tmp_path):
             ],
         )
         if evaluated:
-            evaluate(out, tmp_path / "data", cases, dense, shift, names, record["bounds_origin"])
+            evaluate(out, tmp_path / "data", cases, dense, shift, names, record["bounds_origin"], strokes)
         return out
 
     return make
 
 
-def evaluate(out, data, cases, dense, shift, names, origin):
+def evaluate(out, data, cases, dense, shift, names, origin, strokes):
     (out / "evaluation" / "predictions").mkdir(parents=True)
     data.mkdir(exist_ok=True)
     volumes, constraints, files = [], [], []
@@ -84,7 +92,9 @@ def evaluate(out, data, cases, dense, shift, names, origin):
             nib.save(nib.Nifti1Image(array, affine), data / f"{case}_{kind}.nii.gz")
         nib.save(nib.Nifti1Image(prediction, affine), out / "evaluation" / "predictions" / f"{case}.nii.gz")
         about = {"case": case, "patient": case[:2], "group": "", "phase": case[3:]}
-        volumes += [{**about, **row} for row in volume_metrics(prediction, label if dense else None, SPACING, names)]
+        of_weak = stroke_metrics(prediction, weak, names) if strokes else [{}, {}]
+        rows = volume_metrics(prediction, label if dense else None, SPACING, names)
+        volumes += [{**about, **row, **more} for row, more in zip(rows, of_weak, strict=True)]
         measure = np.array([[[(prediction == k).sum() * 0.012] for k in range(3)]])
         bounds = np.array([[[[-INF, INF]], [[0.1, 1.5]], [[-INF, 1.0]]]])
         constraints += constraint_rows(
@@ -108,6 +118,7 @@ def evaluate(out, data, cases, dense, shift, names, origin):
     (out / "evaluation" / "cases.json").write_text(json.dumps(files))
     summary = {
         **summarize_volumes(volumes, names),
+        **summarize_weak_labels(volumes, names),
         "constraint_satisfaction": summarize_constraints(constraints),
         "bounds_origin": origin,
         "seed": 0,

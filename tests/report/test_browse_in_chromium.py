@@ -5,20 +5,14 @@ from __future__ import annotations
 
 import html
 import json
-import os
 import re
-import shutil
-import signal
-import subprocess
 
 import pytest
+from headless import in_browser, needs_browser
 
 from wss_monai.report.browse import write_browser
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
-BROWSER = next((found for name in NAMES if (found := shutil.which(name))), None)
-pytestmark = pytest.mark.skipif(BROWSER is None, reason=f"none of {', '.join(NAMES)} is installed")
-SECONDS = 90
+pytestmark = needs_browser
 
 TOOLS = """
 const log = [], wait = () => new Promise((done) => setTimeout(done, 60));
@@ -44,25 +38,6 @@ END = """
   document.body.append(Object.assign(document.createElement("pre"), shown));
 })();
 """
-
-
-def in_browser(page, folder):
-    """The document after its scripts ran. The browser is ended, with its children, if it takes too long."""
-    command = [
-        BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'profile'}",
-        "--window-size=1400,900", "--virtual-time-budget=8000", "--dump-dom", page.as_uri(),
-    ]  # fmt: skip
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8", start_new_session=True
-    )
-    try:
-        dom, _ = process.communicate(timeout=SECONDS)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        pytest.fail(f"{BROWSER} did not end within {SECONDS} s")
-    assert process.returncode == 0
-    return dom
 
 
 def with_script(page, script):

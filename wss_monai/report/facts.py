@@ -10,7 +10,7 @@ from wss_monai.report.run_folder import Run, not_finite
 from wss_monai.report.scored_weights import scored_others
 from wss_monai.report.tables import duration
 
-__all__ = ["facts", "hardware", "notices"]
+__all__ = ["facts", "hardware", "notices", "trained_on"]
 
 
 def facts(runs: Sequence[Run]) -> list[tuple[str, str]]:
@@ -31,8 +31,7 @@ def notices(runs: Sequence[Run]) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     evaluated = [run for run in runs if run.summary is not None]
     for run in evaluated:
-        seen = set(map(str, _part(run, "training"))) & {str(entry.get("patient")) for entry in run.files}
-        if seen:
+        if seen := trained_on(run):
             found.append(("warning", f"{run.name} was scored on patients it was trained on: {_listed(sorted(seen))}."))
     for run in runs:
         if not_finite(run):
@@ -81,6 +80,11 @@ def _shared(runs: Sequence[Run], of: Callable[[Run], str]) -> str:
     if len(set(texts)) == 1:
         return texts[0]
     return "; ".join(f"{run.name}: {text or 'not recorded'}" for run, text in zip(runs, texts, strict=True))
+
+
+def trained_on(run: Run) -> set[str]:
+    """Give the patients that a run was trained on and scored on."""
+    return set(map(str, _part(run, "training"))) & {str(entry.get("patient")) for entry in run.files}
 
 
 def _part(run: Run, part: str) -> list[str]:

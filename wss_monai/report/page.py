@@ -13,7 +13,7 @@ from wss_monai.io.atomic_files import replacing
 from wss_monai.report import case_table, figures, tables
 from wss_monai.report.agreement import agreement_figure, agreements
 from wss_monai.report.curve_panels import curve_groups
-from wss_monai.report.facts import facts, notices
+from wss_monai.report.facts import facts, notices, trained_on
 from wss_monai.report.linked_pages import beside, relative, runs_mark
 from wss_monai.report.palette import DRAWN_BACKGROUND, STATE_STYLES, as_hex, class_colour, run_colour
 from wss_monai.report.provenance import configuration_table, provenance
@@ -101,6 +101,7 @@ def _content(runs: list[Run], title: str | None, number: int, browser: str) -> d
         "evaluated_blocks": tables.blocks(len(evaluated)),
         "dense": dense,
         "weak": "strokes_right" in there,
+        "unseen": not any(trained_on(run) for run in evaluated),
         "results": tables.results(runs),
         "scores": figures.scores(evaluated, plotted) if plotted else "",
         "score_names": [heading for _, heading in plotted],

@@ -141,13 +141,14 @@ def bounds_text(rows: Sequence[Mapping[str, Any]]) -> str:
         rows: rows of evaluation/constraints.csv of one term and class.
     """
     pairs = list(dict.fromkeys((_side(row, "lower"), _side(row, "upper"), str(row.get("unit", ""))) for row in rows))
+    pairs.sort(key=lambda pair: (pair[0] is None, pair[1] == 0))
     if len(pairs) <= MOST:
         return "; ".join(_interval(*pair) for pair in pairs)
     unit, texts = pairs[0][2], []
     for words, side in (("at least", 0), ("at most", 1)):
         known = [value for pair in pairs if isinstance(value := pair[side], float)]
         if known:
-            ends = list(dict.fromkeys(number(value) for value in (min(known), max(known))))
+            ends = list(dict.fromkeys(_plain(value) for value in (min(known), max(known))))
             texts.append(f"{words} {' to '.join(ends)}")
     return f"{', '.join(texts)} {unit}, by case or slice".replace("  ", " ")
 
@@ -159,8 +160,13 @@ def _side(row: Mapping[str, Any], side: str) -> float | None:
 def _interval(lower: float | None, upper: float | None, unit: str) -> str:
     if lower is None or upper is None:
         word, value = ("at most", upper) if lower is None else ("at least", lower)
-        return f"{word} {number(value or 0.0)} {unit}".strip()
-    return f"{number(lower)} to {number(upper)} {unit}".strip()
+        absent = lower is None and upper == 0
+        return "0 where the class is absent" if absent else f"{word} {_plain(value or 0.0)} {unit}".strip()
+    return f"{_plain(lower)} to {_plain(upper)} {unit}".strip()
+
+
+def _plain(value: float) -> str:
+    return f"{value:.0f}" if value == round(value) else number(value)
 
 
 def violation_table(runs: Sequence[Run], number_of_rows: int) -> list[dict[str, Any]]:
@@ -198,7 +204,7 @@ def _dense_columns(runs: Sequence[Run]) -> list[Column]:
         if column.heading and any(_of(column.name)(run) is not None for run in runs):
             columns.append(Column(*column.heading, _of(column.name), number, column.better))
     columns.append(Column("Volume error, ml", "abs. (signed)", _of("volume_error_ml_abs"), number, -1, small=_signed))
-    columns.append(Column("Missed", "n", _missed, lambda v: f"{v:.0f}", -1))
+    columns.append(Column("Missed", "volumes", _missed, lambda v: f"{v:.0f}", -1))
     return columns
 
 
