@@ -62,6 +62,24 @@ def test_cases_by_dice_are_the_best_median_and_worst_of_all_runs():
     ]
 
 
+def test_without_masks_cases_go_by_their_strokes_and_ties_are_said():
+    shares = {"v": 0.5, "w": 0.9, "x": 0.9, "y": 0.9, "z": 0.9}
+    rows = [{"case": case, "class": "LV", "strokes_right": share} for case, share in shares.items()]
+    run = Run(Path("a"), "a", {}, cases=rows, files=[{"case": case} for case in shares], constraints=[row("v", 0.0)])
+    by, cases = chosen_cases([run], 3)
+    assert by == "strokes_right"
+    assert cases == [
+        ("best, tied with 3 others", "w", 0.9),
+        ("median, tied with 3 others", "y", 0.9),
+        ("worst", "v", 0.5),
+    ]
+
+
+def test_where_all_cases_tie_none_is_the_best():
+    run = a_run(constraints=[row("x", 0.0, upper=10), row("y", 0.0, upper=10)])
+    assert [rank for rank, _, _ in chosen_cases([run], 2)[1]] == ["one of 2 that tie"] * 2
+
+
 def test_cases_by_violation_where_nothing_is_dense():
     constraints = [row("x", 3.0, upper=10), row("y", 0.0, upper=10), row("z", 9.0, upper=10)]
     by, cases = chosen_cases([a_run(constraints=constraints)], 3)

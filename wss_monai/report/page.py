@@ -26,7 +26,7 @@ __all__ = ["write_report"]
 
 WORST = 15
 SCORES = [("dice", "Dice"), ("hd95_mm", "HD95 (mm)")]
-WITHOUT_MASKS = [("stroke_recall", "strokes right"), ("box_iou", "IoU of boxes"), ("tags_right", "tags right")]
+WITHOUT_MASKS = [("stroke_recall", "Strokes right"), ("box_iou", "IoU of boxes"), ("tags_right", "Tags right")]
 RANKED = {
     "dice": "mean Dice over classes and runs",
     "strokes_right": "the share of drawn voxels that are predicted right, mean over runs",
@@ -166,5 +166,10 @@ def _said(row: Mapping[str, Any]) -> str:
     if "dice" in row:
         said.append(f"Dice {row['dice']:.3f}")
     elif "stroke_recall" in row:
-        said.append(f"{100 * row['stroke_recall']:.0f} % of strokes right")
+        said.append(f"{_share(row['stroke_recall'])} of strokes right")
     return f"{row['class']} {', '.join(said)}"
+
+
+def _share(value: float) -> str:
+    """Write a share so that only all of it is 100 %."""
+    return "100 %" if value == 1 else f"{min(100 * value, 99.9):.1f} %"
