@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The report in a browser: it fits the window and the sheet of paper, its table sorts, and its script makes no error."""
+"""The report in a browser: it fits the window and the sheet of paper, its table sorts, its script makes no error."""
 
 from __future__ import annotations
 
@@ -25,10 +25,12 @@ SIZES = """
 const wide = (part) => part.scrollWidth - part.clientWidth;
 log.page = wide(document.documentElement);
 log.scrolled = [...document.querySelectorAll(".scroll, .sources, .settings")].map(wide);
-log.beyond = [...document.querySelectorAll("td, th")].filter((cell) => cell.getBoundingClientRect().right > innerWidth).length;
+const cells = [...document.querySelectorAll("td, th")];
+log.beyond = cells.filter((cell) => cell.getBoundingClientRect().right > innerWidth).length;
 """
 SORT = """
-const table = document.getElementById("case-table"), rows = () => [...table.tBodies[0].rows].filter((row) => !row.hidden);
+const table = document.getElementById("case-table");
+const rows = () => [...table.tBodies[0].rows].filter((row) => !row.hidden);
 const column = (name) => [...table.tHead.rows[0].cells].findIndex((cell) => cell.textContent.trim() === name);
 const texts = (name) => rows().map((row) => row.cells[column(name)].textContent.trim());
 const click = (name) => table.tHead.rows[0].cells[column(name)].querySelector("[role=button]").click();

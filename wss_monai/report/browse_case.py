@@ -35,9 +35,9 @@ def pack_case(
     Returns:
         ``id``, ``about``, ``width`` and ``height`` in pixels, ``pixel`` (width and height of one in mm), ``edges``
         (letters at the left and top), ``total`` slices of the volume, ``zoom`` (left, top, width, height around what is
-        drawn, in pixels), ``titles`` of the maps, ``partial`` titles, ``scores`` (by run, a dictionary for each class, and
-        for "mean" of several with Dice: "class", and what is known of "dice", "hd95", "ml", "reference" and "strokes"),
-        ``slices`` (``number`` from 1, ``image``, ``maps`` and ``outside`` by title), and ``bytes``: how large
+        drawn, in pixels), ``titles`` of the maps, ``partial`` titles, ``scores`` (by run, a dictionary for each class,
+        and for "mean" of several with Dice: "class", and what is known of "dice", "hd95", "ml", "reference" and
+        "strokes"), ``slices`` (``number`` from 1, ``image``, ``maps`` and ``outside`` by title), and ``bytes``: how large
         the slices are.
 
     Raises:
@@ -152,5 +152,5 @@ def _scores(run: Run, case: str) -> list[dict[str, Any]]:
         {"class": str(row["class"]), **{word: float(row[key]) for key, word in COLUMNS.items() if key in row}}
         for row in rows
     ]
-    dice = [row["dice"] for row in found if "dice" in row]
+    dice = [float(row["dice"]) for row in rows if "dice" in row]
     return [{"class": "mean", "dice": float(np.mean(dice))}, *found] if len(dice) > 1 else found

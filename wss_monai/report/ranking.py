@@ -73,7 +73,7 @@ def chosen_cases(runs: Sequence[Run], number: int) -> tuple[str, list[tuple[str,
 
 
 def case_ranks(runs: Sequence[Run]) -> tuple[str, dict[str, float]]:
-    """Give by what cases are ranked, as ``chosen_cases`` names it, and the score of each; of violations less is better."""
+    """Give by what cases are ranked, as ``chosen_cases`` names it, and the score of each; less violation is better."""
     by = next((key for key in RANKED_BY if any(key in row for run in runs for row in run.cases)), "")
     score: dict[str, list[float]] = defaultdict(list)
     violation: dict[str, list[float]] = defaultdict(list)
