@@ -68,8 +68,8 @@ demo: $(STAMP) data/PHANTOM
 			--config_file "['$(CONFIGS)/train.yaml','$(CONFIGS)/cpu.yaml','$(CONFIGS)/evaluate.yaml']" \
 			--mode $$mode --output_dir $$out $(DEMO) || exit 1; \
 	done
-	$(PY) -m wss_monai report html --runs runs/demo/partial runs/demo/logbarrier --out runs/demo/report.html
-	@echo "Open runs/demo/report.html"
+	$(PY) -m wss_monai report html --runs runs/demo/partial runs/demo/logbarrier --out runs/demo/report.html --browse
+	@echo "Open runs/demo/report.html; it leads to runs/demo/browse.html, all slices of all cases"
 
 docs/images/demo.png: $(STAMP)
 	$(PY) benchmarks/picture.py --out $@

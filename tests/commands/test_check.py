@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -55,6 +56,15 @@ def test_faults_are_printed_and_written_and_the_code_is_1(data, tmp_path, capsys
         ("error", "not_finite", "p1_ED", "images/p1_ED.nii.gz"),
     }
     assert all(p["problem"] and p["todo"] for p in written["problems"])
+
+
+def test_json_to_copy_is_printed_once_in_one_piece():
+    piece = '"segments": {"left ventricle": "?", "right ventricle": "?", "a very long name": "?"}'
+    todo = f"add {piece} to the case, in the words of labels"
+    problems = [Problem("error", "segments", case, f"{case}.nrrd", "has others", todo) for case in ("a", "b")]
+    text = make_text(CheckResult("mine", Path("dataset.json"), 2, 2, False, problems, {}), width=100)
+    assert text.count(piece) == 1
+    assert piece in text.split("to copy:\n")[1].splitlines()
 
 
 def test_warnings_alone_leave_the_code_0(data, capsys):

@@ -203,6 +203,7 @@ def test_a_broken_data_set_is_refused(tmp_path, changes, message):
     ("changes", "message"),
     [
         ({"patient": None}, r"case 'a' \(training\[0\]\): has no 'patient' \(got None\)"),
+        ({"patient": None, "patinet": "p"}, r"has no 'patient' \(got None; did you misspell it as 'patinet'\?\)"),
         ({"case": 5}, r"training\[0\]: 'case' must be a text without slashes.* got 5"),
         ({"case": "../a"}, "'case' must be a text without slashes.* got '../a'"),
         ({"case": ""}, "'case' must be a text without slashes.* got ''"),

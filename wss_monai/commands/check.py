@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shutil
 import textwrap
 from collections.abc import Sequence
@@ -25,6 +26,10 @@ NARROW = (7, 20, 30)
 WIDTH = 140
 """Width of the table where the output is no terminal."""
 
+
+PIECE = re.compile(r'"[\w.]+": \{[^{}]*\}')
+"""JSON in an advice, which is printed once more in one piece: a column of the table breaks it."""
+PIECES = 10
 
 MANY_CLASSES = 20
 """Classes beyond this many are in the JSON alone."""
@@ -90,6 +95,9 @@ def make_text(result: CheckResult, every: bool = False, width: int | None = None
     if result.problems:
         groups = [[problem] for problem in result.problems] if every else _groups(result.problems)
         parts.append(_table([HEADINGS, *(_row(group) for group in groups)], max(width, 100)))
+        pieces = dict.fromkeys(piece for problem in result.problems for piece in PIECE.findall(problem.todo))
+        if pieces:
+            parts.append("\n".join(["to copy:", *(printable(piece) for piece in list(pieces)[:PIECES])]))
     if result.classes:
         parts.append(_classes(result.classes))
     counts = [_count(result.count(severity), severity) for severity in ("error", "warning")]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -143,9 +144,10 @@ def _refuse_repeated(name: str, at: str, where: str, seen: dict[str, str]) -> No
 
 def _patient(case: Mapping[str, Any], where: str) -> str:
     if not is_name(case.get("patient")):
+        near = difflib.get_close_matches("patient", [str(key) for key in case if key != "patient"], n=1)
         raise FormatFault(
             where,
-            f"has no 'patient' (got {case.get('patient')!r})",
+            f"has no 'patient' (got {case.get('patient')!r}{f'; did you misspell it as {near[0]!r}?' if near else ''})",
             "name the person, because data are split by patient: two volumes of one person must carry the same "
             "'patient'",
         )

@@ -37,8 +37,8 @@ def pack_case(
         (letters at the left and top), ``total`` slices of the volume, ``zoom`` (left, top, width, height around what is
         drawn, in pixels), ``titles`` of the maps, ``partial`` titles, ``scores`` (by run, a dictionary for each class,
         and for "mean" of several with Dice: "class", and what is known of "dice", "hd95", "ml", "reference" and
-        "strokes"), ``slices`` (``number`` from 1, ``image``, ``maps`` and ``outside`` by title), and ``bytes``: how large
-        the slices are.
+        "strokes"), ``slices`` (``number`` from 1, ``image``, ``maps`` and ``outside`` by title), and ``bytes``: how
+        large the slices are.
 
     Raises:
         FileNotFoundError: if a file of the case is missing.
