@@ -219,3 +219,10 @@ def test_underscores_in_options_give_the_same(words):
     parser, today = command_line.make_parser(), [w.replace("_", "-") if w[:2] == "--" else w for w in words.split()]
     assert current(words.split()) == today != words.split()
     assert vars(parser.parse_args(current(words.split()))) == vars(parser.parse_args(today))
+
+
+@pytest.mark.parametrize("words", [["report", "curves"], ["check"], ["synthesize", "cardiac"]])
+def test_help_shows_no_back_quotes(words, capsys):
+    with pytest.raises(SystemExit):
+        main([*words, "--help"])
+    assert "`" not in capsys.readouterr().out

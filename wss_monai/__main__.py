@@ -39,7 +39,17 @@ def make_parser() -> argparse.ArgumentParser:
     for verb in VERBS:
         module = importlib.import_module(f"wss_monai.commands.{verb.replace('-', '_')}")
         module.add_parser(subparsers)
+    _without_quotes(parser)
     return parser
+
+
+def _without_quotes(parser: argparse.ArgumentParser) -> None:
+    """Show descriptions, which are docstrings, without the back quotes that stand around code in them."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for inner in dict.fromkeys(action.choices.values()):
+                inner.description = (inner.description or "").replace("`", "")
+                _without_quotes(inner)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -28,6 +28,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--crop", type=float, metavar="MM", help="leave out what is farther from the reference (default: whole slices)")
     add("--opacity", type=float, default=0.5, help="of the class colours at first (default: %(default)s)")
     add("--no-contours", action="store_true", help="no contours at first")
+    add(
+        "--report",
+        type=Path,
+        metavar="FILE",
+        help="page of `report html` to link to (default: report.html beside --out)",
+    )
     text = "write nothing if the page is larger (default: %(default)g)"
     add("--limit-mb", type=float, default=50.0, metavar="MB", help=text)
 
@@ -37,7 +43,20 @@ def run(args: argparse.Namespace) -> int:
     from wss_monai.report.browse import write_browser
 
     check_out(("--out", args.out))
-    names = ("data", "cases", "seed", "pattern", "show", "names", "classes", "slices", "crop", "opacity", "limit_mb")
+    names = (
+        "data",
+        "cases",
+        "seed",
+        "pattern",
+        "show",
+        "names",
+        "classes",
+        "slices",
+        "crop",
+        "opacity",
+        "limit_mb",
+        "report",
+    )
     options = {name: getattr(args, name) for name in names}
     out = write_browser(args.runs, args.out, contours=not args.no_contours, **options)
     print(f"written: {out} ({out.stat().st_size / 1e6:.1f} MB); open it in a browser")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from wss_monai.commands.kinds import check_out, out_file, runs
 
-HELP = "a film of one case over the epochs of several runs"
+HELP = "a film of one case over the epochs of several runs, a frame for each validation (--val_interval)"
 SHARED = [runs("run folders, left to right"), out_file("result.gif")]
 
 
