@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # OpenMP threads that spin on shared cores make small operations many times slower.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help bundles demo test quick fuzz lint bench bench-gpu bench-phantom bench-tutorials tutorial-pictures clean data/ACDC data/PROMISE12 data/PROSTATE data/BRATS docs/images/demo.png
+.PHONY: help bundles demo test quick fuzz lint bench bench-gpu bench-phantom bench-tutorials tutorial-pictures clean data/ACDC data/PROMISE12 data/PROSTATE data/BRATS docs/images/demo.png docs/images/demo-report.png docs/images/demo-browse.png
 
 CONFIGS := bundles/acdc_logbarrier/configs
 DEMO := --dataset_dir data/PHANTOM --train\#trainer\#max_epochs 20
@@ -80,6 +80,10 @@ TOY1 := runs/toy_size/unconstrained_s0 runs/toy_size/constrained_s0
 TOY2 := runs/toy_logbarrier/quadratic_s0 runs/toy_logbarrier/logbarrier_s0
 HEART := runs/acdc_size/full runs/acdc_size/unconstrained runs/acdc_size/constrained
 SCREENSHOT := chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --virtual-time-budget=3000
+# The two pages of make demo.
+docs/images/demo-report.png docs/images/demo-browse.png: docs/images/demo-%.png:
+	$(SCREENSHOT) --window-size=1280,$(if $(filter report,$*),1180,800) --screenshot=$@ runs/demo/$*.html
+
 tutorial-pictures: $(STAMP)
 	$(PY) -m wss_monai report gif --runs $(TOY1) --case val_0001 --out docs/images/toy-discs.gif
 	$(PY) -m wss_monai report curves --runs runs/toy_size/full_s0 $(TOY1) --out docs/images/toy-discs-curves.png

@@ -224,5 +224,5 @@ def test_underscores_in_options_give_the_same(words):
 @pytest.mark.parametrize("words", [["report", "curves"], ["check"], ["synthesize", "cardiac"]])
 def test_help_shows_no_back_quotes(words, capsys):
     with pytest.raises(SystemExit):
-        main([*words, "--help"])
+        command_line.main([*words, "--help"])
     assert "`" not in capsys.readouterr().out
