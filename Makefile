@@ -81,8 +81,10 @@ TOY2 := runs/toy_logbarrier/quadratic_s0 runs/toy_logbarrier/logbarrier_s0
 HEART := runs/acdc_size/full runs/acdc_size/unconstrained runs/acdc_size/constrained
 SCREENSHOT := chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --virtual-time-budget=3000
 # The two pages of make demo.
-docs/images/demo-report.png docs/images/demo-browse.png: docs/images/demo-%.png:
-	$(SCREENSHOT) --window-size=1280,$(if $(filter report,$*),1180,800) --screenshot=$@ runs/demo/$*.html
+docs/images/demo-report.png:
+	$(SCREENSHOT) --window-size=1280,1180 --screenshot=$@ runs/demo/report.html
+docs/images/demo-browse.png:
+	$(SCREENSHOT) --window-size=1280,800 --screenshot=$@ runs/demo/browse.html
 
 tutorial-pictures: $(STAMP)
 	$(PY) -m wss_monai report gif --runs $(TOY1) --case val_0001 --out docs/images/toy-discs.gif

@@ -182,8 +182,10 @@ def test_command_line_without_any_dense_label(weak_dataset, tmp_path):
         config = str([f"bundles/acdc_logbarrier/configs/{file}" for file in files])
         done = command_here("run", run_id, "--config_file", config, **settings)
         assert done.returncode == 0, done.stderr
-    assert "Dice and distances are left out" in done.stdout
+    assert "Dice, distances and volume errors are left out" in done.stdout
     result = summary(out)
+    assert 0 <= result["strokes_right"]["mean"] <= 1 and result["partial_ce"]["mean"] > 0
+    assert set(result["stroke_recall"]) == {"mean", "RV", "Myo", "LV"} and result["n_drawn"] == result["n_volumes"]
     assert "dice" not in result and result["constraint_satisfaction"]["size"]["mean"] >= 0
     row = next(csv.DictReader((out / "metrics.csv").open()))
     assert "val_partial_ce" in row and "val_dice" not in row

@@ -50,4 +50,4 @@ def _cells(value: Mapping[str, float], columns: Sequence[str]) -> str:
 
 
 def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 1] + "…"
+    return text if len(text) <= width else text[: width - 2] + ".."
