@@ -139,7 +139,8 @@ class VolumeScorer:
                 boxes = np.asarray(plain_tensor(item["boxes"]).cpu())
                 for row, iou in zip(found, box_iou(hard, boxes, axis), strict=True):
                     row |= {} if iou is None else {"box_iou": iou}
-        shares = tags_right(hard, case.get("tags"), case.get("slice_tags"), len(names), axis)
+        of_tags = int(case.get("slice_axis", axis))
+        shares = tags_right(hard, case.get("tags"), case.get("slice_tags"), len(names), of_tags)
         return [
             row | ({} if share is None else {"tags_right": share}) for row, share in zip(found, shares, strict=True)
         ]
