@@ -50,21 +50,38 @@ def test_curves_can_be_pointed_at_and_shares_go_from_0_to_1(make_run):
 
 
 def test_provenance_says_what_is_recorded_and_what_is_not(make_run):
-    bare, full = make_run("bare"), make_run("full", command=["wss-monai", "train", "--mode", "a b"])
-    settings = {
-        "pixdim": [1, 1, -1],
-        "network_def#_target_": "monai.networks.nets.UNet",
-        "network_def#channels": [8, 16],
-    }
+    bare, full = (
+        make_run("bare"),
+        make_run(
+            "full",
+            command=[
+                "/x/lib/monai/bundle/__main__.py",
+                "run",
+                "--mode",
+                "a b",
+                "--config_file",
+                "['t.yaml']",
+                "--a#b",
+                "1",
+            ],
+        ),
+    )
+    settings = {f"pixdim#{axis}": size for axis, size in enumerate((1, 1, -1))}
+    settings |= {"network_def#_target_": "monai.networks.nets.UNet", "network_def#act": "relu"}
+    settings |= {"network_def#channels#0": 8, "network_def#channels#1": 16, "_meta_#version": "1"}
     (full / "configuration.json").write_text(json.dumps(settings))
     table = dict(provenance([read_run(bare), read_run(full)]))
-    assert table["Command"] == ["not recorded", "wss-monai train --mode 'a b'"]
-    assert table["Network"] == ["not recorded", "UNet, channels [8, 16]"]
+    assert table["Command"] == [
+        "not recorded",
+        "python -m monai.bundle run --mode 'a b' --config_file \"['t.yaml']\" --a#b 1",
+    ]
+    assert table["Network"] == ["not recorded", "UNet, act relu, channels [8, 16]"]
     assert table["Voxel size (pixdim), mm"] == ["not recorded", "[1, 1, -1]"]
     assert "(date of run.json)" in table["Training started"][0]
     assert table["Bounds of the scored cases"][0] == "size of RV: 0.100 to 1.50 ml; size of LV: at most 1 ml"
-    assert dict(configuration_table([read_run(full), read_run(full)]))["pixdim"] == ["[1, 1, -1]"]
-    assert dict(configuration_table([read_run(bare), read_run(full)]))["pixdim"] == ["–", "[1, 1, -1]"]
+    assert dict(configuration_table([read_run(full), read_run(full)]))["pixdim#2"] == ["-1"]
+    both = dict(configuration_table([read_run(bare), read_run(full)]))
+    assert both["pixdim#2"] == ["–", "-1"] and "_meta_#version" not in both
     assert configuration_table([read_run(bare)]) == []
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -33,7 +34,8 @@ def read_configuration(run: Run) -> dict[str, Any]:
     """
     path = run.folder / CONFIGURATION_FILE
     content = read_json(path) if path.is_file() else run.info.get("configuration")
-    return _flat(content) if isinstance(content, Mapping) else {}
+    settings = _flat(content) if isinstance(content, Mapping) else {}
+    return {name: value for name, value in settings.items() if not name.startswith("_meta_")}
 
 
 def provenance(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
@@ -48,7 +50,7 @@ def provenance(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
         ("Mode", lambda run: run.info.get("mode")),
         ("Seed", lambda run: run.info.get("seed")),
         ("Network", lambda run: _network(settings[run.folder])),
-        ("Voxel size (pixdim), mm", lambda run: settings[run.folder].get("pixdim")),
+        ("Voxel size (pixdim), mm", lambda run: _tree(settings[run.folder], "pixdim")),
         ("Bounds from", lambda run: run.bounds_origin or "none"),
     ]
     where_there: list[tuple[str, Callable[[Run], Any]]] = [
@@ -88,14 +90,25 @@ def _flat(content: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _network(settings: Mapping[str, Any]) -> str | None:
-    """Name the network with its plain arguments, such as "BasicUNet, spatial_dims 2, features [32, ...]"."""
-    prefix = "network_def#"
-    parts = {name.removeprefix(prefix): value for name, value in settings.items() if name.startswith(prefix)}
-    if "_target_" not in parts:
+def _tree(settings: Mapping[str, Any], name: str) -> Any:
+    """Give a setting whole, whose parts may stand under ids of their own: ``pixdim#0``, ``network_def#act``."""
+    if name in settings:
+        return settings[name]
+    inner = [other.removeprefix(f"{name}#") for other in settings if other.startswith(f"{name}#")]
+    keys = list(dict.fromkeys(other.partition("#")[0] for other in inner))
+    parts = {key: _tree(settings, f"{name}#{key}") for key in keys}
+    if not parts:
         return None
-    words = [f"{name} {_text(value)}" for name, value in parts.items() if name != "_target_" and "#" not in name]
-    return ", ".join([str(parts["_target_"]).rsplit(".", 1)[-1], *words])
+    return list(parts.values()) if all(key.isdigit() for key in keys) else parts
+
+
+def _network(settings: Mapping[str, Any]) -> str | None:
+    """Name the network with its arguments, such as "BasicUNet, spatial_dims 2, features [32, ...]"."""
+    parts = _tree(settings, "network_def")
+    if not isinstance(parts, Mapping) or "_target_" not in parts:
+        return None
+    words = [f"{name} {_text(value)}" for name, value in parts.items() if name != "_target_"]
+    return _cut(", ".join([str(parts["_target_"]).rsplit(".", 1)[-1], *words]))
 
 
 def _bounds(run: Run) -> str:
@@ -107,9 +120,18 @@ def _bounds(run: Run) -> str:
 
 
 def _command(words: Any) -> str | None:
-    if isinstance(words, list):
-        return shlex.join(str(word) for word in words)
-    return str(words) if words else None
+    """Write a command as one types it: a module in the place of its file, double quotes around single ones."""
+    if not isinstance(words, list) or not words:
+        return str(words) if words else None
+    program, *rest = map(str, words)
+    module = re.search(r"((?:monai|wss_monai)(?:/\w+)*)/__main__\.py$", program.replace("\\", "/"))
+    typed = f"python -m {module[1].replace('/', '.')}" if module else shlex.quote(program)
+    return " ".join([typed, *(_quoted(word) for word in rest)])
+
+
+def _quoted(word: str) -> str:
+    plain = re.fullmatch(r"[\w@%+=:,./#-]+", word) is not None
+    return word if plain else f'"{word}"' if "'" in word and not set(word) & set('"$`\\!') else shlex.quote(word)
 
 
 def _date(path: Path, recorded: Any = None) -> str | None:
