@@ -176,3 +176,32 @@ def test_an_empty_page_says_so(make_run, tmp_path):
     dom = in_browser(write_browser([make_run(cases=(), dense=False)], tmp_path / "b.html"), tmp_path)
     assert shown(dom)[0] == "No case to show"
     assert "Evaluate them on a data set with test patients" in dom.split("<script")[0]
+
+
+def test_the_list_leads_to_cases_in_its_order_and_an_address_to_one(make_run, tmp_path):
+    page = write_browser([make_run()], tmp_path / "b.html")
+    script = """
+  const items = () => [...document.querySelectorAll("#list li button")].map((item) => item.textContent);
+  const order = document.getElementById("order"), choose = (by) => { order.value = by; order.onchange(); };
+  choose("score"); log.push(["by score", [items(), text("case"), text("where")]]);
+  press("ArrowRight"); log.push(["next", text("case")]);
+  choose("name"); log.push(["by name", items()]);
+  document.querySelectorAll("#list li button")[1].click(); log.push(["clicked", text("case")]);
+  log.push(["current", document.querySelector("#list [aria-current=true]").textContent]);
+  log.push(["table", [...document.querySelectorAll(".run .note tr")].map((row) => row.textContent)]);
+  press("l"); log.push(["hidden", document.getElementById("list").hidden]);
+  location.hash = "#case=p9"; await wait(); log.push(["unknown", text("where")]);
+  location.hash = "#case=p1_ED"; await wait(); log.push(["address", text("case")]);
+"""
+    seen = logged(in_browser(with_script(page, script), tmp_path))
+    scores = {case["id"]: case["score"] for case in cases_of(page)}
+    worst = sorted(scores, key=scores.get)
+    assert worst == ["p2_ED", "p1_ES", "p1_ED"]
+    assert seen["by score"][0] == [f"{case}{scores[case]:.3f}" for case in worst]
+    assert seen["by score"][1] == "p2_ED (ED)" and seen["next"] == "p1_ES (ES)"
+    assert [item[:5] for item in seen["by name"]] == ["p1_ED", "p1_ES", "p2_ED"]
+    assert seen["clicked"] == "p1_ES (ES)" and seen["current"].startswith("p1_ES")
+    assert seen["table"][0] == "DiceHD95 mmml / ref." and seen["table"][2].startswith("RV0.")
+    assert seen["hidden"] is True
+    assert "p9 is not among the cases of this page" in seen["unknown"]
+    assert seen["address"] == "p1_ED (ED)"
