@@ -299,7 +299,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         arms=size_arms(stated({"prostate": 50})),
         bundle="promise12_logbarrier",
         data="data/PROSTATE_PHANTOM",
-        split=None,
+        split="prostate_phantom40.json",
         weaken=("--strategy", "points", "--option", "radius=2", "--background"),
         fit=("--dense", "5", "--terms", "size"),
         pieces=True,
