@@ -40,7 +40,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from crf import CLEAR, MB, batch_of, resident, settle
+from monai.inferers import SliceInferer
 from monai.losses import DiceCELoss
+from monai.networks.nets import BasicUNet
 from monai.transforms import ScaleIntensityRangePercentiles
 from speed import interleaved
 
@@ -190,6 +192,26 @@ def arrays(before: Path, rounds: int) -> Iterator[dict[str, str]]:
     yield row("scribbles of a case, 180 x 208 x 9", sides, rounds, goal="300 ms")
 
 
+def inference(before: Path, rounds: int) -> Iterator[dict[str, str]]:
+    """Slices of a volume by MONAI's inferer, in the windows of the bundles then and now, against the network alone."""
+    network = BasicUNet(2, 1, 4, features=(8, 16, 32, 64, 64, 8), norm="batch", act="relu", upsample="nontrainable")
+    network.eval()
+    volume = torch.rand(1, 1, 128, 128, 128)
+
+    def slices(window: list[int]) -> Callable[[], object]:
+        inferer = SliceInferer(roi_size=window, spatial_dim=2, sw_batch_size=16, overlap=0.25, mode="gaussian")
+        return lambda: inferer(volume, network)
+
+    sides: Sides = {
+        "before": torch.no_grad()(slices([256, 256])),
+        "now": torch.no_grad()(slices([-1, -1])),
+        "peer": torch.no_grad()(lambda: [network(part) for part in volume[0].movedim(3, 0).split(16)]),
+    }
+    yield row(
+        "slices of 128 x 128 x 128, against the network alone", sides, max(3, rounds // 3), goal="1.15 of the peer"
+    )
+
+
 def commands(before: Path, rounds: int) -> Iterator[dict[str, str]]:
     """Commands as processes, on six generated patients (12 volumes)."""
     with tempfile.TemporaryDirectory() as folder:
@@ -280,7 +302,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--before", type=Path, required=True, help="folder with an older state of this repository")
     parser.add_argument("--rounds", type=int, default=9)
-    parts = {part.__name__: part for part in (crf, partial, length, arrays, commands)}
+    parts = {part.__name__: part for part in (crf, partial, length, arrays, inference, commands)}
     parser.add_argument("--parts", nargs="+", choices=parts, default=list(parts), help="of the table (default: all)")
     parser.add_argument("--out", type=Path, default=None, help="CSV to write")
     options = parser.parse_args()

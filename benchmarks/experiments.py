@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from network_arms import CHOSEN, TRIED, TRIED_3D
+from network_arms import CHOSEN, TRIED, TRIED_3D, grid
 
 Arms = Mapping[str, tuple[tuple[str, ...], dict[str, object]]]
 """Name -> overlays of train.yaml, and settings."""
@@ -63,6 +63,12 @@ BOX = ("box.yaml", "cpu.yaml")
 DICE_CE = {"partial_loss#_target_": "wss_monai.losses.PartialDiceCELoss"}
 MODES = ("full", "partial", "quadratic", "logbarrier")
 SPOTS = ("--strategy", "points", "--slice-axis", "none", "--background", "--option", "number=3", "--option", "radius=1")
+HIPPOCAMPUS_SLICES: dict[str, object] = {
+    "class_names": ["background", "Anterior", "Posterior"],
+    "size_bounds": {"Anterior": [20, 600], "Posterior": [20, 600]},
+    **grid(1.0, 64),
+}
+"""A 2D bundle on the slices of the hippocampus; bounds in mm2, which no arm uses."""
 NETWORK_FACTS = ("weights", "iterations", "cpu_seconds")
 ORACLE, CONSTANT = {"bounds_from": "oracle"}, {"bounds_from": "constant"}
 NORMAL = {"ED": {"RV": 156, "Myo": 82, "LV": 145}, "ES": {"RV": 70, "Myo": 82, "LV": 59}}
@@ -99,6 +105,18 @@ def pseudo_arms() -> Arms:
         "pseudo_dense5": {"mode": "pseudo", "dense": 5},
     }
     return {name: (CPU, each) for name, each in settings.items()}
+
+
+def size_arms(sizes: Mapping[str, object], common: Mapping[str, object] | None = None) -> Arms:
+    """Full and partial supervision, and pseudo-labels without sizes, with estimated and with stated ones."""
+    settings: dict[str, dict[str, object]] = {
+        "full": {"mode": "full"},
+        "partial": {"mode": "partial"},
+        "pseudo": {"mode": "pseudo"},
+        "pseudo_estimated": {"mode": "pseudo", "set_size": "estimated", "bounds_file": BOUNDS},
+        "pseudo_stated": {"mode": "pseudo", **sizes},
+    }
+    return {name: (CPU, {**(common or {}), **each}) for name, each in settings.items()}
 
 
 def tried_pseudo(first: str = "pseudo", **common: object) -> Arms:
@@ -264,6 +282,28 @@ EXPERIMENTS: dict[str, Experiment] = {
         data="data/HIPPOCAMPUS_POINTS",
         split="hippocampus40.json",
         fit=("--dense", "5", "--terms", "volume"),
+    ),
+    "hippocampus_slices": Experiment(
+        about="slices of the hippocampus from a disc of 5 pixels a class and slice; stated: half of 3.5 ml a part",
+        arms=size_arms(stated({"Anterior": 1.75, "Posterior": 1.75}), HIPPOCAMPUS_SLICES),
+        data="data/HIPPOCAMPUS",
+        split="hippocampus40.json",
+        weaken=("--strategy", "points", "--option", "radius=1", "--background"),
+        fit=("--dense", "5", "--terms", "size"),
+        epochs=6,
+        pieces=True,
+        facts=NETWORK_FACTS,
+    ),
+    "prostate_phantom": Experiment(
+        about="generated prostates from a disc of 21 pixels in each slice; size stated as 50 ml, fixed beforehand",
+        arms=size_arms(stated({"prostate": 50})),
+        bundle="promise12_logbarrier",
+        data="data/PROSTATE_PHANTOM",
+        split="prostate_phantom40.json",
+        weaken=("--strategy", "points", "--option", "radius=2", "--background"),
+        fit=("--dense", "5", "--terms", "size"),
+        pieces=True,
+        facts=NETWORK_FACTS,
     ),
     "phantom": Experiment(
         about="generated hearts, the data set's own test patients",

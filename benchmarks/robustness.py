@@ -24,18 +24,22 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("tests", "")]
 
-from fuzz import archives, arguments, datasets, runs  # noqa: E402
+from fuzz import archives, arguments, datasets, runs, settings, volumes  # noqa: E402
 from fuzz.ground import Ground  # noqa: E402
 from fuzz.trial import BAD, Case, Verdict, judge  # noqa: E402
 
 PARTS: dict[str, Callable[[Ground, random.Random], Iterator[Case]]] = {
     "json": datasets.cases,
     "split": datasets.splits,
+    "nifti": volumes.nifti,
+    "itk": volumes.itk,
     "archive": archives.cases,
     "pickle": archives.pickles,
     "bounds": runs.bounds,
     "report": runs.reports,
     "arguments": arguments.cases,
+    "yaml": settings.files,
+    "settings": settings.words,
 }
 COUNT = 400
 """Inputs a part, where it does not end before."""

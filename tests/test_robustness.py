@@ -25,7 +25,18 @@ LOADED = (
     SimpleITK,
 )
 """Imported once, so that no trial has to."""
-SHARES = {"json": 24, "split": 22, "bounds": 30, "archive": 20, "pickle": 20, "arguments": 15}
+SHARES = {
+    "nifti": 30,
+    "itk": 30,
+    "yaml": 5,
+    "settings": 3,
+    "json": 24,
+    "split": 22,
+    "bounds": 30,
+    "archive": 20,
+    "pickle": 20,
+    "arguments": 15,
+}
 
 
 @pytest.mark.parametrize("part", SHARES)

@@ -7,7 +7,7 @@ import copy
 import json
 import random
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,11 +42,16 @@ class Ground:
         place.mkdir(parents=True)
         return place
 
-    def dataset(self, content: Any) -> Path:
-        """Give a folder with this `dataset.json` (an object or bytes) and the files of the data set."""
+    def dataset(self, content: Any, files: Mapping[str, bytes] | None = None) -> Path:
+        """Give a folder with this `dataset.json` (an object or bytes) and the files of the data set, but for some."""
         place = self.fresh("data")
         for kind in ("images", "labels", "scribbles"):
-            (place / kind).symlink_to(self.data / kind)
+            (place / kind).mkdir()
+            for file in (self.data / kind).iterdir():
+                (place / kind / file.name).symlink_to(file)
+        for name, changed in (files or {}).items():
+            (place / name).unlink(missing_ok=True)
+            (place / name).write_bytes(changed)
         write(place / "dataset.json", content)
         return place
 

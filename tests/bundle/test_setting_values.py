@@ -24,6 +24,12 @@ KNOWN = {
     "keep_largest": "$@class_names == []",
     "class_names": ["background", "RV"],
     "augment": {"flips": [], "keep_tags": False},
+    "compile": False,
+    "pseudo_pieces": "any",
+    "workers": 0,
+    "stated_sizes": {},
+    "size_bounds": {"LV": [10, 20]},
+    "modes": ["full"],
 }
 
 
@@ -85,6 +91,13 @@ def test_a_device_is_named_by_its_word():
         ({"class_names": ["background"]}, "'--class_names' must be a list of at least two"),
         ({"class_names": ["background", "a", "a"]}, "'--class_names' must be a list of at least two different"),
         ({"output_dir": 202401}, "'--output_dir' must be a path"),
+        ({"compile": {"mod": "default"}}, "'--compile' must be true, false or arguments of torch.compile"),
+        ({"pseudo_pieces": "some"}, "'--pseudo_pieces' must be any or one or all; got 'some'"),
+        ({"workers": [1, 2]}, "'--workers' must be a number; got [1, 2]"),
+        ({"workers": "many"}, "'--workers' must be a number; got 'many'"),
+        ({"stated_sizes": None}, "'--stated_sizes' must be names with values, {NAME: ...}; got None"),
+        ({"size_bounds": 5}, "'--size_bounds' must be names with values, {LV: ...}; got 5"),
+        ({"modes": "full"}, "'--modes' must be a list; got 'full'"),
     ],
     ids=str,
 )

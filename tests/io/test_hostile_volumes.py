@@ -130,6 +130,24 @@ def test_a_header_whose_dimensions_end_the_process_is_refused(tmp_path, dimensio
         assert not is_segmentation(file)
 
 
+@pytest.mark.parametrize("name", ["sizes", "space directions", "kinds", "endian", "labels"])
+def test_fields_whose_length_ends_the_process_are_refused(tmp_path, name):
+    fields = {"type": "short", "dimension": "3", "sizes": "8 8 4", "encoding": "raw", name: "x" * 1500}
+    head = "NRRD0004\n" + "".join(f"{key}: {value}\n" for key, value in fields.items())
+    (tmp_path / "v.nrrd").write_bytes(f"{head}\n".encode() + bytes(512))
+    refused(tmp_path / "v.nrrd", f"'{name}' is longer than 1000 characters")
+
+
+def test_keys_of_a_header_are_no_fields(tmp_path):
+    """Those may be long, as 3D Slicer's are, and do not hide the number of dimensions."""
+    head = "NRRD0004\n{}type: short\ndimension: {}\nsizes: 8 8 4\nendian: little\nencoding: raw\n"
+    head += f"Segment0_Tags:={'x' * 5000}\n\n"
+    (tmp_path / "v.nrrd").write_bytes(head.format("", 3).encode() + bytes(512))
+    assert read_volume(tmp_path / "v.nrrd").shape == (8, 8, 4)
+    (tmp_path / "w.nrrd").write_bytes(head.format("dimension:=3\n", 16).encode() + bytes(512))
+    refused(tmp_path / "w.nrrd", "of 2 to 4")
+
+
 def test_complex_voxels_and_colours_are_refused(tmp_path):
     nib.save(nib.Nifti1Image(np.ones((4, 4, 3), np.complex64), A), tmp_path / "c.nii.gz")
     refused(tmp_path / "c.nii.gz", "complex")

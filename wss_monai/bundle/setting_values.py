@@ -8,6 +8,7 @@ the values in their place before anything of a configuration is made.
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -65,6 +66,15 @@ def _edge(value: Any) -> bool:
     return _number(-math.inf, 0)(value) or (_number(0, LARGEST)(value) and value >= SMALLEST)
 
 
+def _one_of(*words: str) -> _Rule:
+    return _Rule(" or ".join(words), lambda value: value in words)
+
+
+def _arguments_of_compile(value: Any) -> bool:
+    known = set(inspect.signature(torch.compile).parameters) - {"model"}
+    return isinstance(value, bool) or (isinstance(value, Mapping) and set(value) <= known)
+
+
 def _distinct(value: Any) -> bool:
     return _list(lambda name: isinstance(name, str), 2, 255)(value) and len(set(value)) == len(value)
 
@@ -79,6 +89,11 @@ RULES = {
     "train#trainer#max_epochs": COUNT,
     "seed": _Rule("a whole number from 0 to 4294967295", _whole(0, 2**32 - 1)),
     "learning_rate": _Rule("a number above 0 and at most 1000", _number(0, 1000)),
+    "compile": _Rule("true, false or arguments of torch.compile", _arguments_of_compile),
+    "pseudo_pieces": _one_of("any", "one", "all"),
+    "pseudo_teacher": _one_of("average", "decoder"),
+    "scored": _one_of("student", "average"),
+    "store": _one_of("memory", "disk", "device", "auto"),
     "slice_axis": _Rule("0, 1 or 2", _whole(0, 2)),
     "pixdim": _Rule(f"2 or 3 edges of a voxel in mm, {SMALLEST:g} to {LARGEST:g}, -1 for the file's own", _list(_edge)),
     "crop": EXTENT,
@@ -142,10 +157,32 @@ def _leaves(config: Any, known: Any, path: tuple[str, ...]) -> Iterator[tuple[tu
     for key, value in config.items():
         if key not in known or str(key).startswith("_"):
             continue
+        name = "#".join((*path, str(key)))
+        if not path and name not in RULES:  # arguments of a component are its own affair
+            _refuse_other_kind(name, value, known[key])
         if isinstance(known[key], Mapping):
             yield from _leaves(value, known[key], (*path, str(key)))
         else:
             yield (*path, str(key)), value, known[key]
+
+
+def _refuse_other_kind(name: str, value: Any, default: Any) -> None:
+    """Refuse a number, a list or names with values in the place of one another; what is computed or absent passes."""
+    absent = value is None and (not isinstance(default, Mapping) or "_target_" in default)
+    if absent or _computed(value):
+        return
+    if isinstance(default, Mapping) and not isinstance(value, Mapping):
+        example = ", ".join(f"{key}: ..." for key in list(default)[:3]) or "NAME: ..."
+        raise ValueError(f"setting '--{name}' must be names with values, {{{example}}}; got {value!r}.")
+    if isinstance(default, (list, tuple)) and isinstance(value, (str, Mapping, bool)):
+        raise ValueError(f"setting '--{name}' must be a list; got {value!r}.")
+    kinds = (list, tuple, Mapping, bool, str)
+    if _is_number(default) and name not in NAMES_TOO and isinstance(_as_number(name, value), kinds):
+        raise ValueError(f"setting '--{name}' must be a number; got {value!r}.")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _meant(name: str, value: Any, default: Any) -> Any:
@@ -178,7 +215,7 @@ def _as_number(name: str, value: Any) -> Any:
 
 
 def _all_numbers(default: Sequence[Any]) -> bool:
-    return bool(default) and all(isinstance(item, (int, float)) and not isinstance(item, bool) for item in default)
+    return bool(default) and all(_is_number(item) for item in default)
 
 
 def _rounded(value: Any) -> Any:

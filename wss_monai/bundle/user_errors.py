@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import linecache
 import os
 import sys
@@ -19,6 +20,8 @@ __all__ = ["find_user_error", "is_user_error", "refused_setting", "show_user_err
 PACKAGE = __name__.partition(".")[0]
 TRACEBACK = "WSS_MONAI_TRACEBACK"
 """Environment variable; where it is set, user errors are shown with their traceback."""
+OF_THE_SYSTEM = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENAMETOOLONG)
+"""What the system says of a file, whoever opened it."""
 PATIENCE = 60.0
 """Seconds to wait for each thread that still reads a case when the program ends."""
 
@@ -78,13 +81,14 @@ def refused_setting(error: BaseException) -> str:
 
     Returns:
         The innermost id that MONAI was resolving; empty where a run had begun (an id of a list of commands, such as
-        ``run#0``), where MONAI resolved nothing, and where the first cause lies in this package.
+        ``run#0``), where MONAI resolved nothing, and where the first cause lies in this package, unless that is a
+        ``TypeError``: an argument of another type than a component takes.
     """
     cause = error
     while cause.__cause__ is not None:
         cause = cause.__cause__
     last = list(traceback.walk_tb(cause.__traceback__))
-    if last and _package(last[-1][0]) == PACKAGE:
+    if last and _package(last[-1][0]) == PACKAGE and not isinstance(cause, TypeError):
         return ""
     resolving = [
         (frame, str(frame.f_locals.get("id", "")))
@@ -128,12 +132,16 @@ def _wait_for_pools() -> None:
 def is_user_error(error: BaseException) -> bool:
     """Whether it is a user's error: a ``ValueError`` or ``OSError`` whose traceback ends in a ``raise`` of ours.
 
+    So is what the system says of a file or folder by its name (no permission, a name too long, a full disk).
+
     The type alone does not tell: an accident in our code (``int("seven")``, a wrong unpacking) is a ``ValueError`` as
     well, and so is much of what MONAI and torch raise when our code calls them. Both must keep their traceback. So the
     last line of the traceback decides, which a reader would look at too: what is checked on purpose is raised there by
     a ``raise`` statement in a module of ours, whatever the class of the error is called. Where the source cannot be
     read the traceback is shown.
     """
+    if isinstance(error, OSError) and error.errno in OF_THE_SYSTEM and error.filename is not None:
+        return True
     steps = list(traceback.walk_tb(error.__traceback__))
     if not steps or not isinstance(error, (ValueError, OSError)):
         return False

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -12,7 +14,7 @@ MULTIPLES = (2, 4, 8, 16, 32)
 """Sides that networks ask for: multiples of the product of their strides."""
 
 
-def check_network(network: nn.Module, image: Tensor, num_classes: int) -> None:
+def check_network(network: nn.Module, image: Tensor, num_classes: int, window: Sequence[int] = ()) -> None:
     """Refuse a network that cannot take an image, or whose output is not one score a class and voxel.
 
     The network predicts one sample of zeros in evaluation mode; its state does not change.
@@ -21,6 +23,7 @@ def check_network(network: nn.Module, image: Tensor, num_classes: int) -> None:
         network: on any device.
         image: a sample as the network sees it, (1, C, *spatial).
         num_classes: K.
+        window: in which images are predicted; -1: whole, so that the network must take any length along that axis.
 
     Raises:
         ValueError: it fails, or its output has another shape than (1, K, *spatial); says which sides it would take.
@@ -29,6 +32,7 @@ def check_network(network: nn.Module, image: Tensor, num_classes: int) -> None:
     wanted = (1, num_classes, *shape[1:])
     got, reason = _output(network, shape)
     if got == wanted:
+        _check_whole(network, shape, num_classes, window)
         return
     said = reason or f"it gives {got}, where {wanted} is needed"
     fitting = next((m for m in MULTIPLES if _fits(network, shape, num_classes, m)), None)
@@ -37,6 +41,21 @@ def check_network(network: nn.Module, image: Tensor, num_classes: int) -> None:
     else:
         todo = "see --network_def: its in_channels are the modalities, its out_channels the classes"
     raise ValueError(f"the network cannot take images of shape {shape} (channels, then voxels): {said}; {todo}.")
+
+
+def _check_whole(network: nn.Module, shape: tuple[int, ...], num_classes: int, window: Sequence[int]) -> None:
+    """Refuse whole axes of any length where the network does not take one voxel more."""
+    if len(window) != len(shape) - 1 or -1 not in window:
+        return
+    longer = tuple(side + (length == -1) for side, length in zip(shape[1:], window, strict=True))
+    if _output(network, (shape[0], *longer))[0] == (1, num_classes, *longer):
+        return
+    fitting = next((m for m in MULTIPLES if _fits(network, (shape[0], *longer), num_classes, m)), MULTIPLES[-1])
+    sides = [-(-side // fitting) * fitting for side in shape[1:]]
+    raise ValueError(
+        f"the network cannot take images of any size, as whole ones are: setting '--window' must name sides that are "
+        f"multiples of {fitting}, such as {sides}; got {list(window)}."
+    )
 
 
 def _fits(network: nn.Module, shape: tuple[int, ...], num_classes: int, multiple: int) -> bool:

@@ -41,6 +41,7 @@ class TrainingCheck:
         class_names: background first.
         unsupervised: classes that may go without label and constraint, as the background of the tutorials does.
         network: is asked whether it takes the first sample (`check_network`); None: is not.
+        window: in which images are predicted; of an axis with -1 the network must take any length.
 
     Raises:
         ValueError: classes without label and constraint, a constraint without any bound, bounds without room, classes
@@ -55,12 +56,14 @@ class TrainingCheck:
         class_names: Sequence[str],
         unsupervised: Sequence[str] = (),
         network: nn.Module | None = None,
+        window: Sequence[int] = (),
     ) -> None:
         self.loader = loader
         self.loss = loss
         self.class_names = list(class_names)
         self.unsupervised = set(unsupervised)
         self.network = network
+        self.window = window
 
     def attach(self, engine: Engine) -> None:
         """Act when ``engine`` starts."""
@@ -70,7 +73,7 @@ class TrainingCheck:
         """Check the training set that the loader holds."""
         store = self.loader.store
         if self.network is not None and len(store):
-            check_network(self.network, store.batch([0], 0)["image"], len(self.class_names))
+            check_network(self.network, store.batch([0], 0)["image"], len(self.class_names), self.window)
         learnt = torch.zeros(len(self.class_names), dtype=torch.bool)
         for name, term in self._constraints():
             learnt |= self._constrained(name, term, store)

@@ -18,6 +18,8 @@ __all__ = ["check_header", "check_voxels"]
 DIMENSIONS = ("2", "3", "4")
 LONGEST = 1 << 16
 """Bytes that are searched for the end of a header."""
+FIELD = 1000
+"""Characters of a field of an NRRD header; ITK 5.4 ends the process on a wrong one of 1500."""
 CHUNK = 1 << 22
 META, NRRD = (".mha", ".mhd"), (".nrrd", ".nhdr")
 
@@ -41,6 +43,13 @@ def check_header(path: str | PathLike[str]) -> None:
     if fields is None:
         return
     meta = fspath(path).lower().endswith(META)
+    endless = (
+        []
+        if meta
+        else [key for key, value in fields.items() if len(value) > FIELD and key not in ("content", "listed")]
+    )
+    if endless:
+        raise ValueError(f"its header's '{endless[0][:40]}' is longer than {FIELD} characters")
     name = "NDims" if meta else "dimension"
     if fields.get(name.lower()) not in DIMENSIONS:
         raise ValueError(f"its header has no {name} of 2 to 4")
@@ -115,8 +124,8 @@ def _read(path: Path) -> tuple[dict[str, str] | None, int]:
     fields: dict[str, str] = {}
     for line in head[:start].decode("latin-1").splitlines():
         name, found, value = line.partition(separator)
-        if found and not line.startswith("#"):
-            fields.setdefault(name.strip().lower(), value.removeprefix("=").strip())
+        if found and not line.startswith("#") and not value.startswith("="):  # "key:=value" says nothing of voxels
+            fields.setdefault(name.strip().lower(), value.strip())
     if listed:
         fields["listed"] = listed.decode("latin-1")
     return fields, start

@@ -26,7 +26,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     text = "the class that all labels become (default: %(default)s)"
     classes.add_argument("--merge", metavar="NAME", default="whole tumour", help=text)
     classes.add_argument("--keep-classes", action="store_true", help="keep the classes apart")
-    text = "leave out cases that lack a modality or do not fit, in place of an error"
+    text = "leave out cases that lack a modality or cannot be converted, without an error"
     add("--skip-incomplete", action="store_true", help=text)
 
 

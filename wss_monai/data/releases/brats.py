@@ -15,7 +15,7 @@ import numpy as np
 from wss_monai.data.label_semantics import BACKGROUND
 from wss_monai.data.releases.brats_files import MODALITIES, BratsCase, find_brats_cases, modality_names, patient_of
 from wss_monai.data.releases.modalities import check_label_grid, on_one_grid
-from wss_monai.data.releases.preparation import SHOWN, Entry, Preparation, preparation, some
+from wss_monai.data.releases.preparation import Entry, Preparation, preparation, some
 from wss_monai.data.releases.volumes import as_values, copy_image, load_volume
 from wss_monai.data.simulated_tags import TAGGED, TAGS_TEXT, checked_class_name, file_word, slice_tags
 from wss_monai.io.nifti_files import write_like
@@ -72,7 +72,8 @@ def prepare_brats(
         out: the folder to make.
         modalities: which, in this order, by the words of any release; None: T1, T1c, T2, FLAIR.
         merge: name of the one class that all tumour labels become; None: they are kept apart.
-        skip_incomplete: leave out what does not fit with a note, in place of an error.
+        skip_incomplete: leave out cases that lack a modality, in place of an error, and do not count the cases that
+            cannot be converted as failures.
         patients: convert the cases of these only; each must be there.
 
     Returns:
@@ -81,8 +82,8 @@ def prepare_brats(
     Raises:
         FileExistsError: `out` is there already and not empty.
         FileNotFoundError: there is no such folder.
-        ValueError: cases lack a modality or do not fit (the message names them), releases of two namings are mixed, or
-            no case is left.
+        ValueError: cases lack a modality (the message names them), releases of two namings are mixed, or no case is
+            left. A case that cannot be read or does not fit is left out and named in ``failed``.
     """
     source = Path(source)
     if not source.is_dir():
@@ -157,16 +158,11 @@ def _complete(
 
 
 def _convert_all(cases: Mapping[str, BratsCase], plan: _Plan, skip: bool) -> list[Entry]:
-    """Convert case by case; all that does not fit is named in one error."""
+    """Convert case by case; what cannot be converted is left out, a failure unless it may be skipped."""
     done = plan.done
     entries = done.convert(dict.fromkeys(cases, "training"), lambda name: [_convert(cases[name], plan)])["training"]
-    if done.skipped and not skip:
-        shown = "; ".join(f"{name}: {what}" for name, what in list(done.skipped.items())[:SHOWN])
-        raise ValueError(
-            f"{len(done.skipped)} of {len(cases)} cases cannot be converted: {shown}. Mend them, or leave them out "
-            "with --skip-incomplete"
-        )
-    done.failed.clear()  # who asked to skip them need not be told by the exit code
+    if skip:
+        done.failed.clear()
     return entries
 
 
