@@ -92,7 +92,7 @@ def test_a_device_is_named_by_its_word():
         ({"class_names": ["background", "a", "a"]}, "'--class_names' must be a list of at least two different"),
         ({"output_dir": 202401}, "'--output_dir' must be a path"),
         ({"compile": {"mod": "default"}}, "'--compile' must be true, false or arguments of torch.compile"),
-        ({"pseudo_pieces": "some"}, "'--pseudo_pieces' must be any or one or all; got 'some'"),
+        ({"pseudo_pieces": "some"}, "'--pseudo_pieces' must be any, one or all; got 'some'"),
         ({"workers": [1, 2]}, "'--workers' must be a number; got [1, 2]"),
         ({"workers": "many"}, "'--workers' must be a number; got 'many'"),
         ({"stated_sizes": None}, "'--stated_sizes' must be names with values, {NAME: ...}; got None"),

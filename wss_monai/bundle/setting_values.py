@@ -30,6 +30,8 @@ OR_ARGUMENTS = ("compile",)
 PATHS = ("dataset_dir", "output_dir", "ckpt_path", "bounds_file", "split", "store_dir")
 NAMES_TOO = ("validation", "dense", "labelled")
 """Settings that take a number, or names that may be made of digits."""
+WORDS_TOO = ("threshold",)
+"""Settings that take a number or a word."""
 SMALLEST, LARGEST = 1e-4, 1e3
 """Edge lengths of a voxel in mm that are no mistake of units."""
 AXIS = 100_000
@@ -66,10 +68,6 @@ def _edge(value: Any) -> bool:
     return _number(-math.inf, 0)(value) or (_number(0, LARGEST)(value) and value >= SMALLEST)
 
 
-def _one_of(*words: str) -> _Rule:
-    return _Rule(" or ".join(words), lambda value: value in words)
-
-
 def _arguments_of_compile(value: Any) -> bool:
     known = set(inspect.signature(torch.compile).parameters) - {"model"}
     return isinstance(value, bool) or (isinstance(value, Mapping) and set(value) <= known)
@@ -90,10 +88,7 @@ RULES = {
     "seed": _Rule("a whole number from 0 to 4294967295", _whole(0, 2**32 - 1)),
     "learning_rate": _Rule("a number above 0 and at most 1000", _number(0, 1000)),
     "compile": _Rule("true, false or arguments of torch.compile", _arguments_of_compile),
-    "pseudo_pieces": _one_of("any", "one", "all"),
-    "pseudo_teacher": _one_of("average", "decoder"),
-    "scored": _one_of("student", "average"),
-    "store": _one_of("memory", "disk", "device", "auto"),
+    "pseudo_pieces": _Rule("any, one or all", lambda value: value in ("any", "one", "all")),
     "slice_axis": _Rule("0, 1 or 2", _whole(0, 2)),
     "pixdim": _Rule(f"2 or 3 edges of a voxel in mm, {SMALLEST:g} to {LARGEST:g}, -1 for the file's own", _list(_edge)),
     "crop": EXTENT,
@@ -176,7 +171,7 @@ def _refuse_other_kind(name: str, value: Any, default: Any) -> None:
         raise ValueError(f"setting '--{name}' must be names with values, {{{example}}}; got {value!r}.")
     if isinstance(default, (list, tuple)) and isinstance(value, (str, Mapping, bool)):
         raise ValueError(f"setting '--{name}' must be a list; got {value!r}.")
-    kinds = (list, tuple, Mapping, bool, str)
+    kinds = (list, tuple, Mapping, bool) if name in WORDS_TOO else (list, tuple, Mapping, bool, str)
     if _is_number(default) and name not in NAMES_TOO and isinstance(_as_number(name, value), kinds):
         raise ValueError(f"setting '--{name}' must be a number; got {value!r}.")
 

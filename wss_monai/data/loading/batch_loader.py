@@ -97,6 +97,8 @@ class BatchLoader:
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
+        if volume_sampler is not None and not hasattr(volume_sampler, "batches"):
+            raise ValueError(f"volume_sampler must be a VolumeBatchSampler or null; got {volume_sampler!r}.")
         self._store = store
         self.batch_size = batch_size
         self.seed = seed
