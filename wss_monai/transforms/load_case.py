@@ -115,7 +115,7 @@ class LoadCased(MapTransform):
         channels: list[MetaTensor] = []
         for path in paths:
             with named(name, "image", path):
-                channel: Any = read_volume(path)[None]
+                channel: Any = _volume(read_volume(path)[None])
                 check_grid(path, channel, paths[0], channels[0] if channels else channel)
             if not bool(torch.isfinite(channel).all()):
                 raise ValueError(
@@ -171,6 +171,11 @@ def _outside(drawn: MetaTensor, undrawn_means_absent: bool, slice_axis: int) -> 
         inside = (index != UNLABELLED) & ~outside
         outside = ~inside & (index != UNLABELLED).any(dim=others, keepdim=True)
     return MetaTensor(torch.where(outside, 0, UNLABELLED).to(torch.uint8), meta=drawn.meta)
+
+
+def _volume(image: MetaTensor) -> MetaTensor:
+    """A 2D image (C, X, Y) as one slice (C, X, Y, 1)."""
+    return image if image.dim() > 3 else MetaTensor(image.as_tensor()[..., None], meta=image.meta)
 
 
 def _paths(source: str | Path | Sequence[str]) -> list[Any]:
