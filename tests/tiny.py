@@ -161,3 +161,18 @@ def command_line(*arguments: str, cwd: Path = ROOT, **overrides) -> subprocess.C
 def command_here(*arguments: str, cwd: Path = ROOT, **overrides) -> subprocess.CompletedProcess:
     """``command_line`` in this process, which is seconds faster: for what another test starts for real."""
     return run_module("monai.bundle", *arguments, *flags(**overrides), cwd=cwd)
+
+
+def differing_voxels(run: Path) -> dict[str, int]:
+    """Predict what a run's evaluation has predicted, from the run's folder alone: case -> voxels that differ."""
+    from wss_monai.prediction import Predictor
+
+    predictor = Predictor(run)
+    cases = json.loads((run / "evaluation" / "cases.json").read_text())
+    if predictor.needs_all:
+        predictor.solve([case["image"] for case in cases])
+    found = {}
+    for case in cases:
+        expected = np.asarray(nib.load(run / case["prediction"]).dataobj)
+        found[case["case"]] = int((predictor(case["image"]).mask != expected).sum())
+    return found

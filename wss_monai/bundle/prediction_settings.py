@@ -145,8 +145,8 @@ def _image_steps(settings: PlainSettings, name: str = "validate#preprocessing") 
 def _bounds(settings: PlainSettings) -> Iterator[dict[str, Any]]:
     """Intervals of sizes that were declared: values a class, their unit, and whether they are of slices."""
     try:
-        made = settings["all_bounds"] if "all_bounds" in settings else []
-    except (NotPlain, ValueError):
+        made = settings["all_bounds"]
+    except (NotPlain, ValueError):  # none, or of an overlay that computes them
         return
     for step in made:
         if step.get("_target_") == "wss_monai.transforms.ConstantBoundsd" and "descriptor" not in step:
@@ -171,6 +171,6 @@ def _memory_format(config: Mapping[str, Any]) -> str:
 
 def _or(settings: PlainSettings, name: str, default: Any) -> Any:
     try:
-        return (settings[name] if name in settings else default) or default
-    except NotPlain:
+        return settings[name] or default
+    except NotPlain:  # not there, or no plain value
         return default

@@ -19,9 +19,11 @@ FORMATS = ("nifti", "nrrd", "dicom-seg")
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the verb `predict`."""
     parser = subparsers.add_parser(
-        "predict", help="predict masks and volumes in ml of new images", description=__doc__,
+        "predict",
+        help="predict masks and volumes in ml of new images",
+        description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    )
     add = parser.add_argument
     add("--run", dest="run_folder", required=True, metavar="RUN", help="output folder of a training")
     add("--input", nargs="+", action="extend", required=True, metavar="PATH", help="volume files and folders")
@@ -29,7 +31,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add("--weights", default="last", metavar="last|best|FILE",
         help="model.pt, model_best.pt, or a file (default: last)")  # fmt: skip
     add("--format", choices=FORMATS, default="nifti",
-        help="of the masks; nrrd: .seg.nrrd for 3D Slicer; dicom-seg: of DICOM series alone (default: nifti)")  # fmt: skip
+        help="of the masks: .nii.gz (default), .seg.nrrd for 3D Slicer, or DICOM-SEG of DICOM series")  # fmt: skip
     add("--ensemble", nargs="+", action="extend", default=[], metavar="RUN",
         help="average the probabilities of --run and of these runs of the same classes")  # fmt: skip
     add("--tta", action="store_true", help="average over mirrored images, along the axes that training mirrored")
@@ -69,9 +71,7 @@ def run(args: argparse.Namespace) -> int:
         keep_largest=None if args.keep_largest is None else args.keep_largest == "yes",
         trust=args.trust,
     )
-    plan = plan_of(
-        predictor, args.input, args.out, format=args.format, endings=args.endings, overwrite=args.overwrite
-    )
+    plan = plan_of(predictor, args.input, args.out, format=args.format, endings=args.endings, overwrite=args.overwrite)
     for path in plan.left:
         print(f"left out: {path} is a segmentation, no image")
     if args.dry_run:

@@ -63,7 +63,7 @@ class RunRecord:
         state: Any = engine.state
         device = state.device
         cuda = device is not None and device.type == "cuda"
-        record = {
+        record: dict[str, Any] = {
             **self.settings,
             "class_names": self.class_names,
             "max_epochs": state.max_epochs,

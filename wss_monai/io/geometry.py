@@ -60,4 +60,6 @@ def geometry_of(cases: Sequence[Mapping[str, Any]], slice_axis: int) -> dict[str
 
 def _ranges(values: np.ndarray) -> list[list[Any]]:
     """Least and most of each column."""
-    return [[round(v, 6) for v in column] for column in zip(values.min(0).tolist(), values.max(0).tolist(), strict=True)]
+    return [
+        [round(v, 6) for v in column] for column in zip(values.min(0).tolist(), values.max(0).tolist(), strict=True)
+    ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ from wss_monai.bundle.case_errors import NO_MEMORY, raise_failures, reason_of
 from wss_monai.io.folder_lock import release, take
 from wss_monai.io.tables import write_csv
 from wss_monai.prediction.inputs import Case, endings_of, find_cases
-from wss_monai.prediction.prediction import Prediction
 from wss_monai.prediction.predictor import Predictor
 from wss_monai.prediction.writers import ENDINGS, LABELS, write_entropy, write_label_file, write_mask
 
@@ -22,6 +21,7 @@ __all__ = ["VOLUMES", "Plan", "plan_of", "predict"]
 VOLUMES = "volumes.csv"
 """A row a file and class."""
 SHOWN = 3
+NO_SERIES = "it is no DICOM series, so that no DICOM-SEG can refer to it: choose --format nifti or nrrd"
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,10 @@ def plan_of(
     """
     if format not in ENDINGS:
         raise ValueError(f"--format: must be one of {', '.join(ENDINGS)}, got '{format}'")
+    if format == "dicom-seg":
+        from wss_monai.prediction.dicom_seg import check_highdicom
+
+        check_highdicom()
     out = Path(out)
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out: '{out}' is a file; give a folder")
@@ -76,12 +80,17 @@ def plan_of(
             raise ValueError(f"--out: '{out}' lies in the input folder '{path}', where masks would count as images")
     run = predictor.first
     cases, left = find_cases(inputs, endings_of(run.modalities, run.channels, endings) if run.channels > 1 else ((),))
-    masks = [out / f"{case.name}_seg{ENDINGS[format]}" if format != "nrrd" else out / f"{case.name}{ENDINGS[format]}" for case in cases]
+    if format == "dicom-seg":
+        cases = [case if Path(case.files[0]).is_dir() else replace(case, fault=NO_SERIES) for case in cases]
+    ending = ENDINGS[format] if format == "nrrd" else f"_seg{ENDINGS[format]}"
+    masks = [out / f"{case.name}{ending}" for case in cases]
     taken: dict[str, Case] = {}
     for case, mask in zip(cases, masks, strict=True):
         other = taken.setdefault(os.path.normcase(mask.resolve()), case)
         if other is not case and not (case.fault or other.fault):
-            raise ValueError(f"{other.shown} and {case.shown} would share the mask {mask}: predict them into two folders")
+            raise ValueError(
+                f"{other.shown} and {case.shown} would share the mask {mask}: predict them into two folders"
+            )
     there = [mask for mask in masks if mask.exists()]
     if there and not overwrite:
         shown = ", ".join(map(str, there[:SHOWN])) + (" ..." if len(there) > SHOWN else "")
@@ -155,7 +164,8 @@ def _predict(predictor: Predictor, plan: Plan, preview: bool, progress: Any, tel
         about = {"file": case.shown, "patient": patient_of(case), "mask": mask.relative_to(plan.out).as_posix()}
         rows += [{**about, **row} for row in prediction.rows()]
         write_csv(plan.out / VOLUMES, rows, wait=False)
-    write_csv(plan.out / VOLUMES, rows)
+    if rows:
+        write_csv(plan.out / VOLUMES, rows)
     raise_failures(failed, len(plan.cases), "have no mask")
     return rows
 

@@ -43,9 +43,7 @@ class Member:
         ValueError: weights of another network, or that are not finite.
     """
 
-    def __init__(
-        self, run: RunSettings, weights: str, device: torch.device, keep_largest: bool | None = None
-    ) -> None:
+    def __init__(self, run: RunSettings, weights: str, device: torch.device, keep_largest: bool | None = None) -> None:
         self.run, self.device = run, device
         self.weights = weights_of(run, weights)
         after, self.sizes = _without_shift(run.postprocessing)
@@ -62,7 +60,7 @@ class Member:
         form = {"channels_last": torch.channels_last, "contiguous_format": torch.contiguous_format}.get(
             run.memory_format, memory_format_for(self.network, device)
         )
-        self.network.to(device, memory_format=form).eval()  # type: ignore[call-overload]
+        self.network.to(device, memory_format=form).eval()
         self.inferer: Callable[..., Any] = parser.get_parsed_content("inferer")
         self.before: Compose = parser.get_parsed_content("preprocessing")
         steps = list(parser.get_parsed_content("postprocessing").transforms)
@@ -72,9 +70,7 @@ class Member:
         self.shift: ShiftToSizes | None = None
         if self.sizes is not None:
             told = {key: value for key, value in self.sizes.items() if key != "_target_"}
-            self.shift = ShiftToSizes(
-                self.network, [], self.inferer, **told, amp=self.amp, amp_dtype=self.amp_dtype
-            )
+            self.shift = ShiftToSizes(self.network, [], self.inferer, **told, amp=self.amp, amp_dtype=self.amp_dtype)
             steps.insert(0, self.shift)
         self.solved = self.shift is None
         self._sort(steps, keep_largest)
@@ -95,11 +91,11 @@ class Member:
             behind = _keeping(behind, keep_largest, len(self.run.class_names))
         self.behind = Compose(behind)
 
-    def prepare(self, case: Mapping[str, Any]) -> dict[str, Any]:
+    def prepare(self, case: Mapping[Any, Any]) -> dict[Any, Any]:
         """Bring a loaded case to the grid of the network."""
-        data: dict[str, Any] = dict(case)
+        data: dict[Any, Any] = dict(case)
         for step in self.before.transforms[1:]:  # the first one loads
-            data = step(data)  # type: ignore[operator, assignment]
+            data = step(data)
         return data
 
     @torch.no_grad()
@@ -126,39 +122,47 @@ class Member:
             )
         return out.flip([axis + 1 for axis in flip]) if flip else out
 
-    def classes(self, data: Mapping[str, Any], shape: Sequence[int]) -> MetaTensor:
+    def scores(self, data: Mapping[Any, Any], flip: Sequence[int] = ()) -> Tensor:
+        """Logits, or log-probabilities behind a CRF, on the grid of the network (K, *grid), where there are any."""
+        logits = MetaTensor(self.logits(data["image"], flip))
+        found: Any = self.on_grid({**data, "pred": logits})
+        return plain_tensor(found["pred"])
+
+    def probabilities(self, data: Mapping[Any, Any], flips: Sequence[Sequence[int]]) -> Tensor:
+        """Mean of the softmax over mirrored images, (K, *grid of the network), float32, on the CPU."""
+        total: Any = None
+        for flip in flips:
+            own = self.scores(data, flip).float().softmax(dim=0)
+            total = own if total is None else total + own
+        return plain_tensor(total / len(flips)).cpu()
+
+    def classes(self, data: Mapping[Any, Any], scores: Tensor, shape: Sequence[int]) -> MetaTensor:
         """Class indices on the grid of the image (1, *shape), as the evaluation of the run gives them.
 
         Args:
             data: of ``prepare``.
+            scores: of ``scores``.
             shape: of the loaded image.
         """
-        found = {**data, "pred": MetaTensor(self.logits(data["image"]))}
-        if not self.has_probabilities:
-            return self.finished(self.others(found))  # type: ignore[arg-type]
-        found = dict(self.on_grid(found))  # type: ignore[arg-type]
-        scores = plain_tensor(found["pred"])
-        return self.finished({**found, "pred": largest(scores, lambda part: self.inverted(found, part), shape)})
+        found: Any = data
+        return self.finished({**found, "pred": largest(scores, lambda part: self.inverted(data, part), shape)})
 
-    def probabilities(self, data: Mapping[str, Any], flips: Sequence[Sequence[int]] = ((),)) -> Tensor:
-        """Mean of the softmax over mirrored images, (K, *grid of the network), float32, on the CPU."""
-        total: Any = None
-        for flip in flips:
-            found = self.on_grid({**data, "pred": self.logits(data["image"], flip)})
-            own = plain_tensor(found["pred"]).float().softmax(dim=0)  # type: ignore[index, call-overload]
-            total = own if total is None else total + own
-        return (total / len(flips)).cpu()
+    def thresholded(self, data: Mapping[Any, Any]) -> MetaTensor:
+        """What ``classes`` gives, for runs without probabilities."""
+        logits = MetaTensor(self.logits(data["image"]))
+        found: dict[Any, Any] = {**data, "pred": logits}
+        return self.finished(self.others(found))
 
-    def inverted(self, data: Mapping[str, Any], scores: Tensor) -> Tensor:
+    def inverted(self, data: Mapping[Any, Any], scores: Tensor) -> Tensor:
         """Bring scores (k, *grid of the network) to the grid of the image."""
         if self.back is None:
             return scores
         out: Tensor = self.back({**data, "pred": MetaTensor(plain_tensor(scores))})["pred"]
         return out
 
-    def finished(self, data: Mapping[str, Any]) -> MetaTensor:
+    def finished(self, data: Any) -> MetaTensor:
         """What comes behind the argmax: the largest component, filled classes."""
-        return self.behind(dict(data))["pred"]  # type: ignore[index, call-overload, return-value]
+        return self.behind(dict(data))["pred"]
 
     def solve(self, cases: Any) -> None:
         """Find the shift of the classes at which all cases together show the sizes that the run's evaluation stated.
@@ -168,7 +172,8 @@ class Member:
         """
         if self.shift is not None:
             self.shift.cases = cases
-            self.shift.solve(SimpleNamespace(state=SimpleNamespace(device=self.device)))  # type: ignore[arg-type]
+            engine: Any = SimpleNamespace(state=SimpleNamespace(device=self.device))
+            self.shift.solve(engine)
             self.shift.cases = []
             self.solved = True
 

@@ -60,7 +60,7 @@ class Axes:
 
     def back(self, array: np.ndarray) -> np.ndarray:
         """Bring what lies on the grid of this order, (X, Y, Z), back to the stored one."""
-        turned = np.flip(array, [place for place, flip in enumerate(self.flips) if flip])
+        turned = np.flip(array, tuple(place for place, flip in enumerate(self.flips) if flip))
         return np.ascontiguousarray(turned.transpose(np.argsort(self.order)))
 
 

@@ -62,22 +62,23 @@ class Prediction:
             an axis with more than one voxel, so that a part may be missing), ``bounds`` (as declared for training) and
             ``inside_bounds`` (yes, no, or empty without bounds).
         """
-        grid, out = self.grid, []
+        rows = []
         for index, name in enumerate(self.class_names[1:], start=1):
             inside = self.mask == index
+            declared = [one for one in self.bounds if name in one["values"]]
+            kept = [self._keeps(inside, one["values"][name], one) for one in declared]
             voxels = int(inside.sum())
-            told = [(_text(one), self._keeps(inside, one["values"][name], one)) for one in self._bounds_of(name)]
-            out.append(
+            rows.append(
                 {
                     "class": name,
-                    "ml": round(voxels * grid.voxel_ml, 4),
+                    "ml": round(voxels * self.grid.voxel_ml, 4),
                     "voxels": voxels,
                     "touches_border": "yes" if _touches(inside) else "no",
-                    "bounds": "; ".join(f"{_interval(one['values'][name])} {text}" for one, (text, _) in zip(self._bounds_of(name), told, strict=True)),
-                    "inside_bounds": "" if not told else "yes" if all(kept for _, kept in told) else "no",
+                    "bounds": "; ".join(_text(one["values"][name], one) for one in declared),
+                    "inside_bounds": "" if not kept else "yes" if all(kept) else "no",
                 }
             )
-        return out
+        return rows
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the mask; its ending chooses the format.
@@ -94,9 +95,6 @@ class Prediction:
         from wss_monai.prediction.writers import write_mask
 
         return write_mask(self, Path(path))
-
-    def _bounds_of(self, name: str) -> list[Mapping[str, Any]]:
-        return [one for one in self.bounds if name in one["values"]]
 
     def _keeps(self, inside: np.ndarray, pair: Sequence[float | None], one: Mapping[str, Any]) -> bool:
         """Whether a class lies within an interval: in every slice that shows it, or as a whole."""
@@ -123,10 +121,8 @@ def _touches(inside: np.ndarray) -> bool:
     )
 
 
-def _interval(pair: Sequence[float | None]) -> str:
+def _text(pair: Sequence[float | None], one: Mapping[str, Any]) -> str:
+    """An interval in words."""
     low, high = pair
-    return f"at least {low:g}" if high is None else f"at most {high:g}" if low is None else f"{low:g} to {high:g}"
-
-
-def _text(one: Mapping[str, Any]) -> str:
-    return f"{one['unit']} a slice" if one["slices"] else str(one["unit"])
+    what = f"at least {low:g}" if high is None else f"at most {high:g}" if low is None else f"{low:g} to {high:g}"
+    return f"{what} {one['unit']}{' a slice' if one['slices'] else ''}"

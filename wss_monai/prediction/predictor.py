@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from monai.data import MetaTensor
+from torch import Tensor
 
 from wss_monai.io.grids import Grid, read_grid
 from wss_monai.prediction.chunks import mean_of_classes
@@ -80,8 +81,8 @@ class Predictor:
         for member in self.members:
             if (self.averaged or uncertainty) and not member.has_probabilities:
                 raise ValueError(
-                    f"{member.run.folder}: its masks are activation maps above a threshold, which have no probabilities "
-                    "to average: leave out --tta, --ensemble and --uncertainty"
+                    f"{member.run.folder}: its masks are activation maps above a threshold, without probabilities to "
+                    "average: leave out --tta, --ensemble and --uncertainty"
                 )
 
     @property
@@ -116,14 +117,7 @@ class Predictor:
         stored, case, axes, warnings = self._load(files)
         shape = tuple(case["image"].shape[1:])
         found = [member.prepare(case) for member in self.members]
-        entropy = None
-        if self.averaged or self.uncertainty:
-            pairs = list(zip(self.members, found, self.flips, strict=True))
-            parts = [(m.probabilities(data, flips), _inverse(m, data)) for m, data, flips in pairs]
-            mean, entropy = mean_of_classes(parts, shape, self.uncertainty)
-            labels = self.members[0].finished({**found[0], "pred": mean})
-        if not self.averaged:
-            labels = self.members[0].classes(found[0], shape)
+        labels, entropy = self._classes(found, shape)
         own = np.asarray(labels.cpu())[0]
         own = own.astype(np.uint8 if len(self.first.class_names) <= 256 else np.int16)
         count = stored.dim()
@@ -136,7 +130,7 @@ class Predictor:
             axes.order[self.first.slice_axis] if count == 3 else 2,
             self.first.bounds,
             warnings,
-            None if entropy is None else axes.back(entropy.numpy()).reshape(stored.shape),
+            None if entropy is None else axes.back(entropy.cpu().numpy()).reshape(stored.shape),
         )
 
     def solve(self, images: Sequence[PathLike | Sequence[PathLike]]) -> None:
@@ -148,7 +142,24 @@ class Predictor:
             if not member.solved:
                 member.solve(_Prepared(self, member, images))
 
-    def _load(self, files: Sequence[PathLike]) -> tuple[MetaTensor, dict[str, Any], Axes, list[str]]:
+    def _classes(self, found: Sequence[dict[Any, Any]], shape: Sequence[int]) -> tuple[MetaTensor, Tensor | None]:
+        """Class indices on the grid of the image, and the entropy where it is wanted."""
+        first = self.members[0]
+        if not first.has_probabilities:
+            return first.thresholded(found[0]), None
+        if self.averaged:
+            pairs = list(zip(self.members, found, self.flips, strict=True))
+            parts = [(member.probabilities(data, flips), _inverse(member, data)) for member, data, flips in pairs]
+            mean, entropy = mean_of_classes(parts, shape, self.uncertainty)
+            return first.finished({**found[0], "pred": mean}), entropy
+        scores = first.scores(found[0])
+        labels = first.classes(found[0], scores, shape)
+        if not self.uncertainty:
+            return labels, None
+        part = scores.float().softmax(dim=0), _inverse(first, found[0])
+        return labels, mean_of_classes([part], shape, True)[1]
+
+    def _load(self, files: Sequence[PathLike]) -> tuple[MetaTensor, dict[Any, Any], Axes, list[str]]:
         """The first modality as stored, the case with its axes as in training, these, and what to say."""
         from wss_monai.transforms import LoadCased
 
@@ -164,8 +175,8 @@ class Predictor:
         loader = LoadCased(keys=["image"], spatial_dims=max(member.run.spatial_dims for member in self.members))
         case: dict[Any, Any] = loader({"case": name, "image": [str(file) for file in files]})
         image: MetaTensor = case["image"]
-        first = image[0] if len(grid.shape) == 3 else image[0, ..., 0]
-        stored = MetaTensor(first.as_tensor(), affine=image.affine)
+        first = image.as_tensor()[0]
+        stored = MetaTensor(first if len(grid.shape) == 3 else first[..., 0], affine=image.affine)
         warnings = ([told] if told else []) + unlike(grid, axes, run.geometry, run.slice_axis)
         return stored, {**case, "image": axes(image)}, axes, warnings
 
@@ -244,5 +255,3 @@ def _check_alike(runs: Sequence[RunSettings]) -> None:
                     f"--ensemble: '{run.folder}' has other {what} than '{first.folder}': {own} and {theirs}; only runs "
                     "that tell the same classes from the same images can be averaged"
                 )
-
-

@@ -19,7 +19,7 @@ __all__ = ["PREPROCESSING", "RunSettings", "read_settings", "weights_of"]
 
 FORMAT = 1
 PREPROCESSING = "@preprocessing"
-PLACES = ("monai.networks.", "monai.transforms.", "monai.inferers.", "torch.nn.")
+PLACES: tuple[str, ...] = ("monai.networks.", "monai.transforms.", "monai.inferers.", "torch.nn.")
 PLACES += ("wss_monai.networks.", "wss_monai.transforms.", "wss_monai.inferers.", "wss_monai.handlers.ShiftToSizes")
 """Where the components of a prediction may come from; others would be code that a folder names."""
 MODES = ("default", "callable")
