@@ -29,6 +29,8 @@ OBJECTS = {SHIFT: ("network", "cases", "inferer", "amp", "amp_dtype")}
 PREPROCESSING = "@preprocessing"
 """The one reference that is left: the steps that are undone behind the network."""
 LOAD = "wss_monai.transforms.LoadCased"
+OF_LABELS = ("@all_bounds", "@weak_steps")
+"""Lists of steps none of which acts on images."""
 BY_KEY = ("mode", "padding_mode", "align_corners", "dtype")
 """Arguments of a step that may be lists, an item a key."""
 
@@ -130,6 +132,8 @@ def _image_steps(settings: PlainSettings, name: str = "validate#preprocessing") 
         if isinstance(step, str):
             continue  # a step of an overlay's list, such as expected sizes: none acts on images
         target = str(step.get("_target_"))
+        if target == "Compose" and step.get("transforms") in OF_LABELS:
+            continue
         if target == "Compose":
             yield from _image_steps(settings, path)
         elif "keys" in step:
