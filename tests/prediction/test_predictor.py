@@ -11,10 +11,13 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from monai.data import MetaTensor
+from monai.transforms import Compose, Invertd, ResizeWithPadOrCropd, Spacingd
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from tiny import ROOT, differing_voxels, run_workflow, write_series
 
-from wss_monai.prediction import Predictor, chunks
+from wss_monai.prediction import Predictor, inversion
+from wss_monai.prediction.inversion import Inversion
 
 
 def save(image, array, path, change=lambda header: None):
@@ -123,29 +126,47 @@ class TestTwoDimensions:
         assert nib.load(found.save(tmp_path / "m.nii.gz")).shape == (*expected.mask.shape, 1)
 
 
-class TestChunks:
-    """Classes that are inverted a few at a time."""
+class TestPlanes:
+    """Large volumes are brought to their grid a few planes at a time."""
 
-    @pytest.mark.parametrize("at_once", [1, 2 * 8 * 60, 2**30])
-    def test_the_largest_score_is_that_of_argmax(self, monkeypatch, at_once):
-        monkeypatch.setattr(chunks, "AT_ONCE", at_once)
-        scores = torch.randint(0, 4, (5, 3, 4, 5), generator=torch.Generator().manual_seed(0)).float()  # with ties
-        found = chunks.largest(scores, lambda part: part, (3, 4, 5))
-        assert torch.equal(found[0].long(), scores.argmax(0))
+    @pytest.fixture
+    def scored(self):
+        """Scores on a turned grid of odd sizes, and the step that inverts them."""
+        affine = np.eye(4)
+        affine[:3, :3] = [[0, -1.3, 0], [0.9, 0, 0], [0, 0, 4]]
+        steps = Compose([Spacingd("image", pixdim=[2.0, 1.1, -1.0]), ResizeWithPadOrCropd("image", [16, 40, 6])])
+        data = steps({"image": MetaTensor(torch.zeros(1, 31, 27, 7), affine=torch.as_tensor(affine))})
+        scores = torch.randn(5, *data["image"].shape[1:], generator=torch.Generator().manual_seed(0))
+        return Invertd("pred", transform=steps, orig_keys="image", nearest_interp=False), data, scores, (31, 27, 7)
 
-    @pytest.mark.parametrize("at_once", [1, 2**30])
-    def test_mean_and_entropy_by_hand(self, monkeypatch, at_once):
-        monkeypatch.setattr(chunks, "AT_ONCE", at_once)
-        one = torch.tensor([[1.0, 0.9, 0.5, 0.0], [0.0, 0.1, 0.5, 0.0]])
-        two = torch.tensor([[1.0, 0.3, 0.5, 0.0], [0.0, 0.7, 0.5, 0.0]])
-        mean, entropy = chunks.mean_of_classes([(one, lambda p: p), (two, lambda p: p)], (4,), True)
-        assert mean[0].tolist() == [0, 0, 0, 0]
+    def test_they_are_what_monai_gives_at_once(self, scored, monkeypatch):
+        back, data, scores, _ = scored
+        whole = back({**data, "pred": MetaTensor(scores)})["pred"].as_tensor()
+        once = Inversion(*scored)
+        monkeypatch.setattr(inversion, "AT_ONCE", 5 * 27 * 7 * 8 * 4 * 3)
+        planes = Inversion(*scored)
+        assert planes.by_planes and not once.by_planes
+        assert list(planes.blocks())[:2] == [(0, 3), (3, 6)]
+        found = torch.cat([planes.planes(*block) for block in planes.blocks()], dim=1)
+        assert torch.equal(found, whole)
+        assert torch.equal(inversion.largest(planes)[0].long(), whole.argmax(0))
+        assert torch.equal(inversion.largest(once), inversion.largest(planes))
+        np.testing.assert_allclose(inversion.largest(planes).affine, inversion.largest(once).affine)
+
+    def test_mean_and_entropy_by_hand(self):
+        one = torch.tensor([[1.0, 0.9, 0.5, 0.0], [0.0, 0.1, 0.5, 0.0]])[:, :, None, None]
+        two = torch.tensor([[1.0, 0.3, 0.3, 0.0], [0.0, 0.7, 0.7, 0.0]])[:, :, None, None]
+        parts = [Inversion(None, {}, scores, (4, 1, 1)) for scores in (one, two)]
+        mean, entropy = inversion.mean_of_classes(parts, True)
+        assert mean.flatten().tolist() == [0, 0, 1, 0]
         expected = -(0.6 * np.log(0.6) + 0.4 * np.log(0.4)) / np.log(2)
-        assert entropy.tolist() == pytest.approx([0, expected, 1, 0], abs=1e-6)
+        assert entropy.flatten().tolist() == pytest.approx([0, expected, expected, 0], abs=1e-6)
 
-    def test_a_prediction_by_chunks_is_the_same(self, predictor, expected, image, monkeypatch):
-        monkeypatch.setattr(chunks, "AT_ONCE", 1)
+    def test_a_prediction_by_planes_is_the_same(self, trained, predictor, expected, image, monkeypatch):
+        unsure = Predictor(trained, uncertainty=True)(image).entropy
+        monkeypatch.setattr(inversion, "AT_ONCE", 1)
         np.testing.assert_array_equal(predictor(image).mask, expected.mask)
+        np.testing.assert_allclose(Predictor(trained, uncertainty=True)(image).entropy, unsure, atol=1e-6)
 
 
 class TestSeveralNetworks:

@@ -20,7 +20,7 @@ from wss_monai.functional.transfer import send
 from wss_monai.handlers.finite_loss import first_not_finite
 from wss_monai.handlers.load_weights import misfit, read_file
 from wss_monai.handlers.shift_to_sizes import ShiftToSizes
-from wss_monai.prediction.chunks import largest
+from wss_monai.prediction.inversion import Inversion, largest
 from wss_monai.prediction.run_settings import RunSettings, weights_of
 
 __all__ = ["Member"]
@@ -136,29 +136,25 @@ class Member:
             total = own if total is None else total + own
         return plain_tensor(total / len(flips)).cpu()
 
+    def inversion(self, data: Mapping[Any, Any], scores: Tensor, shape: Sequence[int]) -> Inversion:
+        """The way of scores to the grid of the image (X, Y, Z)."""
+        return Inversion(self.back, data, scores, shape)
+
     def classes(self, data: Mapping[Any, Any], scores: Tensor, shape: Sequence[int]) -> MetaTensor:
-        """Class indices on the grid of the image (1, *shape), as the evaluation of the run gives them.
+        """Class indices on the grid of the image (1, X, Y, Z), as the evaluation of the run gives them.
 
         Args:
             data: of ``prepare``.
             scores: of ``scores``.
             shape: of the loaded image.
         """
-        found: Any = data
-        return self.finished({**found, "pred": largest(scores, lambda part: self.inverted(data, part), shape)})
+        return self.finished({**data, "pred": largest(self.inversion(data, scores, shape))})
 
     def thresholded(self, data: Mapping[Any, Any]) -> MetaTensor:
         """What ``classes`` gives, for runs without probabilities."""
         logits = MetaTensor(self.logits(data["image"]))
         found: dict[Any, Any] = {**data, "pred": logits}
         return self.finished(self.others(found))
-
-    def inverted(self, data: Mapping[Any, Any], scores: Tensor) -> Tensor:
-        """Bring scores (k, *grid of the network) to the grid of the image."""
-        if self.back is None:
-            return scores
-        out: Tensor = self.back({**data, "pred": MetaTensor(plain_tensor(scores))})["pred"]
-        return out
 
     def finished(self, data: Any) -> MetaTensor:
         """What comes behind the argmax: the largest component, filled classes."""

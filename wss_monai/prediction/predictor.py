@@ -15,7 +15,7 @@ from monai.data import MetaTensor
 from torch import Tensor
 
 from wss_monai.io.grids import Grid, read_grid
-from wss_monai.prediction.chunks import mean_of_classes
+from wss_monai.prediction.inversion import mean_of_classes
 from wss_monai.prediction.member import Member
 from wss_monai.prediction.orientation import Axes, axes_for, unlike
 from wss_monai.prediction.prediction import Prediction
@@ -149,15 +149,15 @@ class Predictor:
             return first.thresholded(found[0]), None
         if self.averaged:
             pairs = list(zip(self.members, found, self.flips, strict=True))
-            parts = [(member.probabilities(data, flips), _inverse(member, data)) for member, data, flips in pairs]
-            mean, entropy = mean_of_classes(parts, shape, self.uncertainty)
+            parts = [member.inversion(data, member.probabilities(data, flips), shape) for member, data, flips in pairs]
+            mean, entropy = mean_of_classes(parts, self.uncertainty)
             return first.finished({**found[0], "pred": mean}), entropy
         scores = first.scores(found[0])
         labels = first.classes(found[0], scores, shape)
         if not self.uncertainty:
             return labels, None
-        part = scores.float().softmax(dim=0), _inverse(first, found[0])
-        return labels, mean_of_classes([part], shape, True)[1]
+        shares = first.inversion(found[0], scores.float().softmax(dim=0), shape)
+        return labels, mean_of_classes([shares], True)[1]
 
     def _load(self, files: Sequence[PathLike]) -> tuple[MetaTensor, dict[Any, Any], Axes, list[str]]:
         """The first modality as stored, the case with its axes as in training, these, and what to say."""
@@ -206,10 +206,6 @@ def read_grid_of(path: PathLike) -> Grid:
 
 def _files(image: PathLike | Sequence[PathLike]) -> list[PathLike]:
     return [image] if isinstance(image, (str, os.PathLike)) else list(image)
-
-
-def _inverse(member: Member, data: Any) -> Any:
-    return lambda part: member.inverted(data, part)
 
 
 def _device(device: str | torch.device | None) -> torch.device:
