@@ -60,7 +60,7 @@ def test_a_folder_of_everything_and_a_file_that_cannot_be_read(run, new, tmp_pat
     assert sorted(str(file.relative_to(out)) for file in out.rglob("*_seg.nii.gz")) == [
         "anna_seg.nii.gz", "hans_seg.nii.gz", "sub/hans_seg.nii.gz",
     ]  # fmt: skip
-    for name in ("hans_preview.png", "sub/hans_entropy.nii.gz", "itksnap_labels.txt"):
+    for name in ("hans_preview.png", "sub/hans_entropy.nii.gz", "itksnap.label"):
         assert (out / name).is_file(), name
     found = rows(out)
     assert [row["class"] for row in found] == ["RV", "Myo", "LV"] * 3

@@ -25,6 +25,7 @@ def test_all_formats_and_sub_folders_but_no_segmentations(tmp_path):
         "notes.txt", "drawn.seg.nrrd", ".part-x.nii.gz", "ward 3/anna/1.dcm", "ward 3/anna/2.dcm", "scan/IM0001",
     )  # fmt: skip
     (folder / "scan/IM0001").write_bytes(bytes(128) + b"DICM")
+    (folder / "sub" / "back").symlink_to(folder)
     cases, left = find_cases([folder])
     assert {case.name: Path(case.files[0]).name for case in cases} == {
         "hans": "hans.nii.gz", "plain": "plain.nii", "slicer": "slicer.nrrd", "m": "m.mhd",

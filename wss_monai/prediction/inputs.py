@@ -98,8 +98,13 @@ def find_cases(
     return list(dict.fromkeys(cases)), left
 
 
-def _volumes(folder: Path, base: Path, left: list[str], deep: bool = True) -> Iterator[tuple[str, str]]:
-    """Name below ``base`` and path of each volume of a folder, DICOM series as folders."""
+def _volumes(
+    folder: Path, base: Path, left: list[str], deep: bool = True, above: frozenset[str] = frozenset()
+) -> Iterator[tuple[str, str]]:
+    """Name below ``base`` and path of each volume of a folder, DICOM series as folders; links that lead back end."""
+    real = os.path.realpath(folder)
+    if real in above:
+        return
     entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     series = _is_series(folder) if deep else False
     if series:
@@ -112,7 +117,7 @@ def _volumes(folder: Path, base: Path, left: list[str], deep: bool = True) -> It
         if entry.is_dir():
             path = Path(entry.path)
             if deep:
-                yield from _volumes(path, base, left)
+                yield from _volumes(path, base, left, above=above | {real})
             elif _is_series(path):
                 yield entry.name, entry.path
         elif lower.endswith(SEGMENTATION):

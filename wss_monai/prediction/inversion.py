@@ -51,7 +51,8 @@ class Inversion:
             return
         large = self.count * math.prod(shape) * 8 > AT_ONCE
         if large and (spacing := _only_spacing(back)) is not None:
-            steps = back.transform.transforms
+            whole: Any = back.transform
+            steps = list(whole.transforms)
             rest = Compose(steps[steps.index(spacing) + 1 :])
             part = Invertd("pred", transform=rest, orig_keys="image", nearest_interp=False)
             coarse: Any = part({**data, "pred": MetaTensor(plain_tensor(scores))})["pred"]

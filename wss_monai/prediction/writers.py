@@ -21,7 +21,7 @@ __all__ = ["ENDINGS", "LABELS", "write_entropy", "write_label_file", "write_mask
 
 ENDINGS = {"nifti": ".nii.gz", "nrrd": ".seg.nrrd", "dicom-seg": ".dcm"}
 """Of the masks, by format."""
-LABELS = "itksnap_labels.txt"
+LABELS = "itksnap.label"
 """Names and colours of the classes for ITK-SNAP (Segmentation, Import Label Descriptions)."""
 NIFTI = (".nii", ".nii.gz")
 CARET = 30
