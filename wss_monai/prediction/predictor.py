@@ -173,10 +173,10 @@ class Predictor:
         axes, told = axes_for(grid, run.geometry, run.slice_axis)
         for other in self.settings[1:]:
             if axes_for(grid, other.geometry, other.slice_axis)[0] != axes:
+                own, theirs = (" ".join(one.geometry["directions"]) for one in (run, other))
                 raise ValueError(
-                    f"{files[0]}: '{run.folder}' and '{other.folder}' were trained with other axes, "
-                    f"{' '.join(run.geometry['directions'])} and {' '.join(other.geometry['directions'])}, so that this "
-                    "volume cannot be turned for both: predict it with each alone"
+                    f"{files[0]}: '{run.folder}' and '{other.folder}' were trained with other axes, {own} and {theirs}, "
+                    "so that this volume cannot be turned for both: predict it with each alone"
                 )
         name = Path(files[0]).name
         loader = LoadCased(keys=["image"], spatial_dims=max(member.run.spatial_dims for member in self.members))
