@@ -21,6 +21,8 @@ __all__ = ["VOLUMES", "Plan", "plan_of", "predict"]
 VOLUMES = "volumes.csv"
 """A row a file and class."""
 SHOWN = 3
+MOST_TOLD = 6
+"""Classes whose volumes are told of each case; the table has all."""
 NO_SERIES = "it is no DICOM series, so that no DICOM-SEG can refer to it: choose --format nifti or nrrd"
 
 
@@ -119,7 +121,7 @@ def predict(
         plan: of ``plan_of``.
         preview: a picture of each case.
         progress: wraps the cases for a progress bar.
-        tell: gets warnings.
+        tell: gets warnings, and the volumes of each case.
 
     Returns:
         The rows of ``volumes.csv``.
@@ -162,7 +164,10 @@ def _predict(predictor: Predictor, plan: Plan, preview: bool, progress: Any, tel
             failed[case.shown] = reason
             continue
         about = {"file": case.shown, "patient": patient_of(case), "mask": mask.relative_to(plan.out).as_posix()}
-        rows += [{**about, **row} for row in prediction.rows()]
+        found = prediction.rows()
+        volumes = ", ".join(f"{row['class']} {row['ml']:.4g} ml" for row in found[:MOST_TOLD])
+        tell(f"{case.shown}: {volumes}")
+        rows += [{**about, **row} for row in found]
         write_csv(plan.out / VOLUMES, rows, wait=False)
     if rows:
         write_csv(plan.out / VOLUMES, rows)
