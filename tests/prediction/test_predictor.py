@@ -181,7 +181,7 @@ class TestSeveralNetworks:
         with pytest.raises(ValueError, match=r"has other classes than .*lumen"):
             Predictor([trained, other])
         turned = json.loads((trained / "prediction.json").read_text())["geometry"] | {"directions": {"PSR": 2}}
-        with pytest.raises(ValueError, match="were trained with other axes, RAS and PSR"):
+        with pytest.raises(ValueError, match="have other axes, RAS and PSR"):
             Predictor([trained, changed("turned", geometry=turned)])(image)
         steps = json.loads((trained / "prediction.json").read_text())["preprocessing"]
         steps["transforms"][2]["pixdim"] = [2.0, 2.0, -1.0]

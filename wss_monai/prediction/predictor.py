@@ -175,7 +175,7 @@ class Predictor:
             if axes_for(grid, other.geometry, other.slice_axis)[0] != axes:
                 own, theirs = (" ".join(one.geometry["directions"]) for one in (run, other))
                 raise ValueError(
-                    f"{files[0]}: '{run.folder}' and '{other.folder}' were trained with other axes, {own} and {theirs}; "
+                    f"{files[0]}: '{run.folder}' and '{other.folder}' have other axes, {own} and {theirs}; "
                     "this volume cannot be turned for both: predict it with each alone"
                 )
         name = Path(files[0]).name
