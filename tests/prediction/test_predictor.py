@@ -226,6 +226,24 @@ class TestFoldersOfRuns:
         with pytest.raises(ValueError, match=message):
             Predictor(changed(network=network))
 
+    @pytest.mark.parametrize(
+        "entries",
+        [
+            {"geometry": {"volumes": 1}},
+            {"bounds": [{"values": {"LV": "x"}, "unit": "ml", "slices": False}]},
+            {"slice_axis": 7},
+            {"class_names": ["background"]},
+            {"flips": ["x"]},
+            {"preprocessing": {"_target_": "Compose"}},
+            {"network": {"_target_": "BasicUNet", "features": 3}},
+            {"format": 9},
+        ],
+        ids=str,
+    )
+    def test_a_file_that_was_changed_ends_in_one_sentence(self, changed, entries):
+        with pytest.raises(ValueError, match=r"does not hold what it should|cannot be built|no file of this release"):
+            Predictor(changed(**entries))
+
     def test_a_reason_why_not_is_told(self, changed):
         with pytest.raises(ValueError, match="cannot be predicted from its folder alone: 'network_def' is an object"):
             Predictor(changed(reason="'network_def' is an object of tests.Network"))

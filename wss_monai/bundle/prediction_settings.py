@@ -83,8 +83,8 @@ def prediction_settings(config: Mapping[str, Any], data: Data | None = None) -> 
 
     Returns:
         format, class_names, slice_axis, network, memory_format, preprocessing (the steps of the image alone), inferer,
-        postprocessing, modalities, flips, bounds, geometry (of the training images); or format and ``reason``, where
-        the configuration holds objects of Python that no file can.
+        postprocessing, channels, modalities, flips, bounds, geometry (of the training images); or format and
+        ``reason``, where the configuration holds objects of Python that no file can.
     """
     settings = PlainSettings(config, {"validate#preprocessing": PREPROCESSING}, OBJECTS)
     try:
@@ -100,6 +100,7 @@ def prediction_settings(config: Mapping[str, Any], data: Data | None = None) -> 
         }
     except NotPlain as error:
         return {"format": FORMAT, "reason": str(error)}
+    found["channels"] = _channels(data, found["network"])
     found["modalities"] = _or(settings, "modalities", _modalities(data))
     found["flips"] = _or(settings, "train#augment#flips", [])
     found["bounds"] = list(_bounds(settings))
@@ -157,6 +158,14 @@ def _bounds(settings: PlainSettings) -> Iterator[dict[str, Any]]:
             values = {name: pair for name, pair in (step.get("values") or {}).items() if pair}
             if values and step.get("unit") in ("mm2", "ml", "voxel"):
                 yield {"values": values, "unit": step["unit"], "slices": step.get("slice_axis") is not None}
+
+
+def _channels(data: Data | None, network: Mapping[str, Any]) -> int:
+    """Images a case, as the data set has them; else as the network says."""
+    images = next((case.get("image") for case in (data.training if data else ())), None)
+    if images is None:
+        return int(network.get("in_channels") or network.get("modalities") or 1)
+    return len(images) if isinstance(images, list) else 1
 
 
 def _modalities(data: Data | None) -> list[str]:

@@ -15,6 +15,7 @@ from monai.transforms import AsDiscreted, Compose, Invertd
 from torch import Tensor, nn
 
 from wss_monai.bundle.memory import memory_format_for
+from wss_monai.bundle.user_errors import find_user_error
 from wss_monai.functional.plain_tensor import plain_tensor
 from wss_monai.functional.transfer import send
 from wss_monai.handlers.finite_loss import first_not_finite
@@ -55,15 +56,19 @@ class Member:
                 "postprocessing": _with_files(after, run.folder),
             }
         )
-        self.network: nn.Module = parser.get_parsed_content("network")
+        try:
+            self.network: nn.Module = parser.get_parsed_content("network")
+            self.inferer: Callable[..., Any] = parser.get_parsed_content("inferer")
+            self.before: Compose = parser.get_parsed_content("preprocessing")
+            steps = list(parser.get_parsed_content("postprocessing").transforms)
+        except Exception as error:  # MONAI's, of whatever a class does not take
+            cause = find_user_error(error)
+            raise ValueError(f"--run: '{run.folder}' holds settings that cannot be built: {cause}") from error
         _load(self.weights, self.network)
         form = {"channels_last": torch.channels_last, "contiguous_format": torch.contiguous_format}.get(
             run.memory_format, memory_format_for(self.network, device)
         )
         self.network.to(device, memory_format=form).eval()
-        self.inferer: Callable[..., Any] = parser.get_parsed_content("inferer")
-        self.before: Compose = parser.get_parsed_content("preprocessing")
-        steps = list(parser.get_parsed_content("postprocessing").transforms)
         self.amp = device.type == "cuda"
         bfloat = self.amp and torch.cuda.is_bf16_supported(including_emulation=False)
         self.amp_dtype = torch.bfloat16 if bfloat or not self.amp else torch.float16

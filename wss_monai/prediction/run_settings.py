@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,8 @@ PLACES += ("wss_monai.networks.", "wss_monai.transforms.", "wss_monai.inferers."
 MODES = ("default", "callable")
 WEIGHTS = {"last": "model.pt", "best": "model_best.pt"}
 PARTS: dict[str, type | tuple[type, ...]] = {
-    "class_names": list, "slice_axis": int, "network": dict, "memory_format": str, "preprocessing": dict,
-    "inferer": dict, "postprocessing": dict, "modalities": list, "flips": list, "bounds": list, "geometry": dict,
+    "class_names": list, "slice_axis": int, "channels": int, "network": dict, "memory_format": str,
+    "preprocessing": dict, "inferer": dict, "postprocessing": dict, "modalities": list, "flips": list, "bounds": list, "geometry": dict,
 }  # fmt: skip
 
 
@@ -94,8 +94,9 @@ def read_settings(folder: str | os.PathLike[str], trust: Sequence[str] = ()) -> 
     for key, kind in PARTS.items():
         if not isinstance(content.get(key), kind):
             raise FormatFault(path, f"'{key}' is missing or of the wrong type", "evaluate the run again")
-    if not content["class_names"] or not all(isinstance(name, str) for name in content["class_names"]):
-        raise FormatFault(path, "'class_names' must be a list of names", "evaluate the run again")
+    for key, right in RIGHT.items():
+        if not right(content[key]):
+            raise FormatFault(path, f"'{key}' does not hold what it should", "evaluate the run again")
     for key in ("network", "inferer", "preprocessing", "postprocessing"):
         _check_components(content[key], path, trust)
     network = content["network"]
@@ -104,18 +105,71 @@ def read_settings(folder: str | os.PathLike[str], trust: Sequence[str] = ()) -> 
         folder,
         content["class_names"],
         content["slice_axis"],
-        int(network.get("in_channels") or network.get("modalities") or 1),
-        int(network.get("spatial_dims") or 2),
+        content["channels"],
+        3 if 3 in (network.get("spatial_dims"), content["preprocessing"]["transforms"][0].get("spatial_dims")) else 2,
         network,
         content["inferer"],
         content["preprocessing"],
         content["postprocessing"],
         content["memory_format"],
         modalities,
-        [int(axis) for axis in content["flips"]],
+        content["flips"],
         content["bounds"],
         content["geometry"],
     )
+
+
+def _numbers(value: Any, count: int) -> bool:
+    return isinstance(value, list) and len(value) == count and all(isinstance(item, (int, float)) for item in value)
+
+
+def _counts(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(item, int) for item in value.values())
+
+
+def _is_geometry(value: dict[str, Any]) -> bool:
+    if not value.get("volumes"):
+        return True
+    ranges = value.get("spacing_range_mm")
+    return (
+        _counts(value.get("axes"))
+        and _counts(value.get("directions"))
+        and all(len(code) == 3 and set(code) <= set("RASLPI") for code in value["directions"])
+        and _numbers(value.get("spacing_mm"), 3)
+        and _numbers(value.get("slices"), 2)
+        and isinstance(ranges, list)
+        and len(ranges) == 3
+        and all(_numbers(pair, 2) for pair in ranges)
+    )
+
+
+def _is_bound(value: Any) -> bool:
+    def is_pair(pair: Any) -> bool:
+        return isinstance(pair, list) and len(pair) == 2 and all(v is None or isinstance(v, (int, float)) for v in pair)
+
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get("values"), dict)
+        and all(map(is_pair, value["values"].values()))
+        and value.get("unit") in ("mm2", "ml", "voxel")
+        and isinstance(value.get("slices"), bool)
+    )
+
+
+RIGHT: dict[str, Callable[[Any], bool]] = {
+    "class_names": lambda names: len(names) > 1 and all(isinstance(name, str) for name in names),
+    "slice_axis": lambda axis: axis in (0, 1, 2),
+    "channels": lambda count: 0 < count < 1000,
+    "flips": lambda axes: all(isinstance(axis, int) for axis in axes),
+    "bounds": lambda bounds: all(map(_is_bound, bounds)),
+    "geometry": _is_geometry,
+    "preprocessing": lambda steps: (
+        isinstance(steps.get("transforms"), list)
+        and len(steps["transforms"]) > 0
+        and all(isinstance(step, dict) for step in steps["transforms"])
+    ),
+    "postprocessing": lambda steps: isinstance(steps.get("transforms"), list),
+}
 
 
 def weights_of(run: RunSettings, weights: str) -> Path:
