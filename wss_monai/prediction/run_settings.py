@@ -24,10 +24,12 @@ PLACES += ("wss_monai.networks.", "wss_monai.transforms.", "wss_monai.inferers."
 """Where the components of a prediction may come from; others would be code that a folder names."""
 MODES = ("default", "callable")
 WEIGHTS = {"last": "model.pt", "best": "model_best.pt"}
-PARTS: dict[str, type | tuple[type, ...]] = {
-    "class_names": list, "slice_axis": int, "channels": int, "network": dict, "memory_format": str,
-    "preprocessing": dict, "inferer": dict, "postprocessing": dict, "modalities": list, "flips": list, "bounds": list, "geometry": dict,
-}  # fmt: skip
+PARTS: dict[str, type] = {
+    **dict.fromkeys(("class_names", "modalities", "flips", "bounds"), list),
+    **dict.fromkeys(("network", "preprocessing", "inferer", "postprocessing", "geometry"), dict),
+    **dict.fromkeys(("slice_axis", "channels"), int),
+    "memory_format": str,
+}
 
 
 @dataclass(frozen=True)
