@@ -11,6 +11,8 @@ import pytest
 import SimpleITK as sitk
 from PIL import Image
 
+from wss_monai.io.labels import read_label
+from wss_monai.io.volumes import read_volume
 from wss_monai.prediction.prediction import Prediction
 from wss_monai.prediction.preview import write_preview
 from wss_monai.prediction.writers import write_entropy, write_label_file
@@ -91,6 +93,13 @@ def test_a_segmentation_of_slicer_has_names_colours_and_place(stored, tmp_path):
         np.testing.assert_allclose(
             image.TransformIndexToPhysicalPoint(corner), reference.TransformIndexToPhysicalPoint(corner), atol=1e-5
         )
+
+
+def test_a_segmentation_is_a_label_map_of_this_package_too(stored, tmp_path):
+    found = predicted(stored)
+    image = read_volume(stored)[None]
+    index = read_label(found.save(tmp_path / "m.seg.nrrd"), image, segments={"RV": 1, "LV <cavity>": 2})
+    np.testing.assert_array_equal(index[0].numpy(), found.mask)
 
 
 def test_labels_for_itk_snap(tmp_path):
