@@ -92,9 +92,14 @@ def _add(value: Any, path: tuple[str, ...], found: dict[str, Any], everything: b
         for index, part in enumerate(value):
             _add(part, (*path, str(index)), found, everything)
     elif not (isinstance(value, Mapping) and value):
-        found[name] = json.loads(json.dumps(value, default=_plain))
+        found[name] = json.loads(json.dumps(value, default=_plain), parse_constant=_word if everything else None)
 
 
 def _plain(value: Any) -> str:
     """An object that a program put into a configuration, as text that is the same in another process."""
     return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
+
+
+def _word(constant: str) -> str:
+    """NaN and infinity as words: files of JSON hold no such numbers."""
+    return constant

@@ -32,6 +32,7 @@ class _Component:
 class PlainSettings:
     """Look up what settings say, components as dictionaries of plain values.
 
+    Expressions are evaluated, as MONAI does when the run begins: so only the configuration that runs is looked at.
     Nothing is built: a component stays a dictionary with ``_target_``, in which each reference is replaced by what it
     refers to and each expression by its value. One of several choices (``wss_monai.bundle.choose``) is the chosen one.
 
@@ -113,7 +114,10 @@ class PlainSettings:
 
     def items(self, name: str) -> Iterator[tuple[str, Any]]:
         """Id and what is written there of each item of a list, also where the list is a reference."""
-        path, node = self.node(name)
+        try:
+            path, node = self.node(name)
+        except KeyError:
+            raise NotPlain(f"there is no setting '{name}'") from None
         if isinstance(node, str) and (match := REFERENCE.fullmatch(node)):
             yield from self.items(match[1].replace("::", "#"))
         elif isinstance(node, (list, tuple)):

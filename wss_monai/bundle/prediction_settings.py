@@ -100,6 +100,8 @@ def prediction_settings(config: Mapping[str, Any], data: Data | None = None) -> 
         }
     except NotPlain as error:
         return {"format": FORMAT, "reason": str(error)}
+    except Exception as error:  # a record must never stop a training
+        return {"format": FORMAT, "reason": f"its configuration is of another kind ({error!r})"}
     found["channels"] = _channels(data, found["network"])
     found["modalities"] = _or(settings, "modalities", _modalities(data))
     found["flips"] = _or(settings, "train#augment#flips", [])
@@ -153,8 +155,12 @@ def _bounds(settings: PlainSettings) -> Iterator[dict[str, Any]]:
         made = settings["all_bounds"]
     except (NotPlain, ValueError):  # none, or of an overlay that computes them
         return
-    for step in made:
-        if step.get("_target_") == "wss_monai.transforms.ConstantBoundsd" and "descriptor" not in step:
+    for step in made if isinstance(made, list) else ():
+        if (
+            isinstance(step, Mapping)
+            and step.get("_target_") == "wss_monai.transforms.ConstantBoundsd"
+            and "descriptor" not in step
+        ):
             values = {name: pair for name, pair in (step.get("values") or {}).items() if pair}
             if values and step.get("unit") in ("mm2", "ml", "voxel"):
                 yield {"values": values, "unit": step["unit"], "slices": step.get("slice_axis") is not None}
