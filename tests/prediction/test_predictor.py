@@ -180,7 +180,10 @@ class TestSeveralNetworks:
         other = changed("other", class_names=["background", "RV", "Myo", "lumen"])
         with pytest.raises(ValueError, match=r"has other classes than .*lumen"):
             Predictor([trained, other])
-        turned = json.loads((trained / "prediction.json").read_text())["geometry"] | {"directions": {"PSR": 2}}
+        turned = json.loads((trained / "prediction.json").read_text())["geometry"] | {
+            "directions": {"PSR": 2},
+            "orientations": [[[0, 0, 1], [-1, 0, 0], [0, 1, 0]]],
+        }
         with pytest.raises(ValueError, match="have other axes, RAS and PSR"):
             Predictor([trained, changed("turned", geometry=turned)])(image)
         steps = json.loads((trained / "prediction.json").read_text())["preprocessing"]

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,16 +12,20 @@ import nibabel as nib
 import numpy as np
 import torch
 from monai.data import MetaTensor
-from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
+from wss_monai.io.geometry import unit_axes
 from wss_monai.io.grids import Grid
 
 __all__ = ["AS_STORED", "Axes", "axes_for", "unlike"]
 
 THICK = 2.0
 """Slices are thick where their distance is this much larger than the pixels."""
-TILTED = 0.75
-"""Cosine between an axis and the body's up to which an oblique volume is turned by its nearest directions."""
+CLEARLY = 0.1
+"""Other axes are taken where their mean cosine with those of training is larger by more than this."""
+SLICES_COUNT = 0.25
+"""Thick slices count along their axis unless other axes are nearer by more than this."""
+FOREIGN = 0.75
+"""Mean cosine below which nothing is sure (about 50 degrees)."""
 FAR = 1.5
 """A spacing is unlike the training set's beyond its range times this, and a number of slices beyond twice it."""
 
@@ -68,11 +73,11 @@ AS_STORED = Axes()
 
 
 def axes_for(grid: Grid, geometry: Mapping[str, Any], slice_axis: int) -> tuple[Axes, str]:
-    """Find the order of axes in which a volume looks to the network as those of training did.
+    """Find the order and the directions of axes in which a volume looks to the network as those of training did.
 
-    Volumes whose directions (such as "LPS") occur in the training set stay as they are. Others are turned to its most
-    frequent directions. Where the training set holds oblique volumes of several directions, or the volume itself is
-    far from the body's axes, directions say nothing: then thick slices alone tell which axis counts them.
+    Of all 48 the one whose axes lie nearest to those of a training volume, by the mean of three cosines; so hearts that
+    are oblique to the body, each at another angle, are told apart from transposed and mirrored ones. What is stored
+    stays where it lies nearly as well, and where slices are thick they count along their axis unless that is far off.
 
     Args:
         grid: of the volume.
@@ -82,22 +87,33 @@ def axes_for(grid: Grid, geometry: Mapping[str, Any], slice_axis: int) -> tuple[
     Returns:
         The axes, and what to tell the user of them; empty where there is nothing to tell.
     """
-    known: Mapping[str, int] = geometry.get("directions") or {}
+    known = [np.asarray(axes, dtype=float) for axes in geometry.get("orientations") or ()]
     if not known or len(grid.shape) < 3:
         return AS_STORED, ""
-    own = "".join(nib.aff2axcodes(grid.affine))
-    if own in known:
+    own = unit_axes(grid)
+    scores = {
+        axes: max(float(np.sum(own[:, axes.order] * np.where(axes.flips, -1, 1) * theirs)) / 3 for theirs in known)
+        for axes in _all_axes()
+    }
+    best = max(scores, key=lambda axes: scores[axes])
+    thick = _thick(grid.spacing) if _thick(geometry["spacing_mm"]) == slice_axis else None
+    sliced = {axes: score for axes, score in scores.items() if thick is None or axes.order[slice_axis] == thick}
+    if max(sliced.values()) >= scores[best] - SLICES_COUNT:
+        scores = sliced
+        best = max(scores, key=lambda axes: scores[axes])
+    if scores.get(AS_STORED, -1.0) >= scores[best] - CLEARLY:
         return AS_STORED, ""
-    cosines = np.abs(grid.affine[:3, :3] / np.linalg.norm(grid.affine[:3, :3], axis=0)).max(axis=0)
-    tilted = grid.axes == "oblique" or "oblique" in geometry["axes"]
-    if tilted and (len(known) > 1 or cosines.min() < TILTED):
-        return _by_slices(grid, geometry, slice_axis)
-    wanted = max(known, key=lambda code: known[code])
-    turn = ornt_transform(io_orientation(grid.affine), axcodes2ornt(tuple(wanted)))
-    order = tuple(int(axis) for axis in np.argsort(turn[:, 0]))
-    flips = tuple(bool(turn[axis, 1] < 0) for axis in order)
-    told = f"its axes run {own}, those of training {' or '.join(known)}: turned to {wanted} for the network"
-    return Axes(order, flips), told
+    codes = "".join(nib.aff2axcodes(grid.affine))
+    told = f"its axes run {codes}, those of training {' or '.join(geometry['directions'])}: turned for the network"
+    if scores[best] < FOREIGN:
+        told += "; no training volume lies like it in the body, so look at the mask"
+    return best, told
+
+
+def _all_axes() -> Iterator[Axes]:
+    for order in itertools.permutations(range(3)):
+        for flips in itertools.product((False, True), repeat=3):
+            yield Axes(order, flips)
 
 
 def unlike(grid: Grid, axes: Axes, geometry: Mapping[str, Any], slice_axis: int) -> list[str]:
@@ -125,20 +141,6 @@ def unlike(grid: Grid, axes: Axes, geometry: Mapping[str, Any], slice_axis: int)
     if not low / FAR / 2 <= shape[slice_axis] <= high * FAR * 2:
         found.append(f"it has {shape[slice_axis]} slices; in training volumes had {low} to {high}")
     return found
-
-
-def _by_slices(grid: Grid, geometry: Mapping[str, Any], slice_axis: int) -> tuple[Axes, str]:
-    """Move the axis of thick slices to its place; the other two keep their order."""
-    own, theirs = _thick(grid.spacing), _thick(geometry["spacing_mm"])
-    if own is None or theirs != slice_axis or own == slice_axis:
-        return AS_STORED, ""
-    order = [axis for axis in range(3) if axis != own]
-    order.insert(slice_axis, own)
-    told = (
-        f"its slices lie along axis {own}, those of training along axis {slice_axis}: reordered for the network; it is "
-        "oblique, so that nothing tells whether the slices are mirrored: look at the mask"
-    )
-    return Axes(tuple(order)), told
 
 
 def _thick(spacing: Sequence[float]) -> int | None:

@@ -137,6 +137,10 @@ def _is_geometry(value: dict[str, Any]) -> bool:
         _counts(value.get("axes"))
         and _counts(value.get("directions"))
         and all(len(code) == 3 and set(code) <= set("RASLPI") for code in value["directions"])
+        and isinstance(value.get("orientations"), list)
+        and all(
+            isinstance(m, list) and len(m) == 3 and all(_numbers(row, 3) for row in m) for m in value["orientations"]
+        )
         and _numbers(value.get("spacing_mm"), 3)
         and _numbers(value.get("slices"), 2)
         and isinstance(ranges, list)
