@@ -39,6 +39,7 @@ ROOMS: dict[str, list[str]] = {
     "estimation": [""],
     "pseudo_labels": [""],
     "report": [""],
+    "prediction": [""],
 }
 """Room -> modules whose public names are listed; "" is the room itself."""
 

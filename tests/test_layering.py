@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "estimation": FILES_AND_TENSORS | {"data", "transforms"},
     "pseudo_labels": FILES_AND_TENSORS | {"bundle", "data", "transforms", "networks"},
     "report": FILES_AND_TENSORS | {"data", "transforms", "losses"},
+    "prediction": FILES_AND_TENSORS | {"bundle", "transforms", "handlers", "report"},
     "moved": set(),
 }
 MAY_IMPORT["commands"] = set(MAY_IMPORT)

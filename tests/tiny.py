@@ -91,6 +91,29 @@ def make_dataset(folder: Path, patients: int = 4, dense: bool = True, slices: in
     return folder
 
 
+def write_series(image: Any, folder: Path) -> None:
+    """Write a volume of SimpleITK's as a DICOM series."""
+    import SimpleITK as sitk
+
+    folder.mkdir(parents=True)
+    writer = sitk.ImageFileWriter()
+    writer.KeepOriginalImageUIDOn()
+    axes = np.reshape(image.GetDirection(), (3, 3))
+    for i in range(image.GetDepth()):
+        piece = image[:, :, i]
+        place = image.TransformIndexToPhysicalPoint((0, 0, i))
+        for key, value in {
+            "0008|0060": "MR",
+            "0010|0020": "hans", "0020|000e": "1.2.3", "0020|000d": "1.2",
+            "0008|0018": f"1.2.3.{i}", "0020|0013": str(i),
+            "0020|0032": "\\".join(map(str, place)),
+            "0020|0037": "\\".join(map(str, (*axes[:, 0], *axes[:, 1]))),
+        }.items():  # fmt: skip
+            piece.SetMetaData(key, value)
+        writer.SetFileName(str(folder / f"{i}.dcm"))
+        writer.Execute(piece)
+
+
 def workflow(
     *files: str,
     folder: Path,
@@ -161,3 +184,18 @@ def command_line(*arguments: str, cwd: Path = ROOT, **overrides) -> subprocess.C
 def command_here(*arguments: str, cwd: Path = ROOT, **overrides) -> subprocess.CompletedProcess:
     """``command_line`` in this process, which is seconds faster: for what another test starts for real."""
     return run_module("monai.bundle", *arguments, *flags(**overrides), cwd=cwd)
+
+
+def differing_voxels(run: Path) -> dict[str, int]:
+    """Predict what a run's evaluation has predicted, from the run's folder alone: case -> voxels that differ."""
+    from wss_monai.prediction import Predictor
+
+    predictor = Predictor(run)
+    cases = json.loads((run / "evaluation" / "cases.json").read_text())
+    if predictor.needs_all:
+        predictor.solve([case["image"] for case in cases])
+    found = {}
+    for case in cases:
+        expected = np.asarray(nib.load(run / case["prediction"]).dataobj)
+        found[case["case"]] = int((predictor(case["image"]).mask != expected).sum())
+    return found

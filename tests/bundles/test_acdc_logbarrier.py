@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
-from tiny import CONFIGS, ROOT, TINY, UNET_3D, command_here, command_line, interrupt, make_dataset
+from tiny import CONFIGS, ROOT, TINY, UNET_3D, command_here, command_line, differing_voxels, interrupt, make_dataset
 
 TRAIN, EVALUATE = ("train.yaml",), ("train.yaml", "evaluate.yaml")
 
@@ -167,6 +167,7 @@ def test_training_in_3d_on_patches(run_bundle):
     assert "dice" in result and set(result["constraint_satisfaction"]) == {"size"}
     rows = list(csv.DictReader((out / "evaluation" / "constraints.csv").open()))
     assert {row["unit"] for row in rows} == {"ml"}
+    assert set(differing_voxels(out).values()) == {0}
 
 
 def test_properties(run_bundle, tmp_path):

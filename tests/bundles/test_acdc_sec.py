@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from monai.bundle import ConfigParser
-from tiny import ROOT, TINY, UNET_3D, command_here, command_line, interrupt, workflow
+from tiny import ROOT, TINY, UNET_3D, command_here, command_line, differing_voxels, interrupt, workflow
 
 BUNDLE = "acdc_sec"
 SMALL = {key: value for key, value in TINY.items() if key != "size_bounds"}
@@ -57,7 +57,7 @@ def test_evaluation_with_and_without_crf(dataset, tmp_path):
     run("train.yaml", folder=dataset, out=tmp_path / "run")
     scores, masks = [], []
     for crf in (False, True):
-        out = tmp_path / f"crf_{crf}"
+        out = tmp_path / ("run" if crf else "plain")
         run(
             "train.yaml",
             "evaluate.yaml",
@@ -72,6 +72,7 @@ def test_evaluation_with_and_without_crf(dataset, tmp_path):
     assert not np.array_equal(masks[0].get_fdata(), masks[1].get_fdata())
     assert scores[0]["dice"] != scores[1]["dice"]
     assert scores[0]["bounds_origin"] == "tag"
+    assert set(differing_voxels(tmp_path / "run").values()) == {0}
 
 
 def test_interrupted_run_ends_as_the_uninterrupted(dataset, tmp_path):

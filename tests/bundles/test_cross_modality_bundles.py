@@ -11,7 +11,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from tiny import ROOT, command_here, command_line, interrupt, run_workflow, user_error
+from tiny import ROOT, command_here, command_line, differing_voxels, interrupt, run_workflow, user_error
 
 from wss_monai.__main__ import main
 
@@ -99,6 +99,7 @@ def test_no_dense_mask_is_read_in_training(prostates, trained, tmp_path):
     assert all(torch.equal(first[key], second[key]) for key in first)
     run("train.yaml", "evaluate.yaml", folder=bare, out=tmp_path / "run", maps=False)
     assert "dice" not in json.loads((tmp_path / "run" / "metrics_summary.json").read_text())
+    assert set(differing_voxels(tmp_path / "run").values()) == {0}
     with pytest.raises(Exception) as caught:
         run(
             "train.yaml",

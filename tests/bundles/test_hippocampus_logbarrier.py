@@ -16,7 +16,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from tiny import ROOT, command_here, command_line, interrupt, run_workflow
+from tiny import ROOT, command_here, command_line, differing_voxels, interrupt, run_workflow
 
 from wss_monai.__main__ import main
 
@@ -115,6 +115,7 @@ def test_prediction_lies_on_the_images_own_grid(run_3d, points):
     assert prediction.shape == image.shape and prediction.get_data_dtype() == np.uint8
     np.testing.assert_allclose(prediction.affine, image.affine, atol=1e-4)
     assert set(np.unique(prediction.dataobj)) <= {0, 1, 2}
+    assert set(differing_voxels(out).values()) == {0}
 
 
 def test_whole_volumes_keep_both_sides_of_their_bounds(run_3d, caplog):

@@ -130,6 +130,7 @@ def test_process_0_alone_writes_and_shows_progress(trained):
     assert done.stdout.count("epoch  seconds") == 1
     files = {path.name for path in out.iterdir()}
     expected = {"checkpoint.pt", "model.pt", "model_best.pt", "metrics.csv", "run.json", "snapshots", "tensorboard"}
+    expected |= {"configuration.json", "prediction.json"}
     assert files == expected
     assert len(list((out / "tensorboard").glob("events*"))) == 1
     rows = rows_of(out)

@@ -15,7 +15,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from tiny import ROOT, command_line, interrupt, make_dataset, run_workflow, workflow
+from tiny import ROOT, command_line, differing_voxels, interrupt, make_dataset, run_workflow, workflow
 
 from wss_monai.__main__ import main
 from wss_monai.bundle.user_errors import find_user_error
@@ -126,6 +126,7 @@ def test_every_mode_trains_and_is_evaluated(run_mi, mode):
     run_mi(*EVALUATE, mode=mode, out=out)
     result = json.loads((out / "metrics_summary.json").read_text())
     assert set(result["dice"]) == {"mean", "RV", "Myo", "LV"} and result["n_volumes"] == 1
+    assert set(differing_voxels(out).values()) == {0}
 
 
 def test_training_and_validation_patients_are_apart(run_mi, hidden):

@@ -12,28 +12,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from monai.bundle import ConfigWorkflow
-from tiny import CONFIGS, ROOT, TINY, make_dataset, run_workflow
+from tiny import CONFIGS, ROOT, TINY, make_dataset, run_workflow, write_series
 
 NAMES = ["background", "RV", "Myo", "LV"]
-
-
-def write_series(image: sitk.Image, folder: Path) -> None:
-    """Write a volume as a DICOM series."""
-    folder.mkdir(parents=True)
-    writer = sitk.ImageFileWriter()
-    writer.KeepOriginalImageUIDOn()
-    axes = np.reshape(image.GetDirection(), (3, 3))
-    for i in range(image.GetDepth()):
-        piece = image[:, :, i]
-        place = image.TransformIndexToPhysicalPoint((0, 0, i))
-        for key, value in {
-            "0008|0060": "MR", "0020|000e": "1.2.3", "0020|000d": "1.2", "0008|0018": f"1.2.3.{i}", "0020|0013": str(i),
-            "0020|0032": "\\".join(map(str, place)),
-            "0020|0037": "\\".join(map(str, (*axes[:, 0], *axes[:, 1]))),
-        }.items():  # fmt: skip
-            piece.SetMetaData(key, value)
-        writer.SetFileName(str(folder / f"{i}.dcm"))
-        writer.Execute(piece)
 
 
 def write_segmentation(values: sitk.Image, path: Path, dense: bool) -> None:

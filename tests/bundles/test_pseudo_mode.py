@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from tiny import TINY, UNET_3D, command_line, interrupt, user_error
+from tiny import TINY, UNET_3D, command_line, differing_voxels, interrupt, user_error
 
 from wss_monai.functional.convex_hull import in_hull
 
@@ -121,6 +121,7 @@ def test_with_far_background_by_a_distance_and_a_filled_class(run_bundle, tmp_pa
     flow, _ = run_bundle(*files, "evaluate.yaml", out=out, keep_largest=True, fill={"LV": "hull"}, **settings)
     steps = flow.parser.get_parsed_content("validate#postprocessing").transforms
     assert steps[-1].classes == [3]
+    assert set(differing_voxels(out).values()) == {0}
 
 
 def test_predictions_of_a_finished_network_are_shifted_to_stated_sizes(run_bundle, tmp_path):

@@ -10,7 +10,7 @@ from pathlib import Path
 import nibabel as nib
 import pytest
 import torch
-from tiny import ROOT, command_here, command_line, interrupt, workflow
+from tiny import ROOT, command_here, command_line, differing_voxels, interrupt, workflow
 
 from wss_monai.__main__ import main
 
@@ -65,6 +65,7 @@ def test_toy_1_trains_and_is_evaluated_in_every_mode(run, toy, tmp_path, mode):
     result = json.loads((out / "metrics_summary.json").read_text())
     assert result["n_volumes"] == 2
     assert result["bounds_origin"] == ("oracle" if mode == "constrained" else "none")
+    assert set(differing_voxels(out).values()) == {0}
 
 
 def test_a_step_of_toy_1_is_the_tutorials(run, toy):
@@ -127,6 +128,7 @@ def test_toy_2_trains_without_a_labelled_pixel(run, circles, tmp_path, mode):
     run("toy_logbarrier", "train.yaml", "evaluate.yaml", folder=circles, mode=mode, centroid_margin=2.0)
     result = json.loads((tmp_path / "run" / "metrics_summary.json").read_text())
     assert set(result["constraint_satisfaction"]) == {"size", "centroid"}
+    assert set(differing_voxels(tmp_path / "run").values()) == {0}
 
 
 def test_t_of_toy_2_grows_by_a_tenth_an_epoch(run, circles):

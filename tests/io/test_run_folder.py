@@ -18,6 +18,7 @@ def files_of_the_page() -> str:
 
 def test_every_file_is_on_the_page():
     others = (run_folder.RECORD, run_folder.SUMMARY, run_folder.SCORED, run_folder.TAGS)
+    others += (run_folder.CONFIGURATION, run_folder.PREDICTION)
     for file in (*others, *(table.file for table in TABLES)):
         assert f"`{file}`" in files_of_the_page(), file
     declared = {*others, *(table.file for table in TABLES)}

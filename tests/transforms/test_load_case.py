@@ -116,7 +116,9 @@ class TestReading:
 
     def test_2d_and_single_frame_files(self, case, write):
         flat = case | {"image": write("flat.nii.gz", np.ones(SHAPE[:2], np.float32)), "label": None, "weak_label": None}
-        assert LoadCased()(flat)["image"].shape == (1, *SHAPE[:2])
+        assert LoadCased()(flat)["image"].shape == (1, *SHAPE[:2], 1), "one slice"
+        drawn = write("flat_label.nii.gz", np.full(SHAPE[:2], 7, np.uint8))
+        assert LoadCased()(flat | {"label": drawn})["label"].shape == (1, *SHAPE[:2], 1)
         single = case | {"image": write("single.nii.gz", np.ones((*SHAPE, 1), np.float32))}
         assert LoadCased()(single)["image"].shape == (1, *SHAPE)
 
@@ -168,7 +170,7 @@ class TestKinds:
         flat = {"image": write("flat.nii.gz", np.ones((6, 5), np.float32)), "label": None}
         flat |= {"weak_label": write("flat_box.nii.gz", np.eye(6, 5, dtype=np.uint8) * 2), "weak_kind": "box"}
         out = LoadCased()(case | flat | {"weak_values": {0: 255, 2: 1}, "undrawn_means_absent": True})
-        np.testing.assert_array_equal(out["weak_label"][0].numpy(), np.eye(6, 5) * 255)
+        np.testing.assert_array_equal(out["weak_label"][0, ..., 0].numpy(), np.eye(6, 5) * 255)
 
     def test_background_that_is_drawn_stays(self, case, write):
         boxed = self.boxed(case, write)

@@ -8,5 +8,15 @@ from wss_monai.bundle.choice import choose, resolve
 from wss_monai.bundle.configuration import whole_configuration
 from wss_monai.bundle.memory import memory_format_for
 from wss_monai.bundle.overrides import check_overrides
+from wss_monai.bundle.prediction_settings import keep_prediction_settings, recorded_settings
 
-__all__ = ["check_overrides", "choose", "keep_freed_memory", "memory_format_for", "resolve", "whole_configuration"]
+__all__ = [
+    "check_overrides",
+    "choose",
+    "keep_freed_memory",
+    "keep_prediction_settings",
+    "memory_format_for",
+    "recorded_settings",
+    "resolve",
+    "whole_configuration",
+]

@@ -37,8 +37,8 @@ data set itself is compared, not its place."""
 PROCESSES: tuple[str, ...] = ("is_cuda", "network", "shared_buffers", "train#trainer#train_handlers")
 PROCESSES += ("validate#dataset#data", "validate#evaluator#network")
 """Ids that an overlay for several processes sets; their number may be another one."""
-SCREEN = ("progress", "print_lr")
-"""Arguments that change what the terminal shows alone."""
+NOTED = ("progress", "print_lr", "recorded")
+"""Arguments that change what the terminal shows or the run's folder notes, and nothing else."""
 PROGRESS = "ignite.handlers.ProgressBar"
 
 
@@ -69,27 +69,37 @@ def read_by_training(config: Mapping[str, Any]) -> dict[str, Any]:
     return {name: config[name] for name in config if name in found}
 
 
-def as_ids(config: Any) -> dict[str, Any]:
-    """Give id -> value of all that has no parts, and of empty lists and dictionaries."""
+def as_ids(config: Any, everything: bool = False) -> dict[str, Any]:
+    """Give id -> value of all that has no parts, and of empty lists and dictionaries.
+
+    Args:
+        config: what files and overrides say.
+        everything: also what a resumed run may have otherwise.
+    """
     found: dict[str, Any] = {}
-    _add(config, (), found)
+    _add(config, (), found, everything)
     return found
 
 
-def _add(value: Any, path: tuple[str, ...], found: dict[str, Any]) -> None:
+def _add(value: Any, path: tuple[str, ...], found: dict[str, Any], everything: bool) -> None:
     name = "#".join(path)
-    if name in FREE or name in PROCESSES or (path and path[-1] in SCREEN):
+    if not everything and (name in FREE or name in PROCESSES or (path and path[-1] in NOTED)):
         return
     if isinstance(value, Mapping) and value and value.get("_target_") != PROGRESS:
         for key, part in value.items():
-            _add(part, (*path, str(key)), found)
+            _add(part, (*path, str(key)), found, everything)
     elif isinstance(value, (list, tuple)) and value:
         for index, part in enumerate(value):
-            _add(part, (*path, str(index)), found)
+            _add(part, (*path, str(index)), found, everything)
     elif not (isinstance(value, Mapping) and value):
-        found[name] = json.loads(json.dumps(value, default=_plain))
+        found[name] = json.loads(json.dumps(value, default=_plain), parse_constant=_word if everything else None)
 
 
 def _plain(value: Any) -> str:
     """An object that a program put into a configuration, as text that is the same in another process."""
     return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
+
+
+def _word(constant: str) -> str:
+    """NaN and infinity as words: files of JSON hold no such numbers."""
+    return constant

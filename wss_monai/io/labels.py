@@ -83,7 +83,10 @@ def read_label(
     volume: Any = read_volume(path)[None]
     if squeezed and volume.squeeze().shape == image[0].squeeze().shape:
         volume = MetaTensor(volume.as_tensor().reshape(1, *image.shape[1:]), meta=volume.meta)
-    check_grid(path, volume, image_path, image)
+    flat = volume.dim() == 3 and image.dim() == 4 and image.shape[-1] == 1  # a 2D file, and its image as one slice
+    check_grid(path, volume, image_path, MetaTensor(image.as_tensor()[..., 0], meta=image.meta) if flat else image)
+    if flat:
+        volume = MetaTensor(volume.as_tensor()[..., None], meta=image.meta)
     return MetaTensor(torch.from_numpy(_indices(path, np.asarray(volume), values, names)), meta=volume.meta)
 
 

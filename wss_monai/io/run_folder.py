@@ -19,9 +19,11 @@ from wss_monai.io.tables import out_of_cell, write_csv
 
 __all__ = [
     "CASES",
+    "CONFIGURATION",
     "CONSTRAINTS",
     "EPOCHS",
     "EVALUATION",
+    "PREDICTION",
     "PREDICTIONS",
     "RECORD",
     "SCORED",
@@ -39,6 +41,10 @@ MOST = 1e12
 """No run has more epochs, iterations or seconds."""
 RECORD = "run.json"
 """What the run was."""
+CONFIGURATION = "configuration.json"
+"""All settings, id -> value."""
+PREDICTION = "prediction.json"
+"""What `wss-monai predict` needs: the network, and the steps before and behind it."""
 SUMMARY = "metrics_summary.json"
 """Means over all scored cases."""
 EVALUATION = "evaluation"

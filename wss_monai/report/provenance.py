@@ -12,15 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from wss_monai.io.json_files import read_json
-from wss_monai.io.run_folder import RECORD, SUMMARY
+from wss_monai.io.run_folder import CONFIGURATION, RECORD, SUMMARY
 from wss_monai.report.facts import hardware
 from wss_monai.report.run_folder import Run
 from wss_monai.report.tables import bounds_text
 
 __all__ = ["configuration_table", "provenance", "read_configuration"]
 
-CONFIGURATION_FILE = "configuration.json"
-"""All settings of a run, id -> value; runs of releases before lack it."""
 UNKNOWN = "not recorded"
 LONGEST = 400
 """Letters of a setting that are shown."""
@@ -32,7 +30,7 @@ def read_configuration(run: Run) -> dict[str, Any]:
     Raises:
         ValueError: the file is not JSON.
     """
-    path = run.folder / CONFIGURATION_FILE
+    path = run.folder / CONFIGURATION
     content = read_json(path) if path.is_file() else run.info.get("configuration")
     settings = _flat(content) if isinstance(content, Mapping) else {}
     return {name: value for name, value in settings.items() if not name.startswith("_meta_")}

@@ -29,10 +29,10 @@ SPENT = {entry for entries in MAPS.values() for entry in entries[:2]}
 class LoadCased(MapTransform):
     """Read the image and the label maps of a case as channel-first ``MetaTensor``, from any format of ``read_volume``.
 
-    Several image files (modalities) become channels. Label maps become uint8 class indices (255 = unlabelled) through
-    the case's ``label_values`` and ``weak_values``; where a case has no weak label, its dense label takes that place (a
-    case drawn densely) unless nothing of its ``weak_kind`` is drawn ("tags", "nothing"), and a missing map is 255
-    everywhere, so that every case carries every key.
+    Several image files (modalities) become channels, and a 2D file one slice, (C, X, Y, 1). Label maps become uint8
+    class indices (255 = unlabelled) through the case's ``label_values`` and ``weak_values``; where a case has no weak
+    label, its dense label takes that place (a case drawn densely) unless nothing of its ``weak_kind`` is drawn ("tags",
+    "nothing"), and a missing map is 255 everywhere, so that every case carries every key.
 
     Filled boxes (``weak_kind`` "box") are no partial label, since a box is not the organ: they go to the key ``boxes``
     (K, *spatial), which every case then carries: 1..n inside the n boxes of a class, 0 outside, 255 throughout where
@@ -115,7 +115,8 @@ class LoadCased(MapTransform):
         channels: list[MetaTensor] = []
         for path in paths:
             with named(name, "image", path):
-                channel: Any = read_volume(path)[None]
+                volume: Any = read_volume(path)[None]
+                channel: Any = _with_slices(volume)
                 check_grid(path, channel, paths[0], channels[0] if channels else channel)
             if not bool(torch.isfinite(channel).all()):
                 raise ValueError(
@@ -171,6 +172,11 @@ def _outside(drawn: MetaTensor, undrawn_means_absent: bool, slice_axis: int) -> 
         inside = (index != UNLABELLED) & ~outside
         outside = ~inside & (index != UNLABELLED).any(dim=others, keepdim=True)
     return MetaTensor(torch.where(outside, 0, UNLABELLED).to(torch.uint8), meta=drawn.meta)
+
+
+def _with_slices(image: MetaTensor) -> MetaTensor:
+    """A 2D image (C, X, Y) as one slice (C, X, Y, 1)."""
+    return image if image.dim() > 3 else MetaTensor(image.as_tensor()[..., None], meta=image.meta)
 
 
 def _paths(source: str | Path | Sequence[str]) -> list[Any]:
