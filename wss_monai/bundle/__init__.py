@@ -10,4 +10,12 @@ from wss_monai.bundle.configuration import whole_configuration
 from wss_monai.bundle.memory import memory_format_for
 from wss_monai.bundle.overrides import check_overrides
 
-__all__ = ["Budget", "check_overrides", "choose", "keep_freed_memory", "memory_format_for", "resolve", "whole_configuration"]
+__all__ = [
+    "Budget",
+    "check_overrides",
+    "choose",
+    "keep_freed_memory",
+    "memory_format_for",
+    "resolve",
+    "whole_configuration",
+]

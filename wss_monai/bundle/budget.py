@@ -26,7 +26,11 @@ class Budget:
     """
 
     def __init__(self, max_epochs: int, epoch_iterations: int | None = None, iterations: int | None = None) -> None:
-        numbers: dict[str, Any] = {"max_epochs": max_epochs, "epoch_iterations": epoch_iterations, "iterations": iterations}
+        numbers: dict[str, Any] = {
+            "max_epochs": max_epochs,
+            "epoch_iterations": epoch_iterations,
+            "iterations": iterations,
+        }
         for name, value in numbers.items():
             if isinstance(value, float) and value.is_integer():
                 numbers[name] = value = int(value)

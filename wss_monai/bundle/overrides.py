@@ -13,6 +13,7 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
+import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -48,6 +49,8 @@ MEANT = {
 }
 """Names that other programs have -> the setting that is meant."""
 
+MONAI = "monai.bundle.scripts"
+"""The logger that lists all settings, dated, once a configuration has been read."""
 SUFFIXES = (".yaml", ".yml", ".json")
 
 
@@ -63,6 +66,7 @@ def check_overrides(folder: str, also: Sequence[str] = ()) -> None:
             not take; names the nearest one. A value that its setting cannot have, see ``settle_values``.
     """
     show_user_errors()
+    logging.getLogger(MONAI).setLevel(logging.WARNING)
     parser, run_ids = running()
     if parser is None or not isinstance(parser.config, Mapping):
         return

@@ -22,12 +22,12 @@ __all__ = ["settle_values"]
 COMPUTED = ("$", "@", "%")
 """First characters of a value that MONAI computes."""
 BOOLEANS = {"true": True, "false": False}
-TRUE_OR_FALSE = ("keep_largest", "resume", "overwrite")
+TRUE_OR_FALSE = ("keep_largest", "resume", "overwrite", "quiet")
 """Settings whose default may be computed, and that are true or false all the same."""
 OR_ARGUMENTS = ("compile",)
 """Settings that are true, false or a dictionary of arguments."""
 PATHS = ("dataset_dir", "output_dir", "ckpt_path", "bounds_file", "split", "store_dir")
-NULLABLE = ("iterations", "epoch_iterations")
+NULLABLE = ("iterations", "epoch_iterations", "early_stopping")
 """Settings that may be none, for which the command line has the word null."""
 NAMES_TOO = ("validation", "dense", "labelled")
 """Settings that take a number, or names that may be made of digits."""

@@ -22,6 +22,7 @@ __all__ = [
     "CONSTRAINTS",
     "EPOCHS",
     "EVALUATION",
+    "LOG",
     "PREDICTIONS",
     "RECORD",
     "SCORED",
@@ -39,6 +40,8 @@ MOST = 1e12
 """No run has more epochs, iterations or seconds."""
 RECORD = "run.json"
 """What the run was."""
+LOG = "log.txt"
+"""What the console said."""
 SUMMARY = "metrics_summary.json"
 """Means over all scored cases."""
 EVALUATION = "evaluation"
