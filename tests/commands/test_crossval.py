@@ -49,7 +49,11 @@ def test_every_patient_is_scored_once_and_a_stopped_one_goes_on(patients, tmp_pa
     assert len(seen) == 6  # the scores of the second fold, and the third
     assert [(out / name / "model.pt").read_bytes() for name in ("fold1", "fold2")] == weights
     tests = [json.loads((out / f"fold{n}" / "run.json").read_text())["patients"]["test"] for n in (1, 2, 3)]
-    assert sorted(sum(tests, [])) == ["p1", "p2", "p3"]  # p0 is of the data set's own test set
+    assert sorted(patient for part in tests for patient in part) == [
+        "p1",
+        "p2",
+        "p3",
+    ]  # p0 is of the data set's own test set
     assert "out of fold" in (out / "run.json").read_text()
     whole = read_run(out)
     assert whole.case_ids == {"p1_ED", "p2_ED", "p3_ED"}

@@ -67,6 +67,8 @@ class RunLog:
         self.handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
         logging.getLogger().addHandler(self.handler)
         self.console = sys.stdout
+        while isinstance(self.console, _Both):  # Ctrl-C left an engine before, and no event told of it
+            self.console = self.console.console or sys.__stdout__
         sys.stdout = _Both(None if self.quiet else self.console, self.file)
         if training:
             self._tell_length(state)
@@ -89,8 +91,7 @@ class RunLog:
 
     def _fail(self, engine: Engine, error: BaseException) -> None:
         if self.file is not None:
-            said = "interrupted" if isinstance(error, KeyboardInterrupt) else f"Error: {one_line(error)}"
-            self.file.write(f"== {said}\n")
+            self.file.write(f"== Error: {one_line(error)}\n")
         self._end()
         raise error
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,7 +67,7 @@ class DataFacts:
     class_names: list[str]
     cases: list[CaseFacts]
 
-    def median(self, values: Callable[[CaseFacts], Sequence[float]]) -> np.ndarray:
+    def median(self, values: Callable[[CaseFacts], Any]) -> np.ndarray:
         """Median over the cases, by axis."""
         return np.median([values(case) for case in self.cases], axis=0)
 
@@ -93,7 +93,7 @@ def read_facts(dataset: Dataset, progress: Progress | None = None) -> DataFacts:
     return DataFacts(dataset, names, [_facts(case, len(names)) for case in (progress or iter)(cases)])
 
 
-def _facts(case: dict[str, Any], classes: int) -> CaseFacts:
+def _facts(case: dict[Any, Any], classes: int) -> CaseFacts:
     read: dict[Any, Any] = LoadCased(num_classes=classes)(case)
     shape = tuple(read["image"].shape[1:])
     if len(shape) != 3:
@@ -119,7 +119,8 @@ def _facts(case: dict[str, Any], classes: int) -> CaseFacts:
             facts["largest"][index] = _largest(mask)
     kind = WeakKind.of(case["weak_kind"])
     if case["weak_label"] is None and kind.traits.drawn:
-        kind = WeakKind.DENSE if dense else WeakKind.NOTHING
+        tagged = case["tags"] is not None or case["slice_tags"] is not None
+        kind = WeakKind.DENSE if dense else WeakKind.TAGS if tagged else WeakKind.NOTHING
     channels = int(read["image"].shape[0])
     return CaseFacts(case["case"], case["patient"], shape, tuple(spacing.tolist()), channels, kind, dense, **facts)
 

@@ -266,5 +266,5 @@ class TestEpochsOfAFixedLength:
         assert batches[:3] != batches[3:]
 
     def test_no_iteration_is_refused(self):
-        with pytest.raises(ValueError, match="iterations of an epoch must be at least 1.*got 0"):
+        with pytest.raises(ValueError, match=r"iterations of an epoch must be at least 1.*got 0"):
             BatchLoader(store(), iterations=0)
