@@ -13,6 +13,7 @@ import ast
 import gc
 import json
 import logging
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,6 +65,9 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"--{strange[0]} is set by crossval itself: leave it out")
     try:
         return _run(files, settings, folds)
+    except KeyboardInterrupt:
+        print("\ncrossval: stopped; the same command goes on from the last whole epoch.", file=sys.stderr)
+        return 130
     except Exception as error:
         cause = find_user_error(error)
         if cause is error or not isinstance(cause, (ValueError, OSError)):

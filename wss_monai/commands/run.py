@@ -8,6 +8,7 @@ settings, are left out. Run only configurations that you trust.
 from __future__ import annotations
 
 import argparse
+import sys
 import warnings
 
 __all__ = ["add_parser", "run", "unwarned"]
@@ -34,6 +35,7 @@ def run(args: argparse.Namespace) -> int:
     import fire
     from monai.bundle import scripts
 
+    from wss_monai.bundle.interruption import interrupted
     from wss_monai.bundle.user_errors import show_user_errors
 
     if not any(word.split("=")[0] in ("--config_file", "--config-file") for word in args.words):
@@ -43,7 +45,11 @@ def run(args: argparse.Namespace) -> int:
         )
     show_user_errors()
     unwarned()
-    fire.Fire(scripts.run, command=[args.run_id, *args.words], name="wss-monai run")
+    try:
+        fire.Fire(scripts.run, command=[args.run_id, *args.words], name="wss-monai run")
+    except KeyboardInterrupt:
+        print(f"\n{interrupted()}", file=sys.stderr)
+        return 130
     return 0
 
 
