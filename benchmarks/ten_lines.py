@@ -26,7 +26,7 @@ import numpy as np
 from grid import ROOT
 
 NAMES = ["background", "left ventricle"]
-COLUMNS = ("arm", "seed", "patient", "dice", "ml", "reference_ml", "iterations", "training", "minutes")
+COLUMNS = ("lines", "seed", "patient", "dice", "ml", "reference_ml", "iterations", "training", "minutes")
 PATIENTS = 7
 LV = 3
 
@@ -116,7 +116,7 @@ def rows_of(arm: str, seed: int, run: Path, masks: Mapping[str, Path], seconds: 
         ml = abs(float(np.linalg.det(nib.load(file).affine[:3, :3]))) / 1000
         dice = 2 * (found & mask).sum() / max(1, found.sum() + mask.sum())
         iterations = record["max_epochs"] * record["iterations_per_epoch"]
-        row = dict.fromkeys(COLUMNS, "") | {"arm": arm, "seed": seed, "patient": person, "dice": f"{dice:.4f}"}
+        row = dict.fromkeys(COLUMNS, "") | {"lines": arm, "seed": seed, "patient": person, "dice": f"{dice:.4f}"}
         row |= {"ml": f"{found.sum() * ml:.1f}", "reference_ml": f"{mask.sum() * ml:.1f}", "iterations": iterations}
         rows.append(row | {"training": len(record["patients"]["training"]), "minutes": f"{seconds / 60:.1f}"})
     return rows

@@ -62,6 +62,13 @@ def test_a_resumed_run_goes_on_in_the_file_and_a_new_one_begins_it_anew(tmp_path
     assert "epoch 3" not in (tmp_path / "log.txt").read_text()
 
 
+def test_the_command_is_as_one_types_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["wss-monai", "run", "--config_file", "['a.yaml','b.yaml']", "--device", "$x y"])
+    run(tmp_path)
+    first = (tmp_path / "log.txt").read_text().splitlines()[0]
+    assert first.endswith("""training: wss-monai run --config_file "['a.yaml','b.yaml']" --device '$x y'""")
+
+
 def test_an_error_is_the_last_line(tmp_path):
     before = sys.stdout, len(logging.getLogger().handlers)
     with pytest.raises(ValueError, match="is full"):

@@ -8,6 +8,7 @@ settings, are left out. Run only configurations that you trust.
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 import warnings
 
@@ -54,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def unwarned() -> None:
-    """Leave out MONAI's warnings of configurations that can run code, and that lie in several folders."""
+    """Leave out MONAI's warnings of configurations that can run code or lie in several folders, and dated notes."""
+    logging.getLogger("monai.bundle.workflows").setLevel(logging.WARNING)
     for words in (r"parsing config_file", r".*[Mm]ultiple config files"):
         warnings.filterwarnings("ignore", words, UserWarning)

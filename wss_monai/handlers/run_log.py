@@ -8,6 +8,7 @@ import os
 import shlex
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -62,7 +63,7 @@ class RunLog:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.file = self.path.open("a" if state.epoch or not training else "w", encoding="utf-8", buffering=1)
         self.started = time.perf_counter()
-        self.file.write(f"== {time.strftime('%Y-%m-%d %H:%M:%S')} {self.doing}: {shlex.join(sys.argv)}\n")
+        self.file.write(f"== {time.strftime('%Y-%m-%d %H:%M:%S')} {self.doing}: {_command(sys.argv)}\n")
         self.handler = logging.StreamHandler(self.file)
         self.handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
         logging.getLogger().addHandler(self.handler)
@@ -77,7 +78,7 @@ class RunLog:
         epochs, length = state.max_epochs or 0, state.epoch_length or 0
         total = epochs * length
         went_on = f", the first {state.epoch} of them done" if state.epoch else ""
-        print(f"{epochs} epochs of {length} iterations, {total} in all{went_on}")
+        print(f"{epochs} epoch{'' if epochs == 1 else 's'} of {length} iterations, {total} in all{went_on}")
         if total < self.few:
             logger.warning(
                 "%d iterations are a short training, whose result may tell little; 4000 are usual for a small network "
@@ -104,6 +105,12 @@ class RunLog:
             logging.getLogger().removeHandler(self.handler)
         self.file.close()
         self.file = None
+
+
+def _command(words: Sequence[str]) -> str:
+    """A command line as one types it; a list of files in double quotes, since it holds single ones."""
+    plain = [f'"{word}"' if "'" in word and not set(word) & set('"$`\\\\') else shlex.quote(word) for word in words]
+    return " ".join(plain)
 
 
 class _Both:
