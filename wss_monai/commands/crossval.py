@@ -99,7 +99,7 @@ def _run(files: list[str], settings: dict[str, Any], folds: int) -> int:
                 _execute(files, own | again)
                 _note(out, state, name, TRAINED)
             if state["done"].get(name) != SCORED:
-                _execute(_scoring(files), own)
+                _score(_scoring(files), own, folder)
                 _note(out, state, name, SCORED)
         about = {"fold": f"all {len(runs)}, out of fold", "split": SPLITS}
         summary = pool_runs(list(runs.values()), out, about)
@@ -184,6 +184,20 @@ def _execute(files: Sequence[str], settings: Mapping[str, Any]) -> None:
     flow.finalize()
     del flow
     gc.collect()
+
+
+def _score(files: Sequence[str], settings: Mapping[str, Any], folder: Path) -> None:
+    """Evaluate a fold; cases that fail are named, and the others scored."""
+    from wss_monai.bundle.user_errors import find_user_error
+    from wss_monai.io.faults import one_line
+    from wss_monai.io.run_folder import SUMMARY
+
+    try:
+        _execute(files, settings)
+    except Exception as error:
+        if not (folder / SUMMARY).is_file():  # which comes last
+            raise
+        print(one_line(find_user_error(error)), file=sys.stderr)
 
 
 def _folds(dataset: Dataset, split: Any, seed: int, folds: int) -> dict[str, list[str]]:
