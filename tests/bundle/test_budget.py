@@ -15,9 +15,10 @@ from wss_monai.bundle import Budget
         ((30, None, None), 30, None),  # an epoch is a pass
         ((200, 200, 4000), 20, 200),
         ((200, 200, 4001), 21, 200),  # whole epochs
-        ((200, 200, 50), 1, 50),  # no longer than it was asked for
-        ((7, 3, 9), 3, 3),
-        ((7, 3, 9.0), 3, 3),
+        ((200, 200, 150), 19, 8),  # shorter epochs, so that schedules have steps: 19 x 8 = 152
+        ((200, 200, 3), 3, 1),
+        ((7, 3, 90), 30, 3),
+        ((7, 3, 90.0), 30, 3),
     ],
 )
 def test_epochs_and_their_length(said, epochs, length):

@@ -47,9 +47,9 @@ def test_an_epoch_is_as_long_for_few_patients_as_for_many(tmp_path, patients):
 
 
 def test_iterations_in_all(dataset, tmp_path):
-    record = trained(dataset, tmp_path / "run", iterations=5, epoch_iterations=2)
-    assert (record["max_epochs"], record["iterations_per_epoch"]) == (3, 2)
-    assert "3 epochs of 2 iterations, 6 in all" in (tmp_path / "run" / "log.txt").read_text()
+    record = trained(dataset, tmp_path / "run", iterations=3, val_interval=3)
+    assert (record["max_epochs"], record["iterations_per_epoch"]) == (3, 1)
+    assert "3 epochs of 1 iterations, 3 in all" in (tmp_path / "run" / "log.txt").read_text()
 
 
 def test_a_stopped_run_ends_where_the_uninterrupted_one_does(dataset, tmp_path):

@@ -41,7 +41,7 @@ def test_the_file_of_plan_trains_and_is_evaluated(bundle, tmp_path, monkeypatch)
     done = command_here("run", "training", "--config_file", str([f"{configs}/train.yaml", str(file)]), **more)
     assert done.returncode == 0, done.stderr
     record = json.loads((out / "run.json").read_text())
-    assert (record["bundle"], record["mode"], record["iterations_per_epoch"]) == (bundle, "pseudo", 2)
+    assert (record["bundle"], record["mode"], record["iterations_per_epoch"]) == (bundle, "pseudo", 1)
     files = str([f"{configs}/train.yaml", f"{configs}/evaluate.yaml", str(file)])
     done = command_here("run", "evaluating", "--config_file", files, **more)
     assert done.returncode == 0, done.stderr

@@ -8,6 +8,10 @@ from typing import Any
 __all__ = ["Budget"]
 
 
+EPOCHS = 20
+"""At least, of a run whose iterations are given."""
+
+
 class Budget:
     """The number of epochs and the iterations of each, from what the user says of them.
 
@@ -19,7 +23,8 @@ class Budget:
 
     Attributes:
         max_epochs: epochs of the run. With ``iterations``, the fewest whole epochs that hold them.
-        epoch_iterations: iterations of an epoch, ``iterations`` at most; None: one pass.
+        epoch_iterations: iterations of an epoch; with ``iterations`` a twentieth of them at most, since what changes in
+            the course of a run (learning rate, t, ramps) changes from epoch to epoch. None: one pass.
 
     Raises:
         ValueError: a number that is no whole number of at least 1; ``iterations`` where an epoch is a pass.
@@ -43,5 +48,5 @@ class Budget:
                 "training set (epoch_iterations: null): give --max_epochs, or --epoch_iterations as well."
             )
         if iterations is not None:
-            self.epoch_iterations = min(self.epoch_iterations, iterations)
+            self.epoch_iterations = min(self.epoch_iterations, -(-iterations // EPOCHS))
             self.max_epochs = -(-iterations // self.epoch_iterations)
