@@ -13,7 +13,7 @@ from typing import Any
 from wss_monai.io.atomic_files import replacing
 from wss_monai.io.json_files import read_json
 from wss_monai.io.run_content import read_record, read_scored, read_summary
-from wss_monai.io.run_folder import CASES, CONSTRAINTS, PREDICTIONS, RECORD, SCORED, SLICES, SUMMARY
+from wss_monai.io.run_folder import CASES, CONSTRAINTS, PREDICTIONS, RECORD, SCORED, SLICES, SUMMARY, RunTable
 from wss_monai.io.tables import write_json
 from wss_monai.metrics import summarize_constraints, summarize_slices, summarize_volumes
 
@@ -56,7 +56,7 @@ def pool_runs(folders: Sequence[str | os.PathLike[str]], out: str | os.PathLike[
         for file in sorted((run / PREDICTIONS).iterdir()):
             if not file.name.startswith("."):
                 _link(file, out / PREDICTIONS / file.name)
-    tables = {table: [row for run in runs for row in table.read(run)] for table in (CASES, SLICES, CONSTRAINTS)}
+    tables = {table: [row for run in runs for row in _rows(table, run)] for table in (CASES, SLICES, CONSTRAINTS)}
     for table, rows in tables.items():
         table.write(out, rows)
     write_json(out / SCORED, [entry for run in runs for entry in read_json(run / SCORED)])
@@ -65,6 +65,12 @@ def pool_runs(folders: Sequence[str | os.PathLike[str]], out: str | os.PathLike[
     summary = _summary([read_summary(run) for run in runs], tables, names)
     write_json(out / SUMMARY, summary)
     return summary
+
+
+def _rows(table: RunTable, run: Path) -> list[dict[str, Any]]:
+    """The rows of a table, words that are empty kept: a term about volumes has no slice."""
+    words = {column.name: "" for column in table.columns if column.text}
+    return [words | row for row in table.read(run)]
 
 
 def _summary(each: Sequence[Mapping[str, Any]], tables: Mapping[Any, Any], names: list[str]) -> dict[str, Any]:
