@@ -9,7 +9,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 .PHONY: help bundles demo test quick fuzz lint bench bench-gpu bench-phantom bench-tutorials tutorial-pictures clean data/ACDC data/PROMISE12 data/PROSTATE data/BRATS docs/images/demo.png docs/images/demo-report.png docs/images/demo-browse.png
 
 CONFIGS := bundles/acdc_logbarrier/configs
-DEMO := --dataset_dir data/PHANTOM --train\#trainer\#max_epochs 20
+DEMO := --dataset_dir data/PHANTOM --max_epochs 20 --epoch_iterations null
 
 help:
 	@echo "make demo           train, evaluate and report on generated cardiac volumes (about 10 minutes on 2 cores)"

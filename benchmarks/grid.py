@@ -30,6 +30,8 @@ def command(run_id: str, overlays: Sequence[str], overrides: Overrides, bundle: 
     """The bundle's command line."""
     files = ["train.yaml", *overlays, *(["evaluate.yaml"] if run_id != "training" else [])]
     config = str([str(ROOT / "bundles" / bundle / "configs" / file) for file in files])
+    if bundle != "acdc_mutual_information":  # which had epochs of a fixed length from the first
+        overrides = {"epoch_iterations": "$None", **overrides}  # an epoch is a pass, as when the results were measured
     if run_id == "training":  # the bundle refuses settings that have no effect
         overrides = {key: value for key, value in overrides.items() if key != "evaluate_on"}
     elif "\nkeep_largest:" in (ROOT / "bundles" / bundle / "configs" / "evaluate.yaml").read_text(encoding="utf-8"):

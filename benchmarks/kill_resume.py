@@ -34,6 +34,7 @@ SMALL = {
     "network_def#features": [4, 4, 4, 4, 4, 4],
     "network_def#dropout": 0.1,  # draws from PyTorch's own generator
     "batch_size": 4,
+    "epoch_iterations": "null",
     "val_interval": 1,
     "validation": 1,
     "device": "$torch.device('cpu')",

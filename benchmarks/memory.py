@@ -91,6 +91,7 @@ def bytes_a_voxel(tree: str, folder: str, store: str) -> dict[str, Any]:
     parser = ConfigParser()
     parser.read_config(str(Path(tree) / "bundles" / "acdc_logbarrier" / "configs" / "train.yaml"))
     settings = {"dataset_dir": folder, "mode": "logbarrier", "validation": 0, "data#folds": 2, "device": "cpu"}
+    settings["epoch_iterations"] = None
     for key, value in settings.items():
         parser[key] = value
     if store:

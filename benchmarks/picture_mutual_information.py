@@ -88,7 +88,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/images/acdc-mutual-information.png"))
     options = parser.parse_args()
     common: dict[str, Any] = {"dataset_dir": str(options.data.resolve()), "labelled": 2, "validation": 4}
-    common |= {"iterations": options.iterations, "train#trainer#max_epochs": options.epochs, "val_interval": 2}
+    common |= {"epoch_iterations": options.iterations, "train#trainer#max_epochs": options.epochs, "val_interval": 2}
     settings = {mode: {**common, "mode": mode, "output_dir": str((options.runs / mode).resolve())} for mode in MODES}
     with ThreadPoolExecutor(options.jobs) as pool:
         folders = list(pool.map(train, MODES, settings.values()))

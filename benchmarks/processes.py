@@ -65,6 +65,7 @@ def main() -> None:
         for processes, batch in ((1, options.batch_size), (2, options.batch_size // 2), (2, options.batch_size)):
             out = Path(folder) / f"{processes}_{batch}"
             settings = {"dataset_dir": Path(data).resolve(), "output_dir": out, "batch_size": batch}
+            settings["epoch_iterations"] = "null"
             settings["train#trainer#max_epochs"] = options.epochs
             seconds, rows = train(processes, settings)
             clock = [float(row["seconds"]) for row in rows]

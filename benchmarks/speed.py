@@ -79,6 +79,7 @@ def trainer(iterations: int) -> None:
                     "num_res_units": 2,
                 },
                 "batch_size": 4,
+                "epoch_iterations": None,
                 "validation": 1,
                 "val_interval": 1,
                 "device": "$torch.device('cpu')",

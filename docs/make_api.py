@@ -37,6 +37,7 @@ ROOMS: dict[str, list[str]] = {
     "handlers": [""],
     "evaluation": [""],
     "estimation": [""],
+    "planning": [""],
     "pseudo_labels": [""],
     "report": [""],
     "prediction": [""],

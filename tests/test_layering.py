@@ -32,6 +32,7 @@ MAY_IMPORT = {
     "handlers": FILES_AND_TENSORS | {"bundle", "transforms", "losses", "metrics", "evaluation"},
     "estimation": FILES_AND_TENSORS | {"data", "transforms"},
     "pseudo_labels": FILES_AND_TENSORS | {"bundle", "data", "transforms", "networks"},
+    "planning": FILES_AND_TENSORS | {"data", "transforms"},
     "report": FILES_AND_TENSORS | {"data", "transforms", "losses"},
     "prediction": FILES_AND_TENSORS | {"bundle", "transforms", "handlers", "report"},
     "moved": set(),

@@ -27,6 +27,7 @@ TINY = {
     "network_def#features": [4, 4, 4, 4, 4, 4],
     "batch_size": 4,
     "train#trainer#max_epochs": 2,
+    "epoch_iterations": "null",
     "val_interval": 1,
     "validation": 1,
     "device": "$torch.device('cpu')",

@@ -18,7 +18,20 @@ from wss_monai.io.faults import one_line
 
 __all__ = ["VERBS", "main"]
 
-VERBS = ("synthesize", "prepare", "check", "weaken", "pseudo-label", "bounds", "predict", "score", "report")
+VERBS = (
+    "synthesize",
+    "prepare",
+    "check",
+    "plan",
+    "run",
+    "crossval",
+    "weaken",
+    "pseudo-label",
+    "bounds",
+    "predict",
+    "score",
+    "report",
+)
 """Verbs, each a module of wss_monai.commands (with _ for -), whose `add_parser(subparsers)` adds it and sets `run`."""
 
 COMMAND = "wss-monai"

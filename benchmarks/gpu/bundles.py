@@ -37,7 +37,7 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 """What makes a bundle small enough for a smoke test on a CPU."""
 OWN: dict[str, dict[str, Any]] = {
-    "acdc_mutual_information": {"iterations": 20, "labelled": 1},
+    "acdc_mutual_information": {"epoch_iterations": 20, "labelled": 1},
     "promise12_logbarrier": {"fold": 0},
     "toy_size": {"validation": 2},
     "toy_logbarrier": {"validation": 2},
@@ -56,7 +56,7 @@ def try_bundle(bundle: str, data: Path, out: Path, device: str, smoke: bool) -> 
     settings = {"dataset_dir": str(data), "output_dir": str(out), "device": torch_device(device), "validation": 1}
     settings |= {"train#trainer#max_epochs": 2, "val_interval": 1, **OWN.get(bundle, {})}
     if smoke:
-        settings |= SMALL[bundle] | ({"iterations": 2} if bundle == "acdc_mutual_information" else {})
+        settings |= SMALL[bundle] | ({"epoch_iterations": 2} if bundle == "acdc_mutual_information" else {})
     if bundle.startswith("toy"):
         settings |= {"validation": 0}
     peak_mb(device, reset=True)

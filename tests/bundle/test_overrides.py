@@ -87,7 +87,9 @@ def test_valid_overrides_are_accepted(overrides):
     ("names", "overrides", "expected"),
     [
         (TRAIN, {"learning_rte": 1}, "unknown setting '--learning_rte'; did you mean '--learning_rate'?"),
-        (TRAIN, {"max_epochs": 1}, "unknown setting '--max_epochs'; did you mean '--train#trainer#max_epochs'?"),
+        (TRAIN, {"lr": 0.1}, "unknown setting '--lr'; did you mean '--learning_rate'?"),
+        (TRAIN, {"epochs": 1}, "unknown setting '--epochs'; did you mean '--max_epochs'?"),
+        (TRAIN, {"steps": 1}, "unknown setting '--steps'; did you mean '--iterations'?"),
         (TRAIN, {"train#max_epochs": 1}, "unknown setting '--train#max_epochs'; did you mean '--train#trainer#max_ep"),
         (TRAIN, {"train#handler": []}, "did you mean '--train#handlers'?"),
         (TRAIN, {"train#trainer#max_epoch": 1}, "did you mean '--train#trainer#max_epochs'?"),

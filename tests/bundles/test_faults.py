@@ -165,7 +165,7 @@ FAULTS = {
 
 
 def files_in(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file()]
+    return [path for path in folder.rglob("*") if path.is_file() and path.name != "log.txt"]
 
 
 def refuse(message, out, *files, folder, settings, kind="train"):

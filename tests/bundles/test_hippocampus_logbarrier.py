@@ -29,6 +29,7 @@ TINY_3D = {
     "network_def#strides": [2],
     "network_def#num_res_units": 0,
     "train#trainer#max_epochs": 2,
+    "epoch_iterations": "null",
     "val_interval": 1,
     "validation": 1,
     "device": "$torch.device('cpu')",

@@ -37,7 +37,7 @@ TINY_MI = {
     "labelled": 1,
     "labelled_batch": 2,
     "unlabelled_batch": 3,
-    "iterations": 2,
+    "epoch_iterations": 2,
     "learning_rate": 1e-5,
     "warmup_epochs": 1,
     "train#trainer#max_epochs": 2,
@@ -179,7 +179,7 @@ def test_all_patients_labelled_are_the_upper_bound(run_mi, readable):
 @pytest.mark.parametrize("mode", ["udaiic", "meanteacher"])
 def test_resumed_run_ends_where_the_uninterrupted_run_ends(run_mi, tmp_path, mode):
     """In the middle of the fall of the learning rate, with the same rates; the teacher too."""
-    settings = {"mode": mode, "train#trainer#max_epochs": 6, "val_interval": 2, "ramp": 0.9, "iterations": 1}
+    settings = {"mode": mode, "train#trainer#max_epochs": 6, "val_interval": 2, "ramp": 0.9, "epoch_iterations": 1}
     _, whole = run_mi(*TRAIN, out=tmp_path / "whole", **settings)
     flow, broken = run_mi(*TRAIN, out=tmp_path / "broken", run=False, **settings)
     interrupt(flow, 5)

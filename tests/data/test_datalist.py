@@ -283,7 +283,7 @@ def test_nobody_left_for_training(tmp_path):
 
 
 def test_too_few_patients_for_the_folds(tmp_path):
-    with pytest.raises(ValueError, match=r"number of patients, 3; got 5; pass fewer folds="):
+    with pytest.raises(ValueError, match=r"number of patients, 3; got 5; pass --data#folds 3 or fewer"):
         load_cases(make(tmp_path / "d", n=3))
 
 

@@ -167,6 +167,11 @@ class TestValues:
         with pytest.raises(ValueError, match=r"\['lv'\], which are not among \['background', 'RV', 'LV'\]"):
             ConstantBounds({"lv": (1, 2)}, NAMES)
 
+    @pytest.mark.parametrize(("unit", "setting"), [("mm2", "--size_bounds"), ("ml", "--volume_bounds")])
+    def test_unknown_class_names_the_setting(self, unit, setting):
+        with pytest.raises(ValueError, match=rf"set {setting} to yours, such as .'LV': \[20, 4000\]"):
+            ConstantBounds({"Anterior": (1, 2)}, NAMES, unit=unit)
+
     def test_number_of_intervals_must_fit(self):
         transform = ConstantBounds({"LV": [(0, 2), (1, 3)]}, NAMES, descriptor=Centroid())
         with pytest.raises(ValueError, match="class 'LV': 'centroid' has 3 values in 3D, but 2 intervals are given"):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from wss_monai.bundle.allocator import keep_freed_memory
+from wss_monai.bundle.budget import Budget
 from wss_monai.bundle.choice import choose, resolve
 from wss_monai.bundle.configuration import whole_configuration
 from wss_monai.bundle.memory import memory_format_for
@@ -11,6 +12,7 @@ from wss_monai.bundle.overrides import check_overrides
 from wss_monai.bundle.prediction_settings import keep_prediction_settings, recorded_settings
 
 __all__ = [
+    "Budget",
     "check_overrides",
     "choose",
     "keep_freed_memory",

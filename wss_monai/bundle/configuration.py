@@ -31,9 +31,10 @@ FREE: tuple[str, ...] = (
     "validation_cache",
     RECORD,
 )
-FREE += ("initialize", "run", "training", "finalize", "train#trainer#max_epochs", ConfigParser.meta_key)
+FREE += ("initialize", "run", "training", "finalize", "train#trainer#max_epochs", "max_epochs", "iterations")
+FREE += ("epoch_iterations", "quiet", ConfigParser.meta_key)
 """Ids that a resumed run may have otherwise: where files are, where and how it computes, and how long it trains. The
-data set itself is compared, not its place."""
+data set itself is compared, not its place, and of an epoch the length that comes of its settings."""
 PROCESSES: tuple[str, ...] = ("is_cuda", "network", "shared_buffers", "train#trainer#train_handlers")
 PROCESSES += ("validate#dataset#data", "validate#evaluator#network")
 """Ids that an overlay for several processes sets; their number may be another one."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
+import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -32,6 +33,24 @@ REFERENCE = re.compile(r"[@%]((?:\w|#|::)+)")
 RECORD = "same_when_resumed"
 """An id that notes other settings; to be noted is no use of them."""
 
+MEANT = {
+    **dict.fromkeys(("lr", "rate"), "learning_rate"),
+    **dict.fromkeys(("epochs", "num_epochs", "n_epochs", "epoch"), "max_epochs"),
+    **dict.fromkeys(("iters", "steps", "max_steps", "max_iterations", "num_iterations", "max_iters"), "iterations"),
+    **dict.fromkeys(("iterations_per_epoch", "epoch_length", "num_iterations_per_epoch"), "epoch_iterations"),
+    **dict.fromkeys(("batch", "bs"), "batch_size"),
+    **dict.fromkeys(("data", "data_dir", "dataset", "data_path"), "dataset_dir"),
+    **dict.fromkeys(("out", "output", "out_dir"), "output_dir"),
+    **dict.fromkeys(("classes", "labels"), "class_names"),
+    **dict.fromkeys(("spacing", "voxel_size"), "pixdim"),
+    **dict.fromkeys(("bounds", "size"), "size_bounds"),
+    **dict.fromkeys(("patience",), "early_stopping"),
+    **dict.fromkeys(("in_channels", "channels"), "network_def#in_channels"),
+}
+"""Names that other programs have -> the setting that is meant."""
+
+MONAI = "monai.bundle.scripts"
+"""The logger that lists all settings, dated, once a configuration has been read."""
 SUFFIXES = (".yaml", ".yml", ".json")
 
 
@@ -47,6 +66,7 @@ def check_overrides(folder: str, also: Sequence[str] = ()) -> None:
             not take; names the nearest one. A value that its setting cannot have, see ``settle_values``.
     """
     show_user_errors()
+    logging.getLogger(MONAI).setLevel(logging.WARNING)
     parser, run_ids = running()
     if parser is None or not isinstance(parser.config, Mapping):
         return
@@ -171,13 +191,15 @@ def _refuse(path: tuple[str, ...], key: str, siblings: Iterable[str]) -> None:
     """Raise, with the nearest of the ids that stand at this place."""
     names = sorted(str(name) for name in siblings if not str(name).startswith("_"))
     nearest = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
-    found = _elsewhere(key) or ["#".join((*path, name)) for name in nearest]
+    found = _elsewhere(key, siblings) or ["#".join((*path, name)) for name in nearest]
     hint = f"; did you mean '--{found[0]}'?" if found else "."
     raise ValueError(f"unknown setting '--{'#'.join((*path, key))}'{hint} Known here: {', '.join(names[:40])}.")
 
 
-def _elsewhere(key: str) -> list[str]:
-    """Ids of MONAI's bundle properties that end with ``key``."""
+def _elsewhere(key: str, siblings: Iterable[str]) -> list[str]:
+    """The setting that another program calls ``key``, and ids of MONAI's bundle properties that end with it."""
+    if (meant := MEANT.get(key, "")).partition("#")[0] in siblings:
+        return [meant]
     ids = [str(value[BundlePropertyConfig.ID]).replace("::", "#") for value in TrainProperties.values()]
     return [name for name in ids if name.split("#")[-1] == key]
 

@@ -23,11 +23,13 @@ __all__ = ["settle_values"]
 COMPUTED = ("$", "@", "%")
 """First characters of a value that MONAI computes."""
 BOOLEANS = {"true": True, "false": False}
-TRUE_OR_FALSE = ("keep_largest", "resume", "overwrite")
+TRUE_OR_FALSE = ("keep_largest", "resume", "overwrite", "quiet")
 """Settings whose default may be computed, and that are true or false all the same."""
 OR_ARGUMENTS = ("compile",)
 """Settings that are true, false or a dictionary of arguments."""
 PATHS = ("dataset_dir", "output_dir", "ckpt_path", "bounds_file", "split", "store_dir")
+NULLABLE = ("iterations", "epoch_iterations", "early_stopping")
+"""Settings that may be none, for which the command line has the word null."""
 NAMES_TOO = ("validation", "dense", "labelled")
 """Settings that take a number, or names that may be made of digits."""
 WORDS_TOO = ("threshold",)
@@ -85,6 +87,9 @@ RULES = {
     "schedule_epochs": COUNT,
     "patches_per_volume": COUNT,
     "train#trainer#max_epochs": COUNT,
+    "max_epochs": COUNT,
+    "iterations": COUNT,
+    "epoch_iterations": COUNT,
     "seed": _Rule("a whole number from 0 to 4294967295", _whole(0, 2**32 - 1)),
     "learning_rate": _Rule("a number above 0 and at most 1000", _number(0, 1000)),
     "compile": _Rule("true, false or arguments of torch.compile", _arguments_of_compile),
@@ -131,7 +136,7 @@ def settle_values(config: Mapping[str, Any], known: Mapping[str, Any]) -> dict[s
             changed[name] = meant
     for name, rule in RULES.items():
         value = changed.get(name, _at(config, name))
-        if value is None or _computed(value) or (_at(known, name) is None and name not in PATHS):
+        if value is None or _computed(value) or (_at(known, name) is None and name not in (*PATHS, *NULLABLE)):
             continue
         value = _rounded(value)
         if name in PATHS and isinstance(value, str) and value.startswith("~"):
@@ -182,6 +187,10 @@ def _is_number(value: Any) -> bool:
 
 def _meant(name: str, value: Any, default: Any) -> Any:
     """The value that a text stands for beside a default; the very same object where it stands for itself."""
+    if name in NULLABLE:
+        if isinstance(value, str) and value.lower() in ("null", "none", "~"):
+            return None
+        return _as_number(name, value)
     if isinstance(default, bool) or name in TRUE_OR_FALSE:
         if isinstance(value, str) and value.lower() in BOOLEANS:
             return BOOLEANS[value.lower()]

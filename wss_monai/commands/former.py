@@ -18,6 +18,10 @@ def current(words: Sequence[str]) -> list[str]:
     Options are written with dashes; with underscores they mean the same (what follows a `--` alone is no option).
     `weaken --strategy cam` is `pseudo-label`, and `synthesize prostate --layout brats` is `synthesize brain`.
     """
+    if words[:1] == ["run"]:  # what follows are settings of a bundle
+        return list(words)
+    if words[:1] == ["crossval"] and not {*words[1:2]} & {"-h", "--help"}:  # so here, where argparse needs a word first
+        return ["crossval", "settings", *words[1:]]
     end = words.index("--") if "--" in words else len(words)
     new = [OPTION.sub(lambda match: match[0].replace("_", "-"), word) for word in words[:end]] + list(words[end:])
     if new[:1] == ["weaken"]:

@@ -36,7 +36,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="of the trained networks; they are trained first where it has no model.pt "
         "(default: the bundle's output_dir)")  # fmt: skip
     add("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE",
-        help="a setting of the bundle, as in YAML: mode=cam, train#trainer#max_epochs=30; repeat for more")  # fmt: skip
+        help="a setting of the bundle, as in YAML: mode=cam, max_epochs=30; repeat for more")  # fmt: skip
     add("--seed", type=int, help="of the training and the split (default: the bundle's)")
     add("--foreground", type=float, metavar="F",
         help="score from which a voxel is foreground (default: the bundle's, 0.6)")  # fmt: skip

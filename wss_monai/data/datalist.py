@@ -13,16 +13,9 @@ import numpy as np
 
 from wss_monai.data.chosen_modalities import with_modalities
 from wss_monai.data.leak_guard import check_no_leak
+from wss_monai.data.parts import Parts, default_parts, file_parts, refuse_unknown, take_validation
 from wss_monai.data.schema import BACKGROUND, UNLABELLED_NAME, Dataset, class_names_of, read_dataset
-from wss_monai.data.splits import (
-    SplitFile,
-    find_split_file,
-    fold_name,
-    kfold,
-    patient_count,
-    read_split_file,
-    stratified,
-)
+from wss_monai.data.splits import find_split_file, read_split_file, stratified
 from wss_monai.functional import UNLABELLED
 from wss_monai.functional.weak.kinds import WeakKind
 
@@ -35,7 +28,6 @@ CASE_KEYS = (
 """Keys of every case dictionary."""
 
 logger = logging.getLogger(__name__)
-Parts = dict[str, list[str]]
 
 
 @dataclass(frozen=True)
@@ -91,7 +83,8 @@ def load_cases(
         dataset_dir: folder with a `dataset.json`.
         class_names: the classes by name, background first, in the order that the network uses; None: the data set's.
         split: a split file, relative to the current folder or to `dataset_dir`.
-        fold: name of a fold, or its index from 0; None: the first.
+        fold: name of a fold, or its index from 0; None: the first. "all": every patient trains and none validates; the
+            test set is then the data set's own, or empty.
         validation: number of training patients (int), fraction of them (float, at least one patient), or name of a
             fold, set apart for validation; drawn stratified by group. 0: none. An explicit split that lists
             `validation` takes precedence.
@@ -119,11 +112,11 @@ def load_cases(
     wanted = _wanted(patients, groups, dataset)
     file = None if split is None else read_split_file(find_split_file(split, dataset.root))
     if file is None:
-        parts, fold_lists, chosen = _default_parts(dataset, groups, wanted, fold, folds, seed)
+        parts, fold_lists, chosen = default_parts(dataset, groups, wanted, fold, folds, seed)
     else:
-        parts, fold_lists, chosen = _file_parts(file, dataset, groups, wanted, fold)
+        parts, fold_lists, chosen = file_parts(file, dataset, groups, wanted, fold)
     if "validation" not in parts and parts["training"]:
-        parts = _take_validation(parts, validation, fold_lists, chosen, groups, seed)
+        parts = take_validation(parts, validation, fold_lists, chosen, groups, seed)
     counts = {part: len(ids) for part, ids in parts.items()}
     if not parts["training"]:
         raise ValueError(
@@ -222,83 +215,8 @@ def _wanted(patients: Sequence[str] | None, groups: Mapping[str, Any], dataset: 
         return set(groups)
     if isinstance(patients, str):
         raise ValueError(f"patients must be a list of names, got the text {patients!r}")
-    _refuse_unknown(patients, groups, "patients", dataset)
+    refuse_unknown(patients, groups, "patients", dataset)
     return set(patients)
-
-
-def _refuse_unknown(ids: Sequence[str], groups: Mapping[str, Any], where: str, dataset: Dataset) -> None:
-    if unknown := sorted(set(ids) - set(groups)):
-        raise ValueError(
-            f"{where} names {unknown}, who are not in {dataset.path}: {len(unknown)} of {len(set(ids))} names (it has "
-            f"{len(groups)} patients, e.g. {sorted(groups)[:3]}); prepare all, use the names of its 'patient' entries"
-        )
-
-
-def _default_parts(
-    dataset: Dataset, groups: dict[str, str | None], wanted: set[str], fold: int | str | None, folds: int, seed: int
-) -> tuple[Parts, Parts, str | None]:
-    """Split without a file: the test cases of dataset.json, else seeded folds."""
-    training = {case["patient"] for case in dataset.training}
-    test = {case["patient"] for case in dataset.test}
-    if test:
-        _refuse_shared(training, test, dataset)
-        if fold is not None:
-            logger.warning("fold=%r is not used: %s has test cases of its own", fold, dataset.path)
-        return {"training": sorted(training & wanted), "test": sorted(test & wanted)}, {}, None
-    try:
-        lists = kfold(wanted, groups, folds, seed)
-    except ValueError as error:
-        raise ValueError(f"{dataset.path}: {error}; pass fewer folds= (--data#folds), or a split file") from error
-    named = {f"fold{i + 1}": ids for i, ids in enumerate(lists)}
-    chosen = fold_name(fold, list(named), f"{folds} seeded folds")
-    return {"training": sorted(wanted - set(named[chosen])), "test": named[chosen]}, named, chosen
-
-
-def _refuse_shared(training: set[str], test: set[str], dataset: Dataset) -> None:
-    if shared := sorted(training & test):
-        raise ValueError(f"{dataset.path}: leak: patients {shared} are in 'training' and in 'test'; keep each in one")
-
-
-def _file_parts(
-    file: SplitFile, dataset: Dataset, groups: dict[str, str | None], wanted: set[str], fold: int | str | None
-) -> tuple[Parts, Parts, str | None]:
-    """Split as a file says."""
-    listed = [*(file.patients or []), *(p for ids in (file.folds or file.parts or {}).values() for p in ids)]
-    _refuse_unknown(listed, groups, f"split file {file.path}", dataset)
-    wanted = wanted if file.patients is None else wanted & set(file.patients)
-    if file.parts is not None:
-        if fold is not None:
-            logger.warning("fold=%r is not used: split file %s has no folds", fold, file.path)
-        parts = {part: sorted(set(ids) & wanted) for part, ids in file.parts.items()}
-        return {"test": [], **parts}, {}, None
-    named = {name: sorted(set(ids) & wanted) for name, ids in (file.folds or {}).items()}
-    chosen = file.fold_name(fold)
-    listed += [case["patient"] for case in dataset.training]
-    others = set(listed) & wanted
-    return {"training": sorted(others - set(named[chosen])), "test": named[chosen]}, named, chosen
-
-
-def _take_validation(
-    parts: Parts, validation: float | str, folds: Parts, chosen: str | None, groups: dict[str, str | None], seed: int
-) -> Parts:
-    """Move the validation patients out of the training patients."""
-    training = parts["training"]
-    if isinstance(validation, str):
-        if not folds:
-            raise ValueError(f"validation='{validation}' names a fold, but there are none; pass a number of patients")
-        name = fold_name(validation, list(folds), "folds of this split")
-        if name == chosen:
-            raise ValueError(f"validation='{validation}' is the test fold; validate on another of {list(folds)}")
-        taken = folds[name]
-    else:
-        n = patient_count(validation, len(training), "validation")
-        if n >= max(len(training), 1) and n > 0:
-            raise ValueError(
-                f"validation={validation!r} takes {n} of {len(training)} training patients, so that none is left; "
-                "ask for fewer (0 = no validation)"
-            )
-        taken = stratified(training, groups, n, np.random.RandomState(seed))
-    return {**parts, "training": sorted(set(training) - set(taken)), "validation": taken}
 
 
 def _cases(dataset: Dataset, names: list[str], used: set[str]) -> list[dict[str, Any]]:

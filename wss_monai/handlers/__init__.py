@@ -13,12 +13,14 @@ from wss_monai.handlers.finite_loss import FiniteLoss
 from wss_monai.handlers.gradient_norms import GradientNorms
 from wss_monai.handlers.load_weights import StrictCheckpointLoader
 from wss_monai.handlers.loss_scaling import LossScaling
+from wss_monai.handlers.run_log import RunLog
 from wss_monai.handlers.run_record import RunRecord
 from wss_monai.handlers.set_epoch import SetEpoch
 from wss_monai.handlers.set_size import SetSize
 from wss_monai.handlers.shared_buffers import SharedBuffers
 from wss_monai.handlers.shift_to_sizes import ShiftToSizes
 from wss_monai.handlers.snapshots import Snapshots
+from wss_monai.handlers.stop_early import Patience, StopEarly
 from wss_monai.handlers.tag_score import TagScore
 from wss_monai.handlers.torch_compile import TorchCompile
 from wss_monai.handlers.training_check import TrainingCheck
@@ -41,6 +43,8 @@ __all__ = [
     "FiniteLoss",
     "GradientNorms",
     "LossScaling",
+    "Patience",
+    "RunLog",
     "RunRecord",
     "SetEpoch",
     "SharedBuffers",
@@ -49,6 +53,7 @@ __all__ = [
     "Snapshots",
     "StartTerm",
     "StealWeight",
+    "StopEarly",
     "StrictCheckpointLoader",
     "TagScore",
     "TorchCompile",

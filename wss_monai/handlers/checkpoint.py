@@ -141,7 +141,8 @@ class TrainingCheckpoint:
         state: Any = engine.state
         if first_process() and self.evaluator is not None and self.evaluator.state.best_metric_epoch == state.epoch:
             save_atomically(self._weights(), self.folder / "model_best.pt")
-        if state.epoch < state.max_epochs and state.epoch % self.interval:
+        going_on = state.epoch < state.max_epochs and not engine.should_terminate
+        if going_on and state.epoch % self.interval:
             return
         states = of_all_processes(random_state(getattr(state, "device", None)))
         if not first_process():

@@ -182,7 +182,8 @@ class TrainingCheck:
         if not bool(((lower | upper) & acting).any()):
             raise ValueError(
                 f"the constraint '{name}' has no bound in any of the {len(store.cases)} training cases: its bounds "
-                "come from tags, labels or values that are not there. Choose another --bounds_from, or --mode partial."
+                "come from tags, labels or values that are not there. Set --size_bounds (in 3D --volume_bounds), "
+                "choose another --bounds_from, or a mode without constraints such as pseudo or partial."
             )
         learnt = lower & acting
         learnt[0] |= bool((upper & acting).any())

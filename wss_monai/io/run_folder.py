@@ -23,6 +23,7 @@ __all__ = [
     "CONSTRAINTS",
     "EPOCHS",
     "EVALUATION",
+    "LOG",
     "PREDICTION",
     "PREDICTIONS",
     "RECORD",
@@ -45,6 +46,8 @@ CONFIGURATION = "configuration.json"
 """All settings, id -> value."""
 PREDICTION = "prediction.json"
 """What `wss-monai predict` needs: the network, and the steps before and behind it."""
+LOG = "log.txt"
+"""What the console said."""
 SUMMARY = "metrics_summary.json"
 """Means over all scored cases."""
 EVALUATION = "evaluation"

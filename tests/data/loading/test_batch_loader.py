@@ -209,3 +209,62 @@ def test_sampler_refuses(settings):
 def test_loader_refuses():
     with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
         BatchLoader(store(), batch_size=0)
+
+
+class TestEpochsOfAFixedLength:
+    def run(self, epochs: int = 4, depths: tuple[int, ...] = DEPTHS, **how) -> list[list[list[int]]]:
+        loader = BatchLoader(store(depths), **{"batch_size": 4, "iterations": 5, **how})
+        out = []
+        for epoch in range(1, epochs + 1):
+            loader.set_epoch(epoch)
+            out.append(samples(loader))
+            assert len(loader) == len(out[-1])
+        return out
+
+    @pytest.mark.parametrize("depths", [(5, 7, 4, 6, 1), (2, 1), (1,)])
+    def test_an_epoch_has_as_many_full_batches_whatever_the_data(self, depths):
+        epochs = self.run(depths=depths)
+        assert all(len(epoch) == 5 and all(len(batch) == 4 for batch in epoch) for epoch in epochs)
+
+    def test_samples_come_in_whole_passes_across_epochs(self):
+        sequence = flat(flat(self.run(epochs=7)))  # 7 x 5 x 4 = 140 of 23 slices: six passes and two
+        passes = [sequence[i : i + 23] for i in range(0, 138, 23)]
+        assert all(sorted(one) == list(range(23)) for one in passes)
+        assert len({str(one) for one in passes}) == 6  # each in an order of its own
+
+    def test_an_epoch_is_the_same_whatever_was_drawn_before(self):
+        loader = BatchLoader(store(), batch_size=4, iterations=5)
+        loader.set_epoch(3)
+        assert samples(loader) == self.run()[2]
+        assert samples(BatchLoader(store(), batch_size=4, iterations=5, seed=1)) != self.run()[0]
+
+    def test_draws_differ_between_epochs_and_iterations(self):
+        loader = BatchLoader(store(), batch_size=4, iterations=5)
+        draws = []
+        for epoch in (1, 2, 3):
+            loader.set_epoch(epoch)
+            draws += [int(batch["draw"]) for batch in loader]
+        assert len(set(draws)) == 15
+
+    @pytest.mark.parametrize(("iterations", "each"), [(6, 2), (7, 3)])
+    def test_processes_share_an_epoch(self, monkeypatch, iterations, each):
+        seen = []
+        for rank in range(3):
+            as_rank(monkeypatch, rank, 3)
+            seen.append(self.run(epochs=2, iterations=iterations))
+        assert all(len(epoch) == each for one in seen for epoch in one)
+        order = [seen[rank][epoch][i] for epoch in range(2) for i in range(each) for rank in range(3)]
+        as_rank(monkeypatch, 0, 1)
+        assert order == flat(self.run(epochs=2, iterations=3 * each))  # the sequence of one process, dealt out
+
+    def test_whole_volumes(self):
+        sampler = VolumeBatchSampler(volumes_per_batch=2)
+        loader = BatchLoader(store(volume_bounds=True), iterations=6, volume_sampler=sampler)
+        batches = [batch["group"].unique().tolist() for batch in loader]
+        assert [len(batch) for batch in batches] == [2, 2, 1] * 2  # five volumes: a pass is three batches
+        assert sorted(flat(batches[:3])) == sorted(flat(batches[3:])) == list(range(5))
+        assert batches[:3] != batches[3:]
+
+    def test_no_iteration_is_refused(self):
+        with pytest.raises(ValueError, match=r"iterations of an epoch must be at least 1.*got 0"):
+            BatchLoader(store(), iterations=0)

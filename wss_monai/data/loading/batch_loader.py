@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from wss_monai.data.loading.ahead import ahead
+from wss_monai.data.loading.rounds import Passes, Rounds
 from wss_monai.functional.seeds import seed_of
 from wss_monai.io.processes import rank_and_size
 
@@ -82,9 +83,13 @@ class BatchLoader:
         seed: with the epoch it fixes order and draws.
         volume_sampler: batches of whole volumes instead of shuffled samples.
         device: what the batches are for; for a GPU the next one is made in pinned memory while this one is in use.
+        iterations: batches of an epoch, of all processes together (rounded up to the same number for each). They
+            continue an endless sequence of shuffled passes through the store where the epoch before ended, so that an
+            epoch is as long for 5 patients as for 50, and every batch is full. None: an epoch is one pass, of which
+            the last batch may be smaller.
 
     Raises:
-        ValueError: batch_size below 1, or bounds on volumes without ``volume_sampler``.
+        ValueError: batch_size or iterations below 1, or bounds on volumes without ``volume_sampler``.
     """
 
     def __init__(
@@ -94,17 +99,22 @@ class BatchLoader:
         seed: int = 0,
         volume_sampler: VolumeBatchSampler | None = None,
         device: str | torch.device | None = None,
+        iterations: int | None = None,
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
         if volume_sampler is not None and not hasattr(volume_sampler, "batches"):
             raise ValueError(f"volume_sampler must be a VolumeBatchSampler or null; got {volume_sampler!r}.")
+        if iterations is not None and iterations < 1:
+            raise ValueError(f"iterations of an epoch must be at least 1, or None for one pass; got {iterations}.")
         self._store = store
         self.batch_size = batch_size
         self.seed = seed
         self.volume_sampler = volume_sampler
         self.device = device
+        self.iterations = iterations
         self.epoch = 1
+        self._sequence: Rounds | Passes[tuple[np.ndarray, np.ndarray]] | None = None
         self._order: tuple[int, list[tuple[np.ndarray, np.ndarray]]] | None = None
 
     @property
@@ -125,7 +135,8 @@ class BatchLoader:
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self._batches()) // rank_and_size()[1]
+        ranks = rank_and_size()[1]
+        return len(self._batches()) // ranks if self.iterations is None else -(-self.iterations // ranks)
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         return ahead(self._made(), self.device)
@@ -134,8 +145,9 @@ class BatchLoader:
         store = self.store
         terms = sorted(store.volume_terms)
         rank, ranks = rank_and_size()
-        for iteration, (indices, weights) in enumerate(self._batches()[rank::ranks]):
-            seed = seed_of(self.seed, self.epoch, iteration, rank)
+        epoch = self.epoch
+        for iteration, (indices, weights) in enumerate(self._batches_of(rank, ranks)):
+            seed = seed_of(self.seed, epoch, iteration, rank)
             batch = store.batch(indices.tolist(), seed)
             batch["draw"] = torch.tensor(seed)
             if self.volume_sampler is not None:
@@ -144,6 +156,22 @@ class BatchLoader:
                     batch[f"group_{term}"] = batch["volume"]
                     batch[f"group_weight_{term}"] = torch.as_tensor(weights, dtype=torch.float32)
             yield batch
+
+    def _batches_of(self, rank: int, ranks: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Samples and weights of the epoch's batches of a process."""
+        if self.iterations is None:
+            yield from self._batches()[rank::ranks]
+            return
+        if self._sequence is None:
+            sampler, store = self.volume_sampler, self.store
+            if sampler is None:
+                self._sequence = Rounds(len(store), self.batch_size, self.seed, 0)
+            else:
+                self._sequence = Passes(lambda R: sampler.batches(store.volume, R), self.seed, 0)
+        length = len(self)
+        for number in range((self.epoch - 1) * length, self.epoch * length):
+            found = self._sequence.batch(number * ranks + rank)
+            yield found if isinstance(found, tuple) else (np.asarray(found), np.ones(len(found)))
 
     def _batches(self) -> list[tuple[np.ndarray, np.ndarray]]:
         """The epoch's batches for all ranks; every sample once, no rank with fewer batches than another."""

@@ -6,12 +6,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from wss_monai.data.loading.ahead import ahead
 from wss_monai.data.loading.batch_loader import Store
+from wss_monai.data.loading.rounds import Rounds
 from wss_monai.functional.seeds import seed_of
 from wss_monai.functional.transfer import send
 from wss_monai.io.processes import rank_and_size
@@ -152,10 +152,10 @@ class PairedLoader:
     def _made(self) -> Iterator[dict[str, Tensor]]:
         store, epoch = self.store, self.epoch
         rank, ranks = rank_and_size()
-        labelled = _Rounds(len(store.labelled), self.labelled_batch, self.seed, 1)
+        labelled = Rounds(len(store.labelled), self.labelled_batch, self.seed, 1)
         unlabelled = None
         if store.unlabelled is not None:
-            unlabelled = _Rounds(len(store.unlabelled), self.unlabelled_batch, self.seed, 2)
+            unlabelled = Rounds(len(store.unlabelled), self.unlabelled_batch, self.seed, 2)
         for iteration in range(self.iterations):
             number = ((epoch - 1) * self.iterations + iteration) * ranks + rank
             seed = seed_of(self.seed, epoch, iteration, rank)
@@ -163,28 +163,6 @@ class PairedLoader:
             second = [] if unlabelled is None else unlabelled.batch(number)
             batch = store.paired_batch(first, second, seed)
             yield {**batch, "labelled": torch.tensor(len(first)), "draw": torch.tensor(seed)}
-
-
-class _Rounds:
-    """Shuffled rounds through ``total`` samples, end to end, cut into batches of ``size``."""
-
-    def __init__(self, total: int, size: int, seed: int, stream: int) -> None:
-        self.total = total
-        self.size = size
-        self._seeds = (seed, stream)
-        self._orders: dict[int, np.ndarray] = {}
-
-    def batch(self, number: int) -> list[int]:
-        places = np.arange(number * self.size, (number + 1) * self.size)
-        rounds = places // self.total
-        self._orders = {int(k): self._order(int(k)) for k in np.unique(rounds)}
-        return [int(self._orders[int(k)][place]) for k, place in zip(rounds, places % self.total, strict=True)]
-
-    def _order(self, k: int) -> np.ndarray:
-        known = self._orders.get(k)
-        return (
-            np.random.RandomState(seed_of(*self._seeds, k) % 2**32).permutation(self.total) if known is None else known
-        )
 
 
 def _check_alike(first: dict[str, Tensor], second: dict[str, Tensor]) -> None:

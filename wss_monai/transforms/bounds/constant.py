@@ -26,6 +26,9 @@ from wss_monai.transforms.bounds.intervals import (
     tags_of,
 )
 
+SETTINGS = {"mm2": "--size_bounds", "ml": "--volume_bounds"}
+"""Unit of a size -> what the bundles call its bounds."""
+
 
 class ConstantBounds(Transform):
     """An interval a class, fixed beforehand; tags say where it holds.
@@ -62,7 +65,11 @@ class ConstantBounds(Transform):
         self.slice_axis = slice_axis
         unknown = [name for name in values if name not in self.class_names]
         if unknown:
-            raise ValueError(f"values name the classes {unknown}, which are not among {self.class_names}.")
+            setting = SETTINGS.get(unit, "the values") if isinstance(self.descriptor, Size) else "the values"
+            raise ValueError(
+                f"bounds name the classes {unknown}, which are not among {self.class_names}: set {setting} to yours, "
+                f"such as {{'{self.class_names[-1]}': [20, 4000]}}, or to {{}} where nothing is known."
+            )
         self.values = {
             self.class_names.index(name): check_interval(pairs_of(name, v), self.descriptor, f"class '{name}'")
             for name, v in values.items()
