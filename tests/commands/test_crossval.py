@@ -12,6 +12,7 @@ from tiny import CONFIGS, ROOT, TINY, flags, make_dataset
 
 from wss_monai.__main__ import main
 from wss_monai.commands import crossval
+from wss_monai.prediction import Predictor
 from wss_monai.report.run_folder import read_run
 
 SETTINGS = {**TINY, "mode": "partial", "validation": 0, "device": "cpu", "epoch_iterations": 2, "iterations": 2}
@@ -64,7 +65,8 @@ def test_every_patient_is_scored_once_and_a_stopped_one_goes_on(patients, tmp_pa
     assert whole.summary["n_volumes"] == 3
     assert len(list((out / "evaluation" / "predictions").glob("*.nii.gz"))) == 3
     assert (out / "ensemble.txt").read_text().split() == [str(out / f"fold{n}") for n in (1, 2, 3)]
-    assert "predict --ensemble" in capsys.readouterr().out
+    assert f"predict --run {out} " in capsys.readouterr().out
+    assert [run.folder for run in Predictor(out).settings] == [out / f"fold{n}" for n in (1, 2, 3)]
     assert main(words(patients, out, learning_rate=0.1)) == 2
     assert "with other settings" in capsys.readouterr().err
 

@@ -25,7 +25,6 @@ __all__ = ["add_parser", "run"]
 
 STATE = "crossval.json"
 SPLITS = "splits.json"
-ENSEMBLE = "ensemble.txt"
 OWN = ("split", "fold", "resume", "overwrite", "evaluate_on", "ckpt_path")
 """Settings that a cross-validation gives itself."""
 FREE = ("device", "workers", "store", "store_dir", "quiet", "validation_cache", "compile", "cudnn_benchmark")
@@ -79,6 +78,7 @@ def _run(files: list[str], settings: dict[str, Any], folds: int) -> int:
     from wss_monai.data import read_dataset
     from wss_monai.evaluation.pooled import pool_runs
     from wss_monai.io.folder_lock import taken
+    from wss_monai.io.run_folder import ENSEMBLE
     from wss_monai.io.tables import write_json
 
     flow = _flow(files, settings)
@@ -104,7 +104,7 @@ def _run(files: list[str], settings: dict[str, Any], folds: int) -> int:
         about = {"fold": f"all {len(runs)}, out of fold", "split": SPLITS}
         summary = pool_runs(list(runs.values()), out, about)
         (out / ENSEMBLE).write_text("".join(f"{folder}\n" for folder in runs.values()), encoding="utf-8")
-    _print(summary, out, runs)
+    _print(summary, out)
     return 1 if summary.get("failed") else 0
 
 
@@ -260,14 +260,13 @@ def _told(state: Mapping[str, Any], name: str) -> str:
     return f"{people} test patient{'' if people == 1 else 's'}" + (f", {done} already" if done else "")
 
 
-def _print(summary: Mapping[str, Any], out: Path, runs: Mapping[str, Path]) -> None:
+def _print(summary: Mapping[str, Any], out: Path) -> None:
     from wss_monai.io.tables import out_of_cell
 
     print(f"\n== all folds, each case scored by the run that has not seen it ({summary.get('n_volumes')} volumes)")
     for name, value in summary.items():
         if isinstance(value, dict) and "mean" in value and name in ("dice", "hd95_mm", "volume_error_ml"):
             print(f"{name:18}" + "  ".join(f"{out_of_cell(str(k))} {v:.3f}" for k, v in value.items()))
-    folders = " ".join(str(folder) for folder in runs.values())
     print(f"scores: {out}/metrics_summary.json and {out}/evaluation")
     print(f"report: wss-monai report html --runs {out} --out {out}/report.html")
-    print(f"ensemble of the folds, for predict --ensemble: {folders}  ({out}/{ENSEMBLE})")
+    print(f"predict with all folds: wss-monai predict --run {out} --input FOLDER --out predictions")

@@ -25,7 +25,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--run", dest="run_folder", required=True, metavar="RUN", help="output folder of a training")
+    add(
+        "--run",
+        dest="run_folder",
+        required=True,
+        metavar="RUN",
+        help="output folder of a training, or of a cross-validation: the mean of its folds",
+    )
     add("--input", nargs="+", action="extend", required=True, metavar="PATH", help="volume files and folders")
     add("--out", required=True, metavar="FOLDER", help="where masks and volumes.csv go; sub-folders are kept")
     add("--weights", default="last", metavar="last|best|FILE",

@@ -20,6 +20,7 @@ from wss_monai.io.tables import out_of_cell, write_csv
 __all__ = [
     "CASES",
     "CONFIGURATION",
+    "ENSEMBLE",
     "CONSTRAINTS",
     "EPOCHS",
     "EVALUATION",
@@ -46,6 +47,8 @@ CONFIGURATION = "configuration.json"
 """All settings, id -> value."""
 PREDICTION = "prediction.json"
 """What `wss-monai predict` needs: the network, and the steps before and behind it."""
+ENSEMBLE = "ensemble.txt"
+"""The runs of a cross-validation, a folder a line."""
 LOG = "log.txt"
 """What the console said."""
 SUMMARY = "metrics_summary.json"

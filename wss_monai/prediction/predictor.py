@@ -19,7 +19,7 @@ from wss_monai.prediction.inversion import mean_of_classes
 from wss_monai.prediction.member import Member
 from wss_monai.prediction.orientation import Axes, axes_for, unlike
 from wss_monai.prediction.prediction import Prediction
-from wss_monai.prediction.run_settings import RunSettings, read_settings
+from wss_monai.prediction.run_settings import RunSettings, read_settings, runs_of
 
 __all__ = ["Predictor"]
 
@@ -37,7 +37,8 @@ class Predictor:
 
     Args:
         runs: folder of a run, or of several with the same classes and modalities: then the softmax of their networks is
-            averaged, each with its own voxel size, windows and weights; what comes behind is that of the first.
+            averaged, each with its own voxel size, windows and weights; what comes behind is that of the first. The
+            folder of a cross-validation stands for its runs.
         weights: "last" (model.pt), "best" (model_best.pt, by validation), or a file.
         device: such as "cpu" or "cuda:1"; None: a GPU where there is one.
         mirror: average over mirrored images as well (test-time augmentation), along the axes along which training
@@ -66,7 +67,8 @@ class Predictor:
         keep_largest: bool | None = None,
         trust: Sequence[str] = (),
     ) -> None:
-        folders = [runs] if isinstance(runs, (str, os.PathLike)) else list(runs)
+        given = [runs] if isinstance(runs, (str, os.PathLike)) else list(runs)
+        folders = [folder for each in given for folder in runs_of(each)]
         if not folders:
             raise ValueError("runs: give the folder of at least one run")
         if len(folders) > 1 and weights not in ("last", "best"):

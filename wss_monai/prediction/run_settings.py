@@ -13,9 +13,9 @@ from monai.bundle import ComponentLocator
 
 from wss_monai.io.faults import FormatFault
 from wss_monai.io.json_files import read_json
-from wss_monai.io.run_folder import PREDICTION, RECORD
+from wss_monai.io.run_folder import ENSEMBLE, PREDICTION, RECORD
 
-__all__ = ["PREPROCESSING", "RunSettings", "read_settings", "weights_of"]
+__all__ = ["PREPROCESSING", "RunSettings", "read_settings", "runs_of", "weights_of"]
 
 FORMAT = 1
 PREPROCESSING = "@preprocessing"
@@ -64,6 +64,15 @@ class RunSettings:
     flips: list[int]
     bounds: list[dict[str, Any]]
     geometry: dict[str, Any]
+
+
+def runs_of(folder: str | os.PathLike[str]) -> list[Path]:
+    """Give the runs of a cross-validation, wherever its folder lies now; of another folder, that alone."""
+    folder = Path(folder)
+    if not (folder / ENSEMBLE).is_file():
+        return [folder]
+    lines = (folder / ENSEMBLE).read_text(encoding="utf-8").splitlines()
+    return [folder / Path(line).name for line in lines if line.strip()]
 
 
 def read_settings(folder: str | os.PathLike[str], trust: Sequence[str] = ()) -> RunSettings:
