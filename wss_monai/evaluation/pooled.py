@@ -15,7 +15,7 @@ from wss_monai.io.json_files import read_json
 from wss_monai.io.run_content import read_record, read_scored, read_summary
 from wss_monai.io.run_folder import CASES, CONSTRAINTS, PREDICTIONS, RECORD, SCORED, SLICES, SUMMARY, RunTable
 from wss_monai.io.tables import write_json
-from wss_monai.metrics import summarize_constraints, summarize_slices, summarize_volumes
+from wss_monai.metrics import summarize_constraints, summarize_slices, summarize_volumes, summarize_weak_labels
 
 __all__ = ["pool_runs"]
 
@@ -80,6 +80,7 @@ def _summary(each: Sequence[Mapping[str, Any]], tables: Mapping[Any, Any], names
         for key in dict.fromkeys(key for one in each for key, value in one.items() if _is_means(value))
     }
     summary |= _try(summarize_volumes, tables[CASES], names) | _try(summarize_slices, tables[SLICES])
+    summary |= _try(summarize_weak_labels, tables[CASES], names)
     summary["constraint_satisfaction"] = _try(summarize_constraints, tables[CONSTRAINTS])
     failed = {case: why for one in each for case, why in (one.get("failed") or {}).items()}
     summary |= {"failed": failed} if failed else {}
