@@ -97,7 +97,7 @@ def _trained(
                 settings.pop(name, None)  # the command line would win over the file
         line = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
         os.chdir(place)
-        done = run_module("monai.bundle", "run", "training", "--config_file", str(listed), *line, *more, cwd=ROOT)
+        done = run_module("monai.bundle", "run", "training", "--config_file", str(listed), *line, *more, cwd=place)
         if done.returncode and "Traceback" in done.stderr and "/wss_monai/" not in done.stderr:
             print("Error: mine.yaml or a setting is refused by MONAI", *names[:1], file=sys.stderr)
             return 2

@@ -20,7 +20,8 @@ def make_run(folder: Path, scores: dict[str, float], recall: float, names: list[
     write_json(folder / RECORD, {"class_names": names, "fold": folder.name, "patients": {"test": sorted(scores)}})
     rows = [
         {"case": case, "patient": case, "class": "organ", "dice": dice, "iou": dice, "hd95_mm": 1.0, "asd_mm": 1.0,
-         "volume_ml": 2.0, "reference_ml": 1.0, "volume_error_ml": 1.0, "empty": 0, "missed": 0}
+         "volume_ml": 2.0, "reference_ml": 1.0, "volume_error_ml": 1.0, "empty": 0, "missed": 0,
+         "drawn_voxels": 9, "stroke_recall": dice, "strokes_right": dice}
         for case, dice in scores.items()
     ]  # fmt: skip
     CASES.write(folder, rows)
@@ -44,6 +45,8 @@ def test_means_are_over_all_volumes(tmp_path):
     summary = pool_runs([one, two], tmp_path / "all", {"fold": "all"})
     assert summary == read_json(tmp_path / "all" / SUMMARY)
     assert summary["dice"]["organ"] == pytest.approx(0.7) and summary["n_volumes"] == 4
+    assert summary["stroke_recall"]["organ"] == summary["strokes_right"]["mean"] == pytest.approx(0.7)
+    assert summary["n_drawn"] == 4
     assert summary["recall"]["organ"] == pytest.approx((3 * 0.9 + 0.5) / 4)  # what it does not know weighs by volumes
     assert summary["constraint_satisfaction"]["volume"]["organ"] == 1.0
     assert summary["seed"] == 3
