@@ -6,9 +6,9 @@ import re
 
 import pytest
 import torch
-import torch.distributed as dist
 from monai.data import MetaTensor
 from monai.networks.nets import BasicUNet, SegResNet, UNet
+from one_process import process_group
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -264,8 +264,7 @@ def test_autocast():
 @pytest.mark.parametrize("inner", [False, True])
 def test_distributed(tmp_path, inner):
     """The whole within DistributedDataParallel, or the network alone."""
-    dist.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
-    try:
+    with process_group(tmp_path):
         plain, images = small(norm="instance"), torch.rand(5, 1, 32, 32)
         view = flips((32, 32), [(0,), (1,)])
         expected = plain(images, (1, 2, 2), view)
@@ -280,8 +279,6 @@ def test_distributed(tmp_path, inner):
             sum((a * b).sum() for a, b in result["clusters"].values()).add(result["labelled"].sum()).backward()
         for one, other in zip(plain.parameters(), network.parameters(), strict=True):
             assert torch.allclose(one.grad, other.grad, atol=1e-6)
-    finally:
-        dist.destroy_process_group()
 
 
 def test_other_networks():

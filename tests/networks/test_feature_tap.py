@@ -5,8 +5,8 @@ import copy
 
 import pytest
 import torch
-import torch.distributed as dist
 from monai.networks.nets import BasicUNet, DynUNet, SegResNet, UNet
+from one_process import process_group
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -108,16 +108,13 @@ def test_networks_of_monai(network, shapes, dims):
 
 
 def test_a_distributed_network_has_the_names_it_has_without_it(tmp_path):
-    dist.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
-    try:
+    with process_group(tmp_path):
         network = DistributedDataParallel(basic())
         with FeatureTap(network, ["down_4"]) as tap:
             network(torch.rand(1, 1, 32, 32)).sum().backward()
         assert tap.features["down_4"].shape == (1, 2, 2, 2) and hooks(network) == 0
         with pytest.raises(ValueError, match=r"BasicUNet has no module named 'down_9'; the nearest are \['down_4'"):
             FeatureTap(network, ["down_9"])
-    finally:
-        dist.destroy_process_group()
 
 
 @pytest.mark.parametrize(

@@ -61,14 +61,19 @@ class RunLog:
         state: Any = engine.state
         training = self.doing == "training"
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.file = self.path.open("a" if state.epoch or not training else "w", encoding="utf-8", buffering=1)
+        if training and not state.epoch:
+            self.path.unlink(missing_ok=True)
+        for handler in [one for one in logging.getLogger().handlers if isinstance(one, _LogHandler)]:
+            logging.getLogger().removeHandler(handler)  # of an engine that Ctrl-C left, and no event told of it
+            handler.stream.close()
+        self.file = self.path.open("a", encoding="utf-8", buffering=1)
         self.started = time.perf_counter()
         self.file.write(f"== {time.strftime('%Y-%m-%d %H:%M:%S')} {self.doing}: {_command(sys.argv)}\n")
-        self.handler = logging.StreamHandler(self.file)
+        self.handler = _LogHandler(self.file)
         self.handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
         logging.getLogger().addHandler(self.handler)
         self.console = sys.stdout
-        while isinstance(self.console, _Both):  # Ctrl-C left an engine before, and no event told of it
+        while isinstance(self.console, _Both):
             self.console = self.console.console or sys.__stdout__
         sys.stdout = _Both(None if self.quiet else self.console, self.file)
         if training:
@@ -111,6 +116,10 @@ def _command(words: Sequence[str]) -> str:
     """A command line as one types it; a list of files in double quotes, since it holds single ones."""
     plain = [f'"{word}"' if "'" in word and not set(word) & set('"$`\\\\') else shlex.quote(word) for word in words]
     return " ".join(plain)
+
+
+class _LogHandler(logging.StreamHandler):
+    """What is logged goes to the file as well."""
 
 
 class _Both:
