@@ -46,3 +46,28 @@ def test_networks_that_do_not_are_refused_with_what_would_fit(network, shape, wo
     with pytest.raises(ValueError, match=words) as caught:
         check_network(network, torch.zeros(1, *shape), 3)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("network", "window", "words"),
+    [
+        (
+            unet(),
+            [-1, -1],
+            r"images of any size, as whole ones are: .*'--window' .* multiples of 4, such as \[32, 32\]",
+        ),
+        (unet(), [-1, 32], r"multiples of 4, such as \[32, 32\]; got \[-1, 32\]"),
+        (unet(), [30, 32], r"images of \[30, 32\] voxels: setting '--window' .* multiples of 4"),
+        (BasicUNet(2, 1, 3, (4, 4, 4, 4, 4, 4)), [1, 2], r"images of \[1, 2\] voxels: .* multiples of 32"),
+        (unet(), [64, 48], None),
+        (unet(), [32], None),  # of other dimensions: somebody else's
+        (BasicUNet(2, 1, 3, (4, 4, 4, 4, 4, 4)), [-1, -1], None),
+    ],
+)
+def test_windows_of_prediction(network, window, words):
+    image = torch.zeros(1, 1, 32, 32)
+    if words is None:
+        check_network(network, image, 3, window)
+        return
+    with pytest.raises(ValueError, match=words):
+        check_network(network, image, 3, window)

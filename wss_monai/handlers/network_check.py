@@ -32,7 +32,7 @@ def check_network(network: nn.Module, image: Tensor, num_classes: int, window: S
     wanted = (1, num_classes, *shape[1:])
     got, reason = _output(network, shape)
     if got == wanted:
-        _check_whole(network, shape, num_classes, window)
+        _check_window(network, shape, num_classes, window)
         return
     said = reason or f"it gives {got}, where {wanted} is needed"
     fitting = next((m for m in MULTIPLES if _fits(network, shape, num_classes, m)), None)
@@ -43,18 +43,19 @@ def check_network(network: nn.Module, image: Tensor, num_classes: int, window: S
     raise ValueError(f"the network cannot take images of shape {shape} (channels, then voxels): {said}; {todo}.")
 
 
-def _check_whole(network: nn.Module, shape: tuple[int, ...], num_classes: int, window: Sequence[int]) -> None:
-    """Refuse whole axes of any length where the network does not take one voxel more."""
-    if len(window) != len(shape) - 1 or -1 not in window:
+def _check_window(network: nn.Module, shape: tuple[int, ...], num_classes: int, window: Sequence[int]) -> None:
+    """Refuse windows that the network does not take; along a whole axis it must take one voxel more as well."""
+    if len(window) != len(shape) - 1:
         return
-    longer = tuple(side + (length == -1) for side, length in zip(shape[1:], window, strict=True))
-    if _output(network, (shape[0], *longer))[0] == (1, num_classes, *longer):
+    sides = tuple(length if length > 0 else side + 1 for side, length in zip(shape[1:], window, strict=True))
+    if sides == shape[1:] or _output(network, (shape[0], *sides))[0] == (1, num_classes, *sides):
         return
-    fitting = next((m for m in MULTIPLES if _fits(network, (shape[0], *longer), num_classes, m)), MULTIPLES[-1])
-    sides = [-(-side // fitting) * fitting for side in shape[1:]]
+    fitting = next((m for m in MULTIPLES if _fits(network, (shape[0], *sides), num_classes, m)), MULTIPLES[-1])
+    example = [-(-side // fitting) * fitting for side in shape[1:]]
+    whole = ", as whole ones are" if -1 in window else ""
     raise ValueError(
-        f"the network cannot take images of any size, as whole ones are: setting '--window' must name sides that are "
-        f"multiples of {fitting}, such as {sides}; got {list(window)}."
+        f"the network cannot take images of {'any size' if whole else f'{list(sides)} voxels'}{whole}: setting "
+        f"'--window' must name sides that are multiples of {fitting}, such as {example}; got {list(window)}."
     )
 
 
