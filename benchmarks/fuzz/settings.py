@@ -50,7 +50,7 @@ def files(ground: Ground, draw: random.Random) -> Iterator[Case]:
     names = _settings()
     while True:
         name, value = draw.choice(names), draw.choice(VALUES)
-        yield _case(ground, f"{name}: {value[:40]}", f"{name}: {value}\n", (), "any", _words(name))
+        yield _case(ground, f"{name}: {value[:40]}", f"{name}: {value}\n", (), "any", _words(name, value))
 
 
 def words(ground: Ground, draw: random.Random) -> Iterator[Case]:
@@ -58,7 +58,7 @@ def words(ground: Ground, draw: random.Random) -> Iterator[Case]:
     names = _settings()
     while True:
         name, value = draw.choice(names), draw.choice(VALUES)
-        yield _case(ground, f"--{name} {value[:40]}", "", (f"--{name}", value), "any", _words(name))
+        yield _case(ground, f"--{name} {value[:40]}", "", (f"--{name}", value), "any", _words(name, value))
 
 
 def _settings() -> list[str]:
@@ -66,9 +66,10 @@ def _settings() -> list[str]:
     return re.findall(r"^\| `([a-z_]\w*(?:#\w+)*)` \| `", PAGE.read_text(), re.M)
 
 
-def _words(name: str) -> tuple[str, ...]:
-    """One of them stands in a refusal: the id, its ends, what holds it; where a folder is missing that word."""
-    return (name, name.split("#")[0], name.split("#")[-1], "mine.yaml", "data set folder", "setting 'train#")
+def _words(name: str, value: str) -> tuple[str, ...]:
+    """One of them stands in a refusal: the id, its ends, what holds it, a long value; "folder" where one is missing."""
+    long = (value.strip("'")[:40],) if len(value) > 40 else ()
+    return (name, name.split("#")[0], name.split("#")[-1], "mine.yaml", "data set folder", "setting 'train#", *long)
 
 
 def _case(ground: Ground, told: str, text: str, more: tuple[str, ...], right: str, names: tuple[str, ...]) -> Case:

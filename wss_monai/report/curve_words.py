@@ -12,6 +12,7 @@ TITLES = {
     "loss_partial": "Loss on drawn voxels (cross-entropy)",
     "loss_size": "Cost of the size constraint, before its weight",
     "loss_dense": "Loss on dense masks",
+    "loss_pseudo": "Loss on pseudo-labels (Dice and cross-entropy), before its weight",
     "lr": "Learning rate",
     "t": "Sharpness t of the log-barrier",
     "train_dice": "Dice of training batches",
@@ -27,6 +28,9 @@ TITLES = {
 NOTES = {
     "loss": "What the optimiser minimises. Where t or the weight of a term rises, it can rise as the network learns.",
     "loss_partial": "How badly the drawn voxels of the training patients are predicted; it should fall.",
+    "loss_dense": "How badly the masks of the training patients are predicted; it should fall.",
+    "loss_pseudo": "0 until pseudo-labels start; they come from the network itself, so it falls as they agree with it.",
+    "pseudo_removed": "Where a piece is dropped because no stroke touches it; a large share means many false pieces.",
     "violation": "How far predictions lie outside their bounds, in multiples of these; 0: all hold. It should fall.",
     "val_score": "Mean of exp(−cross-entropy) and the share inside the bounds (Dice in mode full). Higher is better.",
     "val_partial_ce": "On the drawn voxels of patients that are not trained on; lower is better.",
