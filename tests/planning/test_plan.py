@@ -159,7 +159,14 @@ class TestMode:
         [({}, True), ({"organ": "tumour core"}, False), ({"dense": True}, True), ({"dense": True, "pieces": 2}, False)],
     )
     def test_the_largest_piece_of_organs_alone(self, tmp_path, how, largest):
-        assert plan_of(make_data(tmp_path, patients=2, **how)).value("keep_largest") is largest
+        data = make_data(tmp_path, patients=2, **how)
+        assert plan_of(data, fitted=("p0", "p1")).value("keep_largest") is largest
+
+    def test_dense_labels_of_others_are_not_looked_at(self, tmp_path):
+        """Their patients may be those that the run is scored on."""
+        scored, without = make_data(tmp_path / "a", dense=True, pieces=2), make_data(tmp_path / "b")
+        names = [setting.name for setting in plan_of(without).settings if setting.name != "dataset_dir"]
+        assert [plan_of(scored).value(name) for name in names] == [plan_of(without).value(name) for name in names]
 
 
 @pytest.mark.parametrize(

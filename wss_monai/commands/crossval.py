@@ -77,6 +77,7 @@ def run(args: argparse.Namespace) -> int:
 def _run(files: list[str], settings: dict[str, Any], folds: int) -> int:
     from wss_monai.data import read_dataset
     from wss_monai.evaluation.pooled import pool_runs
+    from wss_monai.io.atomic_files import write_text
     from wss_monai.io.folder_lock import taken
     from wss_monai.io.run_folder import ENSEMBLE
     from wss_monai.io.tables import write_json
@@ -103,7 +104,7 @@ def _run(files: list[str], settings: dict[str, Any], folds: int) -> int:
                 _note(out, state, name, SCORED)
         about = {"fold": f"all {len(runs)}, out of fold", "split": SPLITS}
         summary = pool_runs(list(runs.values()), out, about)
-        (out / ENSEMBLE).write_text("".join(f"{folder}\n" for folder in runs.values()), encoding="utf-8")
+        write_text(out / ENSEMBLE, "".join(f"{folder}\n" for folder in runs.values()))
     _print(summary, out)
     return 1 if summary.get("failed") else 0
 

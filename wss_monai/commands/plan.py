@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
 
     from wss_monai.data import read_dataset
     from wss_monai.data.checks.dataset import check_dataset
-    from wss_monai.io.atomic_files import check_replaceable, replacing
+    from wss_monai.io.atomic_files import check_replaceable, write_text
     from wss_monai.planning import make_plan, plan_text, read_facts
     from wss_monai.planning.text import HEAD, commands, count_of
 
@@ -70,9 +70,7 @@ def run(args: argparse.Namespace) -> int:
     if args.out is None:
         print(text, end="")
         return 0
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(args.out) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_text(args.out, text)
     print(f"written: {args.out}, {said}" + (f"; {warnings} warnings of `wss-monai check`" if warnings else ""))
     print("Read it; then:", *commands(plan, shown), sep="\n  ")
     return 0

@@ -43,6 +43,18 @@ def replacing(path: str | os.PathLike[str], wait: bool = True) -> Iterator[Path]
         raise
 
 
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write a text, whole or not at all, into a folder that is made where it is missing.
+
+    Raises:
+        OSError: as ``replacing``.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 def sweep(folder: str | os.PathLike[str]) -> None:
     """Remove what killed processes left half written in a folder and those in it; only where nobody writes to it."""
     for part in Path(folder).rglob(f"{PART}*"):

@@ -34,7 +34,8 @@ class CaseFacts:
         channels: number of images.
         kind: of its weak label; "dense" where it has a dense label and no weak one.
         dense: whether it has a dense label.
-        reach: class index -> (axes,), the largest distance of its labelled voxels from the centre of the volume, mm.
+        reach: class index -> (axes,), the largest distance from the centre of the volume, mm, of the voxels that are
+            drawn; of a case without a weak label, those of its dense one.
         areas: class index -> areas in mm2 of the slices that show it, from the dense label.
         volumes: class index -> ml, from the dense label.
         largest: class index -> part of it in its largest connected component, from the dense label.
@@ -104,9 +105,7 @@ def _facts(case: dict[Any, Any], classes: int) -> CaseFacts:
     axis, dense = int(case["slice_axis"] or 0), case["label"] is not None
     facts: dict[str, dict[int, Any]] = {"reach": {}, "areas": {}, "volumes": {}, "largest": {}}
     for index in range(classes):
-        drawn = weak == index
-        if dense:
-            drawn = drawn | (label == index)
+        drawn = weak == index  # of a dense label alone where the case has no weak one: the other is there to score
         if boxes is not None and index:
             drawn = drawn | ((boxes[index] > 0) & (boxes[index] != UNLABELLED))
         if drawn.any():

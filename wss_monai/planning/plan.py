@@ -70,7 +70,7 @@ def make_plan(
         data: its folder, as the settings shall name it.
         out: the run's folder.
         small: for a CPU: a small network on few pixels, a short run.
-        fitted: patients off whose dense labels bounds may be read; empty: nobody's.
+        fitted: patients whose dense labels may be looked at, for bounds, sizes and pieces; empty: nobody's.
         dims: 2 or 3, of the network; None: by the thickness of the slices.
 
     Raises:
@@ -90,7 +90,7 @@ def make_plan(
         Setting("class_names", facts.class_names, f"the labels of dataset.json: background, then {classes}"),
         *modes,
         *_length(small),
-        *([] if files[-1] == "box.yaml" else [_keep_largest(facts)]),  # whose bundle has it in evaluation alone
+        *([] if files[-1] == "box.yaml" else [_keep_largest(facts, fitted)]),  # whose bundle has it in evaluation alone
     ]
     channels = {case.channels for case in facts.cases}
     if len(channels) > 1:
@@ -122,12 +122,12 @@ def _dimensions(facts: DataFacts, spacing: np.ndarray, slice_axis: int) -> tuple
     return 3, f"voxels are nearly cubes ({' x '.join(_mm(edge) for edge in spacing)} mm): 3D"
 
 
-def _keep_largest(facts: DataFacts) -> Setting:
-    parts = [part for case in facts.cases for part in case.largest.values()]
+def _keep_largest(facts: DataFacts, fitted: Sequence[str]) -> Setting:
+    parts = [part for case in facts.cases if case.patient in fitted for part in case.largest.values()]
     organs = [name for name in facts.class_names[1:] if not IN_PIECES.search(name)]
     if parts:
         whole = float(np.mean([part > 0.95 for part in parts]))
-        why = f"in {100 * whole:.0f} % of the dense masks a class is one piece"
+        why = f"in {100 * whole:.0f} % of these patients' dense masks a class is one piece: {', '.join(sorted(fitted))}"
         return Setting("keep_largest", whole >= 0.9, f"{why}; true keeps the largest piece of each class alone")
     if len(organs) < len(facts.class_names) - 1:
         return Setting("keep_largest", False, "a class may lie in several places; true keeps the largest piece alone")

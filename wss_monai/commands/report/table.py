@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
         FileNotFoundError: a run or a file in it is missing.
         ValueError: a run is not evaluated or has no such metric.
     """
-    from wss_monai.io.atomic_files import replacing
+    from wss_monai.io.atomic_files import write_text
     from wss_monai.report.score_table import score_table, table_text
 
     check_out(("--out", args.out))
@@ -42,8 +42,6 @@ def run(args: argparse.Namespace) -> int:
     if args.out is None:
         print(text, end="")
         return 0
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(args.out) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_text(args.out, text)
     print(f"written: {args.out}")
     return 0
