@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from network_arms import CHOSEN, TRIED, TRIED_3D, grid
+from peer_arms import chosen_peers, tried_peers
 
 Arms = Mapping[str, tuple[tuple[str, ...], dict[str, object]]]
 """Name -> overlays of train.yaml, and settings."""
@@ -30,6 +31,7 @@ class Experiment:
         epochs: default number, instead of the overlay's.
         pieces: score the largest piece of each organ too.
         facts: further facts of the runs that the CSV file holds.
+        then: experiments that the same command runs afterwards, with the same options, beside this one's folder.
     """
 
     about: str
@@ -44,6 +46,7 @@ class Experiment:
     epochs: int | None = None
     pieces: bool = False
     facts: tuple[str, ...] = ()
+    then: tuple[str, ...] = ()
 
 
 WEAKER = {
@@ -105,6 +108,14 @@ def pseudo_arms() -> Arms:
         "pseudo_dense5": {"mode": "pseudo", "dense": 5},
     }
     return {name: (CPU, each) for name, each in settings.items()}
+
+
+def peers(ours: tuple[str, ...], other: tuple[str, ...]) -> Arms:
+    """Baselines, the methods of scribble papers (those in ``other`` with their other settings), and ours, by name."""
+    all_of_ours = pseudo_arms()
+    dice = {"partial_dice_ce": (CPU, {"mode": "partial", **DICE_CE})}
+    first = {name: all_of_ours[name] for name in ours if name in ("full", "partial")}
+    return {**first, **dice, **chosen_peers(other), **{name: all_of_ours[name] for name in ours if name not in first}}
 
 
 def size_arms(sizes: Mapping[str, object], common: Mapping[str, object] | None = None) -> Arms:
@@ -240,6 +251,24 @@ EXPERIMENTS: dict[str, Experiment] = {
         about="the same on a disc of 21 pixels in each class of each slice of ACDC, background included",
         arms=pseudo_arms(),
         tried=tried_pseudo("pseudo_normal", **stated(NORMAL)),
+        weaken=("--strategy", "points", "--option", "radius=2", "--background"),
+        fit=("--dense", "5", "--terms", "size"),
+        pieces=True,
+        facts=NETWORK_FACTS,
+    ),
+    "peers": Experiment(
+        about="the methods of scribble papers beside ours on the scribbles of ACDC, then the same on points",
+        arms=peers(("full", "partial", "logbarrier", "pseudo", "pseudo_estimated", "pseudo_dense5"), ()),
+        tried=tried_peers(),
+        fit=("--dense", "5", "--terms", "size"),
+        pieces=True,
+        facts=NETWORK_FACTS,
+        then=("peers_points",),
+    ),
+    "peers_points": Experiment(
+        about="the methods of scribble papers beside ours on a disc of 21 pixels in each class of each slice of ACDC",
+        arms=peers(("partial", "logbarrier", "pseudo", "pseudo_estimated", "pseudo_normal", "pseudo_dense5"), ()),
+        tried=tried_peers(),
         weaken=("--strategy", "points", "--option", "radius=2", "--background"),
         fit=("--dense", "5", "--terms", "size"),
         pieces=True,

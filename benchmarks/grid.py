@@ -15,11 +15,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
+
+from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[1]
 Overrides = Mapping[str, object]
+SUMMARY = "metrics_summary.json"
+"""What a run that is finished has in its folder."""
 FACTS = "benchmark.json"
 """What a grid notes in a run's folder: commit, seconds of training and evaluation, CPU seconds of training."""
 SCORES = ("dice", "hd95_mm", "volume_error_ml_abs")
@@ -110,7 +114,7 @@ def run_one(
     Its key ``run`` holds what :func:`run_facts` knows of the run.
     """
     folder = Path(str(overrides["output_dir"]))
-    summary = folder / "metrics_summary.json"
+    summary = folder / SUMMARY
     if not summary.is_file():
         commit, started = git_commit(), time.perf_counter()
         both = {"training": {**overrides, "overwrite": True}, "evaluating": overrides}
@@ -118,7 +122,7 @@ def run_one(
         seconds = time.perf_counter() - started
         facts = {"commit": commit, "seconds": round(seconds, 1), "cpu_seconds": round(used[0], 1)}
         (folder / FACTS).write_text(json.dumps(facts) + "\n")
-        print(f"{name}: {seconds:.0f} s", file=sys.stderr, flush=True)
+        tqdm.write(f"{name}: {seconds:.0f} s", file=sys.stderr)
     return json.loads(summary.read_text()) | {"run": run_facts(folder) | {"fold": scored_fold(overrides)}}
 
 
@@ -162,7 +166,8 @@ def run_grid(
 
     ``{seed}`` in the text of an override stands for the seed.
     """
-    tasks = {}
+    tasks: dict[tuple[str, int], Future[dict]] = {}
+    done = set()  # before: the time left is that of the others
     with ThreadPoolExecutor(jobs) as pool:
         for seed in seeds:
             for name, (overlays, overrides) in arms.items():
@@ -170,7 +175,12 @@ def run_grid(
                 settings = {
                     key: v.replace("{seed}", str(seed)) if isinstance(v, str) else v for key, v in settings.items()
                 }
+                if (Path(str(settings["output_dir"])) / SUMMARY).is_file():
+                    done.add((name, seed))
                 tasks[name, seed] = pool.submit(run_one, f"{name} seed {seed}", overlays, settings, threads, bundle)
+        left = [task for key, task in tasks.items() if key not in done]
+        for task in tqdm(as_completed(left), total=len(left), desc=f"runs ({len(done)} done before)", unit="run"):
+            task.result()
         results = {key: task.result() for key, task in tasks.items()}
     return {name: [results[name, seed] for seed in seeds] for name in arms}
 

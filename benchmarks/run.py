@@ -16,7 +16,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from experiments import BOUNDS, EXPERIMENTS
+from experiments import BOUNDS, EXPERIMENTS, Arms
 from grid import ROOT, add_grid_options, fold_settings, out_folder, run_grid, show
 from scores import score
 
@@ -53,24 +53,26 @@ def fit(words: Sequence[str], common: Mapping[str, object], seed: int, out: Path
         subprocess.run([*line, *where, "--seed", str(seed), "--out", str(out)], check=True, cwd=ROOT)
 
 
-def main() -> None:
-    parser = make_parser()
-    options = parser.parse_args()
-    experiment = EXPERIMENTS[options.name]
+def arms_of(name: str, options: argparse.Namespace) -> Arms:
+    """The arms of an experiment that the options name; all of them, those that were tried with ``--tune``."""
+    experiment = EXPERIMENTS[name]
     arms = {**experiment.arms, **(experiment.tried if options.tune else {})}
-    if unknown := set(options.arms or ()) - set(arms):
-        more = ", more with --tune" if experiment.tried and not options.tune else ""
-        parser.error(f"no arms {sorted(unknown)}; there are {list(arms)}{more}")
-    chosen = {name: arms[name] for name in options.arms or arms}
-    common, out = fold_settings(options), out_folder(options, options.name)
+    return {arm: arms[arm] for arm in options.arms or arms if arm in arms}
+
+
+def run(name: str, options: argparse.Namespace) -> None:
+    """Run the arms of an experiment, print its table and write its CSV file."""
+    experiment = EXPERIMENTS[name]
+    chosen = arms_of(name, options)
+    common, out = fold_settings(options), out_folder(options, name)
     if experiment.weaken:
-        common["dataset_dir"] = (options.weak or out / "weak").resolve()
+        common["dataset_dir"] = (getattr(options, "weak", None) or out / "weak").resolve()
         weaken(options.data.resolve(), experiment.weaken, Path(str(common["dataset_dir"])))
     if experiment.fit:
         file = out / "bounds" / "s{seed}.json"
         chosen = {
-            name: (overlays, {key: str(file) if value == BOUNDS else value for key, value in settings.items()})
-            for name, (overlays, settings) in chosen.items()
+            arm: (overlays, {key: str(file) if value == BOUNDS else value for key, value in settings.items()})
+            for arm, (overlays, settings) in chosen.items()
         }
         for seed in options.seeds if any(str(file) in settings.values() for _, settings in chosen.values()) else ():
             fit(experiment.fit, common, seed, Path(str(file).format(seed=seed)))
@@ -78,14 +80,33 @@ def main() -> None:
     results = run_grid(chosen, options.seeds, common, out, options.jobs, bundle=experiment.bundle)
     also = experiment.also
     if experiment.pieces:
-        also = (*also, *(f"{name}_largest" for name in LARGEST))
-        for name, runs in results.items():
+        also = (*also, *(f"{score}_largest" for score in LARGEST))
+        for arm, runs in results.items():
             for summary, seed in zip(runs, options.seeds, strict=True):
-                kept = score(out / f"{name}_s{seed}")
+                kept = score(out / f"{arm}_s{seed}")
                 summary |= {f"{key}_largest": kept[key] for key in LARGEST}
     show(results, options.csv or out / "results.csv", also, experiment.facts)
     minutes = (time.perf_counter() - started) / 60
     print(f"{minutes:.1f} minutes, {options.jobs} runs at a time, one thread each", file=sys.stderr)
+
+
+def main() -> None:
+    parser = make_parser()
+    options = parser.parse_args()
+    names = [options.name, *EXPERIMENTS[options.name].then]
+    arms = {name: arms_of(name, options) for name in names}
+    if unknown := set(options.arms or ()).difference(*arms.values()):
+        of = EXPERIMENTS[options.name]
+        more = ", more with --tune" if of.tried and not options.tune else ""
+        parser.error(f"no arms {sorted(unknown)}; there are {[*of.arms, *(of.tried if options.tune else ())]}{more}")
+    if names[1:] and options.csv:
+        parser.error(f"--csv is for one table, and {options.name} makes {len(names)}: {names}")
+    for name in names:
+        own = argparse.Namespace(**vars(options))
+        if options.out and names[1:]:
+            own.out = options.out / name
+        if arms[name]:
+            run(name, own)
 
 
 if __name__ == "__main__":

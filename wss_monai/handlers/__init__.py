@@ -2,6 +2,7 @@
 """Ignite handlers that MONAI lacks."""
 
 from wss_monai.handlers.averaged_network import AveragedNetwork, UpdateAverage
+from wss_monai.handlers.averaged_predictions import AveragedPredictions, UpdatePredictions
 from wss_monai.handlers.barrier_schedule import BarrierSchedule
 from wss_monai.handlers.cam_files import CAMFiles
 from wss_monai.handlers.cam_snapshots import CAMSnapshots
@@ -34,6 +35,7 @@ from wss_monai.moved import names_of
 __all__ = [
     "AddWeight",
     "AveragedNetwork",
+    "AveragedPredictions",
     "BarrierSchedule",
     "CAMFiles",
     "CAMSnapshots",
@@ -47,8 +49,8 @@ __all__ = [
     "RunLog",
     "RunRecord",
     "SetEpoch",
-    "SharedBuffers",
     "SetSize",
+    "SharedBuffers",
     "ShiftToSizes",
     "Snapshots",
     "StartTerm",
@@ -61,6 +63,7 @@ __all__ = [
     "TrainingCheckpoint",
     "TrainingMonitor",
     "UpdateAverage",
+    "UpdatePredictions",
     "ValidationScore",
     "VolumeScores",
     "WeightRamp",

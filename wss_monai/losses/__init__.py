@@ -15,10 +15,12 @@ from wss_monai.losses.mixed_labels import MixedLabelLoss
 from wss_monai.losses.mutual_information import IICLoss, LocalIICLoss
 from wss_monai.losses.partial import PartialCrossEntropyLoss, PartialDiceCELoss, PartialDiceLoss
 from wss_monai.losses.penalties import LogBarrierExtension, QuadraticPenalty, ReLUPenalty
+from wss_monai.losses.regularisers import MumfordShahLoss, TotalVariationLoss
 from wss_monai.losses.seed_expand_constrain import ConstrainToBoundaryLoss, ExpansionLoss, SeedingLoss
 from wss_monai.losses.semi_supervised import FeatureMutualInformationLoss, SemiSupervisedLoss
 from wss_monai.losses.tags import TagLoss
 from wss_monai.losses.term import Term
+from wss_monai.losses.uncertain_teacher import UncertainTeacherLoss
 from wss_monai.losses.weighted_sum import WeightedSumLoss
 from wss_monai.moved import names_of
 
@@ -39,6 +41,7 @@ __all__ = [
     "LocalIICLoss",
     "LogBarrierExtension",
     "MixedLabelLoss",
+    "MumfordShahLoss",
     "PartialCrossEntropyLoss",
     "PartialDiceCELoss",
     "PartialDiceLoss",
@@ -48,6 +51,8 @@ __all__ = [
     "SemiSupervisedLoss",
     "TagLoss",
     "Term",
+    "TotalVariationLoss",
+    "UncertainTeacherLoss",
     "WeightedSumLoss",
     "WithinModalityEquivarianceLoss",
 ]

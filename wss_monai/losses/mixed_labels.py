@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from wss_monai.functional import UNLABELLED
 from wss_monai.functional.mixed_classes import mixed_classes, possible_classes
+from wss_monai.functional.settings import check_flags
 from wss_monai.functional.touched_pieces import PIECES, untouched
 from wss_monai.functional.transfer import send
 from wss_monai.losses.term import probabilities
@@ -35,12 +36,15 @@ class MixedLabelLoss(nn.Module):
     Sources: dynamically mixed pseudo-labels, Luo et al., MICCAI 2022; mean teacher, Tarvainen and Valpola, NeurIPS
     2017. The rules about drawings are ours.
 
+    Without ``corrected`` the pseudo-label is the mixture's most probable class and nothing else, as published.
+
     On a GPU the host waits once for the labels and the drawings, of which it finds the pieces (``pieces`` "all": not).
 
     Args:
         loss: of the logits on an index map (B, 1, *spatial) of classes, MONAI's or one of this package; None: MONAI's
             ``DiceCELoss`` with the softmax, its Dice that of each foreground class in the batch as a whole.
         pieces: "any": each piece that is drawn in stays; "one": only that with most drawn voxels; "all": all stay.
+        corrected: apply the three rules.
 
     Attributes:
         logged: name -> scalar of the last call: ``pseudo_removed``, the fraction of voxels that rule 2 made background.
@@ -61,12 +65,14 @@ class MixedLabelLoss(nn.Module):
         "ready": "labels_{term}?",
     }
 
-    def __init__(self, loss: nn.Module | None = None, pieces: str = "any") -> None:
+    def __init__(self, loss: nn.Module | None = None, pieces: str = "any", corrected: bool = True) -> None:
         super().__init__()
+        check_flags(corrected=corrected)
         if pieces not in PIECES:
             raise ValueError(f"pieces must be one of {list(PIECES)}, got {pieces!r}.")
         self.loss = dice_ce() if loss is None else loss
         self.pieces = pieces
+        self.corrected = corrected
         self.logged: dict[str, Tensor] = {}
 
     def forward(
@@ -120,6 +126,9 @@ class MixedLabelLoss(nn.Module):
         boxes: Tensor | None = None,
     ) -> Tensor:
         """Pseudo-labels (B, 1, *spatial), uint8, of probabilities (B, K, *spatial); the rest as in a call."""
+        if not self.corrected:
+            self.logged = {"pseudo_removed": torch.zeros((), device=student.device)}
+            return mixed_classes(student, teacher, share, shift).to(torch.uint8)[:, None]
         possible = possible_classes(tags, boxes, student)
         index = mixed_classes(student, teacher, share, shift, possible).to(torch.uint8)
         index = torch.where(drawn[:, 0] != UNLABELLED, drawn[:, 0].to(torch.uint8), index)

@@ -15,6 +15,7 @@ from monai.networks.utils import icnr_init
 from torch import Tensor, nn
 
 from wss_monai.functional.dropped import dropped
+from wss_monai.functional.settings import check_flags
 from wss_monai.functional.wide import wide
 
 __all__ = ["DecoderMixture", "DualDecoder"]
@@ -26,7 +27,8 @@ DECODER = ("upcat_4", "upcat_3", "upcat_2", "upcat_1", "final_conv")
 class DualDecoder(nn.Module):
     """MONAI's ``BasicUNet`` with a second decoder beside its own, for training (Luo et al., MICCAI 2022).
 
-    Both decoders read the encoder's features, the second one after dropout of single values on each level. In training
+    Both decoders read the encoder's features, the second one after dropout on each level, of single values or of whole
+    channels (as published). In training
     mode both give logits; in evaluation mode the first one does alone, which is the plain network: ``network`` can be
     saved, loaded and exported without this class. The second decoder has the architecture of the first and initial
     weights of its own, drawn from PyTorch's generator. Its weights are ``second.*`` in the state, all others
@@ -35,6 +37,7 @@ class DualDecoder(nn.Module):
     Args:
         network: a ``BasicUNet``, 2D or 3D.
         dropout: probability with which a value of the second decoder's features is 0, in steps of 1/256; 0: none.
+        channels: drop whole channels of a sample, as published, instead of single values.
 
     Attributes:
         network: the network, encoder and first decoder.
@@ -48,8 +51,9 @@ class DualDecoder(nn.Module):
         >>> first, second = both(images)
     """
 
-    def __init__(self, network: nn.Module, dropout: float = 0.5) -> None:
+    def __init__(self, network: nn.Module, dropout: float = 0.5, channels: bool = False) -> None:
         super().__init__()
+        check_flags(channels=channels)
         if not isinstance(network, BasicUNet) or type(network).forward is not BasicUNet.forward:
             raise ValueError(
                 f"a second decoder needs MONAI's BasicUNet (its modules {ENCODER[0]}, ... {DECODER[-1]}), got a "
@@ -60,6 +64,7 @@ class DualDecoder(nn.Module):
             raise ValueError(f"dropout must be at least 0 and less than 1, got {dropout}.")
         self.network = network
         self.dropout = dropout
+        self.channels = channels
         self.second = nn.ModuleDict({name: deepcopy(getattr(network, name)) for name in DECODER})
         _draw_weights(self.second)
 
@@ -69,7 +74,7 @@ class DualDecoder(nn.Module):
             logits: Tensor = self.network(images)
             return logits
         features = self._features(images)
-        disturbed = [dropped(each, self.dropout) for each in features]
+        disturbed = [dropped(each, self.dropout, self.channels) for each in features]
         return self._decode(features), self._decode(disturbed, second=True)
 
     def both(self, images: Tensor) -> tuple[Tensor, Tensor]:

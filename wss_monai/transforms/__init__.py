@@ -29,6 +29,7 @@ from wss_monai.transforms.filled_boxes import FilledBoxesd
 from wss_monai.transforms.load_case import LoadCased
 from wss_monai.transforms.partial_cross_entropy import PartialCrossEntropyd
 from wss_monai.transforms.percentiles import ScalePercentilesd
+from wss_monai.transforms.random_walker import RandomWalkerd
 from wss_monai.transforms.tags import WeakTags, WeakTagsd
 from wss_monai.transforms.weak_labels import RandWeakLabel, RandWeakLabeld, WeakLabeld
 
@@ -63,6 +64,7 @@ __all__ = [
     "RandFlips",
     "RandWeakLabel",
     "RandWeakLabeld",
+    "RandomWalkerd",
     "RefineByDenseCRF",
     "ScalePercentilesd",
     "StatedSizesd",

@@ -23,7 +23,7 @@ LOST = 0.05
 """A class without any labelled voxel may be cut where more than this fraction of the domain left the frame."""
 
 
-MAPS = ("weak_label", "label", "far_background", "boxes")
+MAPS = ("weak_label", "label", "far_background", "averaged_label", "boxes")
 """Index maps of a batch, which are moved with the image; boxes have one channel a class."""
 TAGS = ("slice_tags", "tags")
 """Tags (B, K) of a batch in {1 present, 0 absent, -1 unknown}."""
