@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The methods of scribble papers on the network, the budget and the augmentation of ours, for `benchmarks/run.py peers`.
+"""The methods of scribble papers, on network, budget and augmentation of ours, for `benchmarks/run.py peers`.
 
 To add one: a loss (``wss_monai.losses``) or whatever else it needs, a mode in
 bundles/acdc_logbarrier/source/peers.yaml, and here its published settings and one other.

@@ -16,17 +16,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import warnings
 from pathlib import Path
 
 import numpy as np
 from grid import table
 from skimage.exposure import rescale_intensity
-from skimage.segmentation import random_walker
 from tqdm import tqdm
 
 from wss_monai.data import load_cases
 from wss_monai.functional import UNLABELLED
+from wss_monai.functional.weak.random_walker import walked
 from wss_monai.io.grids import spacing_of
 from wss_monai.metrics import summarize_volumes, volume_metrics
 from wss_monai.transforms import LoadCased
@@ -45,13 +44,8 @@ def scaled(image: np.ndarray) -> np.ndarray:
 
 def segment(image: np.ndarray, weak: np.ndarray, beta: float = 100.0, solver: str = "cg_j") -> np.ndarray:
     """Class indices (X, Y) of a slice (X, Y) of scaled intensities from its weak label, 255 = unlabelled."""
-    drawn = np.unique(weak[weak != UNLABELLED])
-    if len(drawn) < 2:
-        return np.full(weak.shape, drawn[0] if len(drawn) else 0, np.uint8)
-    markers = np.where(weak == UNLABELLED, 0, np.searchsorted(drawn, weak) + 1)  # 1, 2, ... without gaps
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of the solver's tolerance
-        return drawn[random_walker(image, markers, beta=beta, mode=solver) - 1].astype(np.uint8)
+    found = walked(image, weak, beta, solver)
+    return np.where(found == UNLABELLED, 0, found).astype(np.uint8)
 
 
 def score(options: argparse.Namespace) -> dict[str, list[dict]]:

@@ -46,3 +46,13 @@ def test_shares_at_the_ends():
     assert dropped(values, 0.0) is values
     assert torch.isfinite(dropped(values, 0.9999)).all()
     assert dropped(torch.zeros(0, 3), 0.5).shape == (0, 3)
+
+
+def test_whole_channels_of_a_sample():
+    torch.manual_seed(0)
+    found = dropped(torch.ones(64, 32, 3, 2), 0.5, channels=True)
+    same = found.flatten(2)
+    assert torch.equal(same.amin(-1), same.amax(-1)) and found.unique().tolist() == [0.0, 2.0]
+    zero = (found[:, :, 0, 0] == 0).float()
+    assert float(zero.mean()) == pytest.approx(0.5, abs=0.04)
+    assert float(zero.std(0).min()) > 0 and float(zero.std(1).min()) > 0  # neither by channel nor by sample alone

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import math
+
 import pytest
 from ignite.engine import Engine
 
@@ -30,6 +32,19 @@ def test_weight_of_each_epoch(start, length, expected):
     engine.run([0], max_epochs=10)
     assert seen == pytest.approx(expected)
     assert loss.weights["partial"] == 1
+
+
+def test_sigmoid_shape_and_terms_that_want_to_know():
+    loss = sum_loss()
+    told = []
+    loss.terms["pseudo"].set_share = told.append
+    ramp = WeightRamp(loss, "pseudo", 0.0, 1.0, shape="sigmoid")
+    ramp.attach(engine := Engine(lambda _engine, _batch: None))
+    engine.run([0], max_epochs=2)
+    assert told == pytest.approx([math.exp(-5 / 4), 1.0])
+    assert loss.weights["pseudo"] == pytest.approx(0.5)
+    with pytest.raises(ValueError, match=r"shape must be one of \['linear', 'sigmoid'\], got 'cosine'"):
+        WeightRamp(sum_loss(), "pseudo", shape="cosine")
 
 
 def test_unknown_term_and_fractions_are_refused():

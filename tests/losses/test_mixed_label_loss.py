@@ -136,3 +136,13 @@ def test_gradients():
 def test_wrong_pieces_are_refused():
     with pytest.raises(ValueError, match=r"pieces must be one of \['any', 'one', 'all'\], got 'some'"):
         MixedLabelLoss(pieces="some")
+
+
+def test_uncorrected_labels_are_the_most_probable_class_alone():
+    loss = MixedLabelLoss(corrected=False)
+    both = soft(1, 0, 1, 2)
+    known = {"tags": torch.tensor([[-1, 0, 0]])}
+    assert loss.labels(both, both, 0.5, row(U, U, 0, U), **known).flatten().tolist() == [1, 0, 1, 2]
+    assert float(loss.logged["pseudo_removed"]) == 0
+    with pytest.raises(ValueError, match="corrected must be true or false, got 'no'"):
+        MixedLabelLoss(corrected="no")

@@ -132,4 +132,5 @@ class UpdatePredictions:
 
     def __call__(self, engine: Engine) -> None:
         """Predict and label."""
-        self.average.update(engine.state.epoch, engine.state.device)
+        state: Any = engine.state
+        self.average.update(state.epoch, state.device)
