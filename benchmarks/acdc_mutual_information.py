@@ -7,7 +7,8 @@ Trains on folds 2 to 5 and scores fold 1 (last weights) with the network and bud
 draws of the labelled patients (with all labelled: three training seeds); partial and udaiic with a second training seed
 on each. The size bounds of one arm are estimated from the same labelled patients, see `python -m wss_monai bounds
 --labelled`. ``_stronger`` rotates by up to 45 degrees and changes the gain by half, as train.yaml does, ``_flipped``
-flips and turns besides. ``--tune`` trains on folds 3 to 5 and scores fold 2: what the settings were chosen by.
+flips and turns besides; ``_strong`` is the network of the overlay cpu_strong.yaml. ``--tune`` trains on folds 3 to 5
+and scores fold 2: what the settings were chosen by.
 """
 
 from __future__ import annotations
@@ -30,7 +31,15 @@ ARMS: Arms = {
     "uda_stronger": (CPU, {"mode": "uda", **STRONGER}),
     "udaiic+size_stronger": ((*CPU, "size_bounds.yaml"), {"mode": "udaiic", **STRONGER}),
 }
-FULL: Arms = {"full": (CPU, {"mode": "partial", "labelled": "all"})}
+STRONG = (*CPU, "cpu_strong.yaml")
+ARMS = {
+    **ARMS,
+    **{f"{mode}_strong": (STRONG, {"mode": mode}) for mode in ("partial", "entropy", "uda", "udaiic")},
+    "uda+size_strong": ((*STRONG, "size_bounds.yaml"), {"mode": "uda"}),
+    "udaiic+size_strong": ((*STRONG, "size_bounds.yaml"), {"mode": "udaiic"}),
+}
+ALL = {"mode": "partial", "labelled": "all"}
+FULL: Arms = {"full": (CPU, ALL), "full_strong": (STRONG, ALL)}
 FLIPPED = {**STRONGER, "train#augment#flips": [0, 1], "train#augment#turns": [0, 1]}
 TUNE: Arms = {
     "partial_flipped": (CPU, {"mode": "partial", **FLIPPED}),
@@ -82,9 +91,10 @@ def main() -> None:
             names.setdefault(name, []).append(run)
     runs = run_grid(tasks["twice"], range(options.training_seeds), settings, out, options.jobs, bundle=BUNDLE)
     runs |= run_grid(tasks["once"], options.seeds, settings, out, options.jobs, bundle=BUNDLE)
-    if options.arms is None or "full" in options.arms:  # nobody is drawn: training seeds in the place of draws
-        runs |= run_grid(FULL, options.split_seeds, settings, out, options.jobs, bundle=BUNDLE)
-        names["full"] = ["full"]
+    full = {name: arm for name, arm in FULL.items() if options.arms is None or name in options.arms}
+    if full:  # nobody is drawn: training seeds in the place of draws
+        runs |= run_grid(full, options.split_seeds, settings, out, options.jobs, bundle=BUNDLE)
+        names |= {name: [name] for name in full}
     results = {name: [summary for run in each for summary in runs[run]] for name, each in names.items()}
     show(results, options.csv or out / "results.csv")
 
