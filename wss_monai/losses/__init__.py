@@ -12,6 +12,7 @@ from wss_monai.losses.equivariance import (
 )
 from wss_monai.losses.gated_crf import GatedCRFLoss
 from wss_monai.losses.mixed_labels import MixedLabelLoss
+from wss_monai.losses.multipliers import AugmentedLagrangian, DualPenalty, PrimalDual
 from wss_monai.losses.mutual_information import IICLoss, LocalIICLoss
 from wss_monai.losses.partial import PartialCrossEntropyLoss, PartialDiceCELoss, PartialDiceLoss
 from wss_monai.losses.penalties import LogBarrierExtension, QuadraticPenalty, ReLUPenalty
@@ -25,6 +26,7 @@ from wss_monai.losses.weighted_sum import WeightedSumLoss
 from wss_monai.moved import names_of
 
 __all__ = [
+    "AugmentedLagrangian",
     "ClassDistributionExchangeLoss",
     "ClassificationLoss",
     "ConsistencyLoss",
@@ -32,6 +34,7 @@ __all__ = [
     "ConstraintLoss",
     "CrossModalityEquivarianceLoss",
     "DualDecoderLoss",
+    "DualPenalty",
     "EntropyLoss",
     "EquivariantCAMLoss",
     "ExpansionLoss",
@@ -45,6 +48,7 @@ __all__ = [
     "PartialCrossEntropyLoss",
     "PartialDiceCELoss",
     "PartialDiceLoss",
+    "PrimalDual",
     "QuadraticPenalty",
     "ReLUPenalty",
     "SeedingLoss",

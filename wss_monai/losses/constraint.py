@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wss_monai.functional.descriptors import Descriptor, completed
@@ -55,6 +56,7 @@ class ConstraintLoss(nn.Module):
         "region": "region_{term}?",
         "group": "group_{term}?",
         "group_weight": "group_weight_{term}?",
+        "key": "sample?",
     }
 
     def __init__(
@@ -91,6 +93,7 @@ class ConstraintLoss(nn.Module):
         region: Tensor | None = None,
         group: Tensor | None = None,
         group_weight: Tensor | None = None,
+        key: Tensor | None = None,
     ) -> Tensor:
         """Mean cost of the batch, a scalar.
 
@@ -104,18 +107,42 @@ class ConstraintLoss(nn.Module):
             group: (B,) integers; the measures of one group (the slices of a volume) are summed, and its members carry
                 the same bounds, which are about the whole group.
             group_weight: (B,) how many slices a slice stands for; 1 where None.
+            key: (B,) numbers of the samples, for penalties that remember them (`DualPenalty`); groups are remembered
+                by their own numbers.
         """
         self._check_shape(logits, bounds)
         probs = probabilities(logits, probs)
         half = HalfGradient() if logits.dtype == torch.float16 else None
         probs = probs if half is None else half.of(probs)
         bounds = bounds.to(probs)
+        if not self.checked_classes:
+            self._check_room(bounds if self.classes is None else bounds[:, self.classes])
+        about = (bounds, spacing, region, group, group_weight)
+        z, known = self._violations(probs, *about)
+        if getattr(self.penalty, "keyed", False):
+            cost = self._remembered(probs, z, known, about, key)
+        else:
+            cost = self.penalty(z)
+        cost = torch.where(known, cost, 0.0).flatten(1).sum(1)
+        sides = known.flatten(1).sum(1)
+        self.violation = torch.where(known, z.detach().relu(), 0.0).sum() / sides.sum().clamp(min=1)
+        value = cost.mean() / math.prod(logits.shape[2:]) if self.published else (cost / sides.clamp(min=1)).mean()
+        return value if half is None else half.loss(value)
+
+    def _violations(
+        self,
+        probs: Tensor,
+        bounds: Tensor,
+        spacing: Tensor | None,
+        region: Tensor | None,
+        group: Tensor | None,
+        group_weight: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        """z (B or groups, K, M, 2), and which of these sides there are."""
         if self.classes is not None:
             if region is not None and region.shape[1] == probs.shape[1]:
                 region = region[:, self.classes]
             probs, bounds = probs[:, self.classes], bounds[:, self.classes]
-        if not self.checked_classes:
-            self._check_room(bounds)
         measure = self.descriptor(probs, spacing=spacing, region=region)
         several = completed(self.descriptor).one_bound  # values of one pair of bounds; NaN: no value there
         if several and bounds.shape[2] == 1:
@@ -132,12 +159,26 @@ class ConstraintLoss(nn.Module):
             measure, bounds, scale = self._sum_groups(measure, bounds, shape, group, group_weight)
         known = bounds.isfinite() & ~measure.isnan().unsqueeze(-1) if several else bounds.isfinite()
         signed = torch.stack((bounds[..., 0] - measure, measure - bounds[..., 1]), -1)
-        z = torch.where(known, signed, -1.0) / scale
-        cost = torch.where(known, self.penalty(z), 0.0).flatten(1).sum(1)
-        sides = known.flatten(1).sum(1)
-        self.violation = torch.where(known, z.detach().relu(), 0.0).sum() / sides.sum().clamp(min=1)
-        value = cost.mean() / math.prod(shape) if self.published else (cost / sides.clamp(min=1)).mean()
-        return value if half is None else half.loss(value)
+        return torch.where(known, signed, -1.0) / scale, known
+
+    def _remembered(self, probs: Tensor, z: Tensor, known: Tensor, about: tuple, key: Tensor | None) -> Tensor:
+        """Cost by a penalty with multipliers of each sample or group."""
+        group = about[3]
+        if group is not None:
+            key = torch.unique(group)
+        if key is None:
+            raise ValueError(
+                f"{type(self.penalty).__name__} remembers each sample: give key (B,), the numbers of the samples (the "
+                "loader of a bundle gives them as 'sample')."
+            )
+        dual = None
+        if self.penalty.violation == "hard":
+            with torch.no_grad():
+                index = probs.max(1).indices
+                hard = F.one_hot(index, probs.shape[1]).movedim(-1, 1).to(probs)
+                dual = self._violations(hard, *about)[0]
+        cost: Tensor = self.penalty(z, key, dual, known)
+        return cost
 
     def _check_shape(self, logits: Tensor, bounds: Tensor) -> None:
         if bounds.dim() != 4 or bounds.shape[-1] != 2 or bounds.shape[:2] != logits.shape[:2]:

@@ -64,12 +64,13 @@ class PairedStore:
         return self.paired_batch(first, [i - border for i in indices if i >= border], seed)
 
     def paired_batch(self, labelled: Sequence[int], unlabelled: Sequence[int], seed: int) -> dict[str, Tensor]:
-        """Plain tensors of samples of both stores, by their own indices; ``volume`` counts along ``cases``."""
+        """Plain tensors of samples of both stores, by their own indices; ``volume`` and ``sample`` count on."""
         parts = []
         for number, indices in enumerate((labelled, unlabelled)):
             if len(indices):
                 part = self.stores[number].batch(indices, seed if number == 0 else seed_of(seed, number))
-                parts.append({**part, "volume": part["volume"] + self._offsets[number]})
+                before = {"volume": self._offsets[number], "sample": number * len(self.labelled)}
+                parts.append({**part, **{key: part[key] + by for key, by in before.items() if key in part}})
         if len(parts) == 1:
             return parts[0]
         where = {key: value.device for part in parts for key, value in part.items() if value.device.type != "cpu"}

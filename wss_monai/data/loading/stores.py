@@ -121,6 +121,7 @@ class SliceStore(CaseStore):
         index = torch.as_tensor(indices)
         there = send(index, self.tensors["image"].device)
         out = {key: value[index if value.device == index.device else there] for key, value in self.tensors.items()}
+        out["sample"] = index
         self.columns.release(sum(value.nbytes for value in out.values()))
         return out
 
@@ -322,7 +323,7 @@ class PatchStore(CaseStore):
             window = (slice(None), *[slice(c, c + p) for c, p in zip(corner, self.patch_size, strict=True)])
             sample = {key: self._entry(key, number) for key in self._keys}
             sample |= {key: sample[key][window] for key in ("image", *self.maps) if key in sample}
-            sample["volume"] = torch.tensor(number)
+            sample |= {"volume": torch.tensor(number), "sample": torch.tensor(number)}
             if "tags" in sample and sample["image"].shape != shape:
                 sample["tags"] = self._tags(number, window)
             samples.append(sample)
