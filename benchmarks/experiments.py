@@ -154,6 +154,28 @@ def tried_pseudo(first: str = "pseudo", **common: object) -> Arms:
     return arms
 
 
+ENFORCERS: dict[str, dict[str, object]] = {
+    "quadratic": {"enforcer_weight": 0.3},
+    "relu": {"enforcer_weight": 0.03},
+    "logbarrier": {"enforcer_weight": 0.003},
+    "augmented_lagrangian": {"enforcer_weight": 0.03},
+    "primal_dual": {"enforcer_weight": 0.03},
+}
+"""Enforcer -> its weight before any was tried."""
+
+
+def enforced(bounds: Mapping[str, Mapping[str, object]], factors: tuple[float, ...] = (1.0,)) -> Arms:
+    """Arms named ``<enforcer>_<bounds>``, and ``..._x<factor>`` with so many times the weight."""
+    out: dict[str, tuple[tuple[str, ...], dict[str, object]]] = {}
+    for name, settings in ENFORCERS.items():
+        for origin, where in bounds.items():
+            for factor in factors:
+                arm = f"{name}_{origin}" + ("" if factor == 1 else f"_x{factor:g}")
+                weight = {"enforcer_weight": round(factor * float(str(settings["enforcer_weight"])), 6)}
+                out[arm] = (CPU, {"mode": "constrained", "enforcer": name, **where, **weight})
+    return out
+
+
 def size_weights(**tried: tuple[float, ...]) -> Arms:
     """Arms named ``<mode>_w<weight>``, with that weight of the size."""
     return {
@@ -270,6 +292,14 @@ EXPERIMENTS: dict[str, Experiment] = {
         arms=peers(("partial", "logbarrier", "pseudo", "pseudo_estimated", "pseudo_normal", "pseudo_dense5"), ()),
         tried=tried_peers(),
         weaken=("--strategy", "points", "--option", "radius=2", "--background"),
+        fit=("--dense", "5", "--terms", "size"),
+        pieces=True,
+        facts=NETWORK_FACTS,
+    ),
+    "enforcers": Experiment(
+        about="penalties, the barrier and duality on the same bounds, on the scribbles of ACDC",
+        arms=enforced({"constant": CONSTANT, "estimated": {"bounds_from": "estimated", "bounds_file": BOUNDS}}),
+        tried=enforced({"estimated": {"bounds_from": "estimated", "bounds_file": BOUNDS}}, (0.1, 0.3, 3.0, 10.0)),
         fit=("--dense", "5", "--terms", "size"),
         pieces=True,
         facts=NETWORK_FACTS,

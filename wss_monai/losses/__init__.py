@@ -5,6 +5,7 @@ from wss_monai.losses.consistency import ConsistencyLoss, EntropyLoss
 from wss_monai.losses.constraint import ConstraintLoss
 from wss_monai.losses.cross_modality import ClassificationLoss, EquivariantCAMLoss
 from wss_monai.losses.dual_decoder import DualDecoderLoss
+from wss_monai.losses.enforcers import enforcer
 from wss_monai.losses.equivariance import (
     ClassDistributionExchangeLoss,
     CrossModalityEquivarianceLoss,
@@ -59,6 +60,7 @@ __all__ = [
     "UncertainTeacherLoss",
     "WeightedSumLoss",
     "WithinModalityEquivarianceLoss",
+    "enforcer",
 ]
 
 __getattr__ = names_of("losses")
