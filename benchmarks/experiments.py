@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from network_arms import CHOSEN, TRIED, TRIED_3D, grid
-from peer_arms import chosen_peers, tried_peers
+from peer_arms import BETTER, chosen_peers, tried_peers
 
 Arms = Mapping[str, tuple[tuple[str, ...], dict[str, object]]]
 """Name -> overlays of train.yaml, and settings."""
@@ -280,7 +280,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     ),
     "peers": Experiment(
         about="the methods of scribble papers beside ours on the scribbles of ACDC, then the same on points",
-        arms=peers(("full", "partial", "logbarrier", "pseudo", "pseudo_estimated", "pseudo_dense5"), ()),
+        arms=peers(("full", "partial", "logbarrier", "pseudo", "pseudo_estimated", "pseudo_dense5"), BETTER),
         tried=tried_peers(),
         fit=("--dense", "5", "--terms", "size"),
         pieces=True,
@@ -289,7 +289,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     ),
     "peers_points": Experiment(
         about="the methods of scribble papers beside ours on a disc of 21 pixels in each class of each slice of ACDC",
-        arms=peers(("partial", "logbarrier", "pseudo", "pseudo_estimated", "pseudo_normal", "pseudo_dense5"), ()),
+        arms=peers(("partial", "logbarrier", "pseudo", "pseudo_estimated", "pseudo_normal", "pseudo_dense5"), BETTER),
         tried=tried_peers(),
         weaken=("--strategy", "points", "--option", "radius=2", "--background"),
         fit=("--dense", "5", "--terms", "size"),

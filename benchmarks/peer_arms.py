@@ -32,6 +32,9 @@ OTHER: dict[str, dict[str, object]] = {
 }
 """Mode -> the other setting that was tried on the validation fold."""
 
+BETTER = ("dual_decoder", "gated_crf", "mumford_shah", "random_walker", "total_variation")
+"""Those whose other setting was the better one on fold 2, from scribbles, seed 0 (docs/results/log/peers.md)."""
+
 
 def peer_arm(mode: str, settings: Mapping[str, object]) -> tuple[tuple[str, ...], dict[str, object]]:
     """Overlays and settings of a method."""
