@@ -1,0 +1,297 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Published protocols on ACDC: patients, preparation, network, budget and metric as others report them.
+
+    python benchmarks/run.py acdc --protocol wsl4mis --release acdc.zip --scribbles scribbles --dry-run
+
+runs the arms of an experiment under a protocol in the place of the CPU's small network and our folds. A protocol has
+parts (folds, or numbers of labelled patients), each with a split file of benchmarks/splits. ``--dry-run`` prints what
+would be run. The budgets are for a GPU; ``--iterations`` and ``--side`` cut them, ``--subset`` takes the patients of the
+lists that a smaller data set has: for trying, no figure of theirs can be compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from grid import ROOT, command
+from wsl4mis import prepare_wsl4mis, volumes_of
+
+from wss_monai.data import read_dataset
+from wss_monai.data.splits import SplitFile, read_split_file
+from wss_monai.io.atomic_files import replacing
+
+SPLITS, OVERLAYS = ROOT / "benchmarks" / "splits", ROOT / "benchmarks" / "overlays"
+SQUEEZED = tuple(str(OVERLAYS / f"{name}.yaml") for name in ("squeezed", "sgd_poly", "squeezed_evaluate"))
+SAME_IMAGES = {"patient074", "patient076"}
+"""One patient's images, annotated twice; `prepare acdc` keeps them once. In all these splits both are on one side."""
+THEIR_NETWORK = {"_target_": "benchmarks.wsl4mis.WSL4MISUNet", "out_channels": "$len(@class_names)"}
+THEIR_NETWORK |= {"in_channels": 1, "spatial_dims": 2, "features": [16, 32, 64, 128, 256]}
+Settings = Mapping[str, object]
+Arms = Mapping[str, tuple[tuple[str, ...], dict[str, object]]]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What a protocol fixes.
+
+    Attributes:
+        about: one line.
+        source: paper and code.
+        parts: name -> (split file, settings of that part alone).
+        settings: of all runs.
+        metric: what is reported, over what.
+        differs: where this is not as published.
+        overlays: files that take the place of cpu.yaml.
+        rates: mode -> learning rate, where it is not the one of the settings.
+        bundle: whose configurations are used.
+        arms: instead of the experiment's; None: those.
+        weaken: words of the verb ``weaken``, if weak labels are drawn.
+        folds: the parts are folds, whose mean is reported.
+    """
+
+    about: str
+    source: str
+    parts: Mapping[str, tuple[str, Settings]]
+    settings: Settings
+    metric: str
+    differs: tuple[str, ...]
+    overlays: tuple[str, ...] = SQUEEZED
+    rates: Settings = field(default_factory=dict)
+    bundle: str = "acdc_logbarrier"
+    arms: Arms | None = None
+    weaken: tuple[str, ...] = ()
+    folds: bool = False
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a protocol, ready to run: arms with settings, settings of all, and the folder of its runs."""
+
+    name: str
+    arms: Arms
+    common: dict[str, object]
+    out: Path
+
+
+SQUEEZE = (
+    "slices are squeezed by the edges of their pixels, there by the centres of the outermost ones: less than a pixel",
+    "rotated images are interpolated linearly, there to the nearest pixel",
+    "on a GPU in mixed precision, losses in float32",
+)
+VOLUMES = "Dice and HD95 (medpy's in column hd95_medpy) of whole volumes on their own grid, mean of volumes, then classes"
+RECIPE: Settings = {
+    "network_def": THEIR_NETWORK,
+    "epoch_iterations": 200,
+    "learning_rate": 0.01,
+}
+SEMI = ("partial", "meanteacher", "uda", "udaiic")
+
+PROTOCOLS: dict[str, Protocol] = {
+    "wsl4mis": Protocol(
+        about="five folds, each of which leaves one pathology out; 256 x 256, U-Net of 1.8 million weights",
+        source="Luo et al., MICCAI 2022, arXiv 2203.02106; https://github.com/HiLab-git/WSL4MIS, code/train_wss.sh",
+        parts={f"fold{k}": ("wsl4mis_acdc.json", {"fold": f"fold{k}"}) for k in range(1, 6)},
+        settings={**RECIPE, "batch_size": 12, "iterations": 60_000, "partial_loss#per_sample": False, "validation": 0},
+        rates={"partial": 0.03, "full": 0.03},
+        metric=f"{VOLUMES}, then folds; last weights, no post-processing",
+        differs=(*SQUEEZE, "nothing is validated, there every 200 iterations on the test fold, without consequence"),
+        folds=True,
+    ),
+    "maag": Protocol(
+        about="35 or 70 patients train, 15 validate, 15 test; the recipe of WSL4MIS with half of its iterations",
+        source="Valvano et al., IEEE TMI 2021 (lists); re-runs of https://github.com/loc110504/SDTNet (recipe: batch 8, "
+        "30 000 iterations)",
+        parts={number: (f"maag{number}_acdc.json", {}) for number in ("35", "70")},
+        settings={**RECIPE, "batch_size": 8, "iterations": 30_000, "partial_loss#per_sample": False},
+        rates={"partial": 0.03, "full": 0.03},
+        metric=f"{VOLUMES}; last weights",
+        differs=(
+            *SQUEEZE,
+            "last weights; most who report on this split take the best ones of the validation patients",
+            "scribbles are those that are given: MAAG's own cover far more background than WSL4MIS', so say which",
+        ),
+    ),
+    "ssl4mis": Protocol(
+        about="3 or 7 densely labelled patients, 67 or 63 without labels, 10 validate, 20 test; 256 x 256",
+        source="https://github.com/HiLab-git/SSL4MIS, code/train_mean_teacher_2D.py",
+        parts={number: ("ssl4mis_acdc.json", {"labelled": int(number)}) for number in ("3", "7")},
+        settings={**RECIPE, "labelled_batch": 12, "unlabelled_batch": 12, "iterations": 30_000},
+        metric=f"{VOLUMES}; last weights",
+        differs=(*SQUEEZE, "last weights, there the best ones of the validation patients; HD95 there in voxels"),
+        bundle="acdc_mutual_information",
+        arms={mode: ((), {"mode": mode}) for mode in SEMI} | {"full": ((), {"mode": "partial", "labelled": "all"})},
+    ),
+    "scribblebench": Protocol(
+        about="the official 100 training and 50 test patients; interior and border scribbles drawn in every slice",
+        source="Gotkowski et al., MICCAI 2025, arXiv 2403.12834v2",
+        parts={"official": ("scribblebench_acdc.json", {})},
+        settings={"validation": 0, "epoch_iterations": 200, "iterations": 250_000},
+        metric=f"{VOLUMES}; last weights",
+        differs=(
+            "the 2D network, augmentation and optimiser of the bundle, there nnU-Net; as many iterations (1000 x 250)",
+            "scribbles of `weaken --strategy scribble`, made in the same sense but not by the same program",
+        ),
+        overlays=(),
+        weaken=("--strategy", "scribble", "--background"),
+    ),
+}
+
+
+def add_protocol_options(parser: argparse.ArgumentParser) -> None:
+    """The options of a run under a protocol."""
+    about = "; ".join(f"{name}: {protocol.about}" for name, protocol in PROTOCOLS.items())
+    add = parser.add_argument_group("published protocols").add_argument
+    add("--protocol", choices=PROTOCOLS, default=None, help=about)
+    add("--parts", nargs="+", default=None, help="some of its folds or numbers of patients (default: all)")
+    release = "the official ACDC release, or WSL4MIS' HDF5 files: converted to --data, unless that is there"
+    add("--release", type=Path, default=None, help=release)
+    add("--scribbles", type=Path, default=None, help="of an official release: folder or archive of NIfTI files")
+    add("--iterations", type=int, default=None, help="instead of the protocol's")
+    add("--side", type=int, default=None, help="pixels of a slice's side, instead of the protocol's")
+    add("--subset", action="store_true", help="take those patients of the lists whom the data set has")
+    add("--dry-run", action="store_true", help="print what would be run")
+
+
+def preparation_of(options: argparse.Namespace) -> list[str]:
+    """The command that converts the official release; empty where WSL4MIS' files, or nothing, are to be converted."""
+    if options.release is None or (options.release.is_dir() and volumes_of(options.release)):
+        return []
+    line = [sys.executable, "-m", "wss_monai", "prepare", "acdc", "--source", str(options.release.resolve())]
+    line += ["--scribbles", str(options.scribbles.resolve())] if options.scribbles else []
+    return [*line, "--out", str(options.data.resolve())]
+
+
+def prepare(options: argparse.Namespace) -> None:
+    """Convert the release, unless the data set is there.
+
+    Raises:
+        FileNotFoundError: there is neither a data set nor a release.
+        ValueError: as the conversion says.
+    """
+    if (options.data / "dataset.json").is_file():
+        return
+    if options.release is None:
+        raise FileNotFoundError(f"--data: '{options.data}' has no dataset.json; give --release as well")
+    if line := preparation_of(options):
+        subprocess.run(line, check=True, cwd=ROOT)
+        return
+    for who, what in prepare_wsl4mis(options.release, options.data).notes:
+        print(f"{who}: {what}", file=sys.stderr)
+
+
+def resolved_split(file: Path, data: Path, subset: bool, out: Path) -> tuple[Path, str]:
+    """The split file to use with a data set, and what was changed; the file itself where nothing is.
+
+    The twin of a patient who was kept once is left out; ``subset`` leaves out whoever is not there.
+
+    Raises:
+        ValueError: others of the lists are not there, or a part of them has no patient left.
+    """
+    lists = read_split_file(file)
+    dataset = read_dataset(data)
+    there = {case["patient"] for case in (*dataset.training, *dataset.test)}
+    missing = sorted({patient for ids in lists_of(lists).values() for patient in ids} - there)
+    if not missing:
+        return file, ""
+    if not subset and not (len(missing) == 1 and set(missing) <= SAME_IMAGES):
+        raise ValueError(
+            f"'{data}' lacks {len(missing)} patients of {file}: {', '.join(missing[:5])} ...; prepare the whole "
+            "release, or try with those that are there by --subset"
+        )
+    kept = {name: [patient for patient in ids if patient in there] for name, ids in lists_of(lists).items()}
+    kept = {name: ids for name, ids in kept.items() if ids} if lists.folds else kept
+    if empty := [name for name, ids in kept.items() if not ids]:
+        raise ValueError(f"'{data}' has no patient of {file} for {', '.join(empty)}")
+    content: dict[str, object] = {"test": kept} if lists.folds else dict(kept)
+    if lists.labelled:
+        content["labelled"] = {
+            name if len(ids) == len(of) else f"{name}_of_these": of
+            for name, ids in lists.labelled.items()
+            if (of := [patient for patient in ids if patient in there])
+        }
+    target = out / "split.json"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(target) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    return target, f"without {len(missing)} patients who are not in the data set"
+
+
+def lists_of(file: SplitFile) -> dict[str, list[str]]:
+    """The lists of a split file by the name of the fold or of the part."""
+    return dict(file.folds or file.parts or {})
+
+
+def chosen_parts(options: argparse.Namespace) -> dict[str, tuple[str, Settings]]:
+    """The parts that were asked for.
+
+    Raises:
+        ValueError: there is no such part.
+    """
+    parts = PROTOCOLS[options.protocol].parts
+    if unknown := sorted(set(options.parts or ()) - set(parts)):
+        raise ValueError(f"--parts: {options.protocol} has no {', '.join(unknown)}; it has {', '.join(parts)}")
+    return {name: parts[name] for name in options.parts or parts}
+
+
+def settings_of(options: argparse.Namespace) -> dict[str, object]:
+    """The settings of a protocol, cut as the options say."""
+    settings = dict(PROTOCOLS[options.protocol].settings)
+    if options.iterations:
+        settings["iterations"] = options.iterations
+    if options.side:
+        settings |= {"crop": (square := [options.side, options.side, -1]), "field": square, "window": square[:2]}
+    return settings
+
+
+def parts_of(options: argparse.Namespace, arms: Arms, out: Path) -> list[Part]:
+    """What is to run, part by part; with ``--dry-run`` without a look at the data."""
+    protocol, found = PROTOCOLS[options.protocol], []
+    given = {name: arm_under(protocol, arm) for name, arm in arms.items()}
+    for name, (file, own) in chosen_parts(options).items():
+        split, data = SPLITS / file, options.data.resolve()
+        if not options.dry_run:
+            split, changed = resolved_split(split, data, options.subset, out / name)
+            if changed:
+                print(f"{name}: {file} {changed}", file=sys.stderr)
+        common = {"dataset_dir": data, "split": split, **settings_of(options), **own}
+        found.append(Part(name, given, common, out / name))
+    return found
+
+
+def arm_under(
+    protocol: Protocol, arm: tuple[Iterable[str], Settings]
+) -> tuple[tuple[str, ...], dict[str, object]]:
+    """An arm of an experiment with the protocol's network and rate in the place of cpu.yaml."""
+    overlays, settings = arm
+    before = [file for file in overlays if file != "cpu.yaml"]
+    rate = protocol.rates.get(str(settings.get("mode")))
+    return (*protocol.overlays, *before), {**({} if rate is None else {"learning_rate": rate}), **settings}
+
+
+def told(options: argparse.Namespace, parts: Iterable[Part]) -> str:
+    """What would be run, in words and commands."""
+    protocol = PROTOCOLS[options.protocol]
+    lines = [f"{options.protocol}: {protocol.about}", f"source: {protocol.source}", f"metric: {protocol.metric}"]
+    lines += [f"not as published: {text}" for text in protocol.differs]
+    lines += [f"{key} = {value}" for key, value in settings_of(options).items()]
+    if line := preparation_of(options):
+        lines.append(shlex.join(line))
+    elif options.release is not None:
+        lines.append(f"convert {options.release} (HDF5, no spacing: millimetres are voxels) to {options.data}")
+    for part in parts:
+        lists = lists_of(read_split_file(SPLITS / protocol.parts[part.name][0]))
+        lines += ["", f"{part.name}: " + ", ".join(f"{len(ids)} {name}" for name, ids in lists.items())]
+        for name, (overlays, own) in part.arms.items():
+            for seed in options.seeds:
+                where = {"seed": seed, "output_dir": part.out / f"{name}_s{seed}"}
+                settings = {**part.common, **own, **where}
+                for run_id in ("training", "evaluating"):
+                    lines.append(shlex.join(command(run_id, overlays, settings, protocol.bundle)))
+    return "\n".join(lines)
