@@ -4,13 +4,13 @@
     git clone https://github.com/HiLab-git/WSL4MIS somewhere
     python benchmarks/authors_dmpls.py --source somewhere --data data/ACDC --split benchmarks/splits/acdc40.json
 
-Says whether our arm of that name is a straw man. ``train`` of train_weakly_supervised_segmentation_pCE_ours_proposed.py
-runs as it stands, losses, pseudo-labels, random share and all. What it imports for data, logs and validation is replaced
-while it runs: it is fed the batches of bundle acdc_logbarrier with the overlay cpu.yaml, augmented as there, in the same
-order for the same seed, and ``.cuda()`` does nothing. Its network is theirs with the features of cpu.yaml
-(``--network ours``: our U-Net with a second decoder), its optimiser Adam with the bundle's rate and schedule, since
-theirs (``--optimizer theirs``: SGD, rate .01) needs far more iterations. The last weights' main decoder is scored as our
-arms are. Nothing of the source is copied or kept.
+Says whether our arm of that name is a straw man. ``train`` of their script runs as it stands, losses, pseudo-labels,
+random share and all. What it imports for data, logs and validation is replaced while it runs: it is fed the batches of
+bundle acdc_logbarrier with the overlay cpu.yaml, augmented as there, in the same order for the same seed, and
+``.cuda()`` does nothing. Its network is theirs with the features of cpu.yaml (``--network ours``: our U-Net with a
+second decoder), its optimiser Adam with the bundle's rate and schedule, since theirs (``--optimizer theirs``: SGD, rate
+.01) needs far more iterations. The last weights' main decoder is scored as our arms are. Nothing of the source is
+copied or kept.
 """
 
 from __future__ import annotations
@@ -199,7 +199,9 @@ def train(options: argparse.Namespace, seed: int, out: Path) -> nn.Module:
     features = list(parser.get_parsed_content("network_def#features"))
     words = {"max_iterations": epochs * len(batches), "batch_size": parser.get_parsed_content("batch_size")}
     words |= {"seed": seed, "base_lr": 0.01 if options.optimizer == "theirs" else rate}
-    with their_code(options.source, [str(part) for key, value in words.items() for part in (f"--{key}", value)]) as code:
+    with their_code(
+        options.source, [str(part) for key, value in words.items() for part in (f"--{key}", value)]
+    ) as code:
         if options.network == "ours":
             network: nn.Module = DualDecoder(parser.get_parsed_content("network_def"), dropout=0.5)
         else:

@@ -5,8 +5,8 @@
 
 runs the arms of an experiment under a protocol in the place of the CPU's small network and our folds. A protocol has
 parts (folds, or numbers of labelled patients), each with a split file of benchmarks/splits. ``--dry-run`` prints what
-would be run. The budgets are for a GPU; ``--iterations`` and ``--side`` cut them, ``--subset`` takes the patients of the
-lists that a smaller data set has: for trying, no figure of theirs can be compared.
+would be run. The budgets are for a GPU; ``--iterations`` and ``--side`` cut them, ``--subset`` takes the patients of
+the lists that a smaller data set has: for trying, no figure of theirs can be compared.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
-import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from grid import ROOT, command
 from wsl4mis import prepare_wsl4mis, volumes_of
 
 from wss_monai.data import read_dataset
+from wss_monai.data.releases.acdc import prepare_acdc
 from wss_monai.data.splits import SplitFile, read_split_file
 from wss_monai.io.atomic_files import replacing
 
@@ -85,7 +85,9 @@ SQUEEZE = (
     "rotated images are interpolated linearly, there to the nearest pixel",
     "on a GPU in mixed precision, losses in float32",
 )
-VOLUMES = "Dice and HD95 (medpy's in column hd95_medpy) of whole volumes on their own grid, mean of volumes, then classes"
+VOLUMES = (
+    "Dice and HD95 (medpy's in column hd95_medpy) of whole volumes on their own grid, mean of volumes, then classes"
+)
 RECIPE: Settings = {
     "network_def": THEIR_NETWORK,
     "epoch_iterations": 200,
@@ -106,8 +108,8 @@ PROTOCOLS: dict[str, Protocol] = {
     ),
     "maag": Protocol(
         about="35 or 70 patients train, 15 validate, 15 test; the recipe of WSL4MIS with half of its iterations",
-        source="Valvano et al., IEEE TMI 2021 (lists); re-runs of https://github.com/loc110504/SDTNet (recipe: batch 8, "
-        "30 000 iterations)",
+        source="lists: Valvano et al., IEEE TMI 2021; recipe: the re-runs of https://github.com/loc110504/SDTNet "
+        "(code/train/train_dmpls_acdc.py: batch 8, 30 000 iterations)",
         parts={number: (f"maag{number}_acdc.json", {}) for number in ("35", "70")},
         settings={**RECIPE, "batch_size": 8, "iterations": 30_000, "partial_loss#per_sample": False},
         rates={"partial": 0.03, "full": 0.03},
@@ -159,13 +161,9 @@ def add_protocol_options(parser: argparse.ArgumentParser) -> None:
     add("--dry-run", action="store_true", help="print what would be run")
 
 
-def preparation_of(options: argparse.Namespace) -> list[str]:
-    """The command that converts the official release; empty where WSL4MIS' files, or nothing, are to be converted."""
-    if options.release is None or (options.release.is_dir() and volumes_of(options.release)):
-        return []
-    line = [sys.executable, "-m", "wss_monai", "prepare", "acdc", "--source", str(options.release.resolve())]
-    line += ["--scribbles", str(options.scribbles.resolve())] if options.scribbles else []
-    return [*line, "--out", str(options.data.resolve())]
+def from_hdf5(release: Path) -> bool:
+    """Whether a release is WSL4MIS' folder of HDF5 files, and not the official one."""
+    return release.is_dir() and bool(volumes_of(release))
 
 
 def prepare(options: argparse.Namespace) -> None:
@@ -179,10 +177,11 @@ def prepare(options: argparse.Namespace) -> None:
         return
     if options.release is None:
         raise FileNotFoundError(f"--data: '{options.data}' has no dataset.json; give --release as well")
-    if line := preparation_of(options):
-        subprocess.run(line, check=True, cwd=ROOT)
-        return
-    for who, what in prepare_wsl4mis(options.release, options.data).notes:
+    if from_hdf5(options.release):
+        done = prepare_wsl4mis(options.release, options.data)
+    else:
+        done = prepare_acdc(options.release, options.data, scribbles=options.scribbles)
+    for who, what in done.notes:
         print(f"{who}: {what}", file=sys.stderr)
 
 
@@ -265,9 +264,7 @@ def parts_of(options: argparse.Namespace, arms: Arms, out: Path) -> list[Part]:
     return found
 
 
-def arm_under(
-    protocol: Protocol, arm: tuple[Iterable[str], Settings]
-) -> tuple[tuple[str, ...], dict[str, object]]:
+def arm_under(protocol: Protocol, arm: tuple[Iterable[str], Settings]) -> tuple[tuple[str, ...], dict[str, object]]:
     """An arm of an experiment with the protocol's network and rate in the place of cpu.yaml."""
     overlays, settings = arm
     before = [file for file in overlays if file != "cpu.yaml"]
@@ -281,10 +278,11 @@ def told(options: argparse.Namespace, parts: Iterable[Part]) -> str:
     lines = [f"{options.protocol}: {protocol.about}", f"source: {protocol.source}", f"metric: {protocol.metric}"]
     lines += [f"not as published: {text}" for text in protocol.differs]
     lines += [f"{key} = {value}" for key, value in settings_of(options).items()]
-    if line := preparation_of(options):
-        lines.append(shlex.join(line))
-    elif options.release is not None:
-        lines.append(f"convert {options.release} (HDF5, no spacing: millimetres are voxels) to {options.data}")
+    if options.release is not None:
+        kind = "HDF5 of WSL4MIS, no spacing: millimetres are voxels" if from_hdf5(options.release) else "prepare acdc"
+        lines.append(f"convert {options.release} to {options.data} ({kind}), unless that is there")
+    if protocol.weaken:
+        lines.append(f"python -m wss_monai weaken {shlex.join(protocol.weaken)} --data {options.data}")
     for part in parts:
         lists = lists_of(read_split_file(SPLITS / protocol.parts[part.name][0]))
         lines += ["", f"{part.name}: " + ", ".join(f"{len(ids)} {name}" for name, ids in lists.items())]
