@@ -15,11 +15,14 @@ import argparse
 import json
 import shlex
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from grid import ROOT, command
+from experiments import BOUNDS, Arms, Experiment
+from grid import ROOT, command, run_grid, show, table
+from medpy_hd95 import COLUMN, score_medpy
+from scores import LARGEST, score
 from wsl4mis import prepare_wsl4mis, volumes_of
 
 from wss_monai.data import read_dataset
@@ -34,7 +37,7 @@ SAME_IMAGES = {"patient074", "patient076"}
 THEIR_NETWORK = {"_target_": "benchmarks.wsl4mis.WSL4MISUNet", "out_channels": "$len(@class_names)"}
 THEIR_NETWORK |= {"in_channels": 1, "spatial_dims": 2, "features": [16, 32, 64, 128, 256]}
 Settings = Mapping[str, object]
-Arms = Mapping[str, tuple[tuple[str, ...], dict[str, object]]]
+Arm = tuple[tuple[str, ...], dict[str, object]]
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class Protocol:
         metric: what is reported, over what.
         differs: where this is not as published.
         overlays: files that take the place of cpu.yaml.
-        rates: mode -> learning rate, where it is not the one of the settings.
+        rates: arm -> learning rate, where it is not the one of the settings.
         bundle: whose configurations are used.
         arms: instead of the experiment's; None: those.
         weaken: words of the verb ``weaken``, if weak labels are drawn.
@@ -146,8 +149,11 @@ PROTOCOLS: dict[str, Protocol] = {
 }
 
 
-def add_protocol_options(parser: argparse.ArgumentParser) -> None:
-    """The options of a run under a protocol."""
+def add_protocol_options(parser: argparse.ArgumentParser, experiment: Experiment) -> None:
+    """The options of a run under a protocol, for experiments with the scribbles of ACDC; the others have none."""
+    parser.set_defaults(protocol=None)
+    if experiment.bundle != "acdc_logbarrier" or experiment.data != "data/ACDC":
+        return
     about = "; ".join(f"{name}: {protocol.about}" for name, protocol in PROTOCOLS.items())
     add = parser.add_argument_group("published protocols").add_argument
     add("--protocol", choices=PROTOCOLS, default=None, help=about)
@@ -251,8 +257,7 @@ def settings_of(options: argparse.Namespace) -> dict[str, object]:
 
 def parts_of(options: argparse.Namespace, arms: Arms, out: Path) -> list[Part]:
     """What is to run, part by part; with ``--dry-run`` without a look at the data."""
-    protocol, found = PROTOCOLS[options.protocol], []
-    given = {name: arm_under(protocol, arm) for name, arm in arms.items()}
+    found = []
     for name, (file, own) in chosen_parts(options).items():
         split, data = SPLITS / file, options.data.resolve()
         if not options.dry_run:
@@ -260,16 +265,28 @@ def parts_of(options: argparse.Namespace, arms: Arms, out: Path) -> list[Part]:
             if changed:
                 print(f"{name}: {file} {changed}", file=sys.stderr)
         common = {"dataset_dir": data, "split": split, **settings_of(options), **own}
-        found.append(Part(name, given, common, out / name))
+        found.append(Part(name, arms, common, out / name))
     return found
 
 
-def arm_under(protocol: Protocol, arm: tuple[Iterable[str], Settings]) -> tuple[tuple[str, ...], dict[str, object]]:
+def arm_under(protocol: Protocol, name: str, arm: Arm) -> Arm:
     """An arm of an experiment with the protocol's network and rate in the place of cpu.yaml."""
     overlays, settings = arm
-    before = [file for file in overlays if file != "cpu.yaml"]
-    rate = protocol.rates.get(str(settings.get("mode")))
-    return (*protocol.overlays, *before), {**({} if rate is None else {"learning_rate": rate}), **settings}
+    rate = {"learning_rate": protocol.rates[name]} if name in protocol.rates else {}
+    return (*protocol.overlays, *(file for file in overlays if file != "cpu.yaml")), {**rate, **settings}
+
+
+def arms_under(options: argparse.Namespace, experiment: Experiment) -> Arms:
+    """The arms that were asked for, with the protocol's network and rates.
+
+    Raises:
+        ValueError: there is no such arm.
+    """
+    protocol = PROTOCOLS[options.protocol]
+    arms = protocol.arms or {**experiment.arms, **(experiment.tried if options.tune else {})}
+    if unknown := sorted(set(options.arms or ()) - set(arms)):
+        raise ValueError(f"--arms: no {', '.join(unknown)}; there are {', '.join(arms)}")
+    return {name: arm_under(protocol, name, arms[name]) for name in options.arms or arms}
 
 
 def told(options: argparse.Namespace, parts: Iterable[Part]) -> str:
@@ -293,3 +310,53 @@ def told(options: argparse.Namespace, parts: Iterable[Part]) -> str:
                 for run_id in ("training", "evaluating"):
                     lines.append(shlex.join(command(run_id, overlays, settings, protocol.bundle)))
     return "\n".join(lines)
+
+
+def run_protocol(
+    options: argparse.Namespace,
+    experiment: Experiment,
+    weaken: Callable[[Path, Sequence[str], Path], None],
+    fit: Callable[[Sequence[str], Settings, int, Path], None],
+) -> None:
+    """Run the arms of an experiment under a protocol: a table a part, one of all, and a CSV file of all runs.
+
+    Args:
+        options: of the command line.
+        experiment: whose arms.
+        weaken: draws weak labels (data, words, where to).
+        fit: fits bounds (words, settings of the part, seed, file).
+
+    Raises:
+        FileNotFoundError: there is neither a data set nor a release.
+        ValueError: no such arm or part, or patients are missing.
+    """
+    protocol, also = PROTOCOLS[options.protocol], (*experiment.also, COLUMN)
+    also = (*also, *(f"{name}_largest" for name in LARGEST)) if experiment.pieces else also
+    out, arms = (options.out or Path("runs") / options.protocol).resolve(), arms_under(options, experiment)
+    if options.dry_run:
+        print(told(options, parts_of(options, arms, out)))
+        return
+    prepare(options)
+    if protocol.weaken:
+        weaken(options.data.resolve(), protocol.weaken, out / "weak")
+        options.data = out / "weak"
+    together: dict[str, list[dict]] = {}
+    for part in parts_of(options, arms, out):
+        file = part.out / "bounds" / "s{seed}.json"
+        known = {
+            name: (overlays, {key: str(file) if value == BOUNDS else value for key, value in settings.items()})
+            for name, (overlays, settings) in part.arms.items()
+        }
+        for seed in options.seeds if any(str(file) in settings.values() for _, settings in known.values()) else ():
+            fit(experiment.fit, {"validation": 0, **part.common}, seed, Path(str(file).format(seed=seed)))
+        results = run_grid(known, options.seeds, part.common, part.out, options.jobs, bundle=protocol.bundle)
+        for name, runs in results.items():
+            for summary, seed in zip(runs, options.seeds, strict=True):
+                folder = part.out / f"{name}_s{seed}"
+                kept = score(folder) if experiment.pieces else {}
+                summary |= {f"{key}_largest": value for key, value in kept.items() if key in LARGEST}
+                summary |= {COLUMN: score_medpy(folder), "run": summary["run"] | {"fold": part.name}}
+            together.setdefault(name, []).extend(runs)
+        print(f"\n{options.protocol}, {part.name}\n\n{table(results, also)}")
+    print(f"\n{options.protocol}, {'means of folds' if protocol.folds else 'all parts together'}\n")
+    show(together, options.csv or out / "results.csv", also, experiment.facts)

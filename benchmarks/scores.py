@@ -26,6 +26,9 @@ from wss_monai.io.grids import spacing_of
 from wss_monai.metrics import summarize_volumes, volume_metrics
 from wss_monai.transforms import LoadCased
 
+LARGEST = ("dice", "hd95_mm")
+"""Scores of the largest piece of each organ that tables show."""
+
 
 def score(run: Path) -> dict:
     """The summary of a run, its predictions reduced to the largest components."""

@@ -243,13 +243,13 @@ def test_each_protocol_runs_on_generated_hearts(benchmarks, in_this_process, rel
 
 def options(**changed):
     known = {"protocol": "wsl4mis", "parts": None, "release": None, "scribbles": None, "iterations": None, "side": None}
-    known |= {"subset": False, "dry_run": True, "data": Path("data/ACDC"), "seeds": [0, 1]}
+    known |= {"arms": None, "tune": False, "subset": False, "dry_run": True, "data": Path("data/ACDC"), "seeds": [0, 1]}
     return argparse.Namespace(**{**known, **changed})
 
 
-def test_a_dry_run_names_patients_settings_and_commands(protocols, tmp_path):
-    arms = {"partial": (("cpu.yaml",), {"mode": "partial"}), "pseudo": (("cpu.yaml",), {"mode": "pseudo"})}
-    chosen = options(parts=["fold1", "fold4"], release=tmp_path / "acdc.zip")
+def test_a_dry_run_names_patients_settings_and_commands(benchmarks, protocols, tmp_path):
+    chosen = options(parts=["fold1", "fold4"], release=tmp_path / "acdc.zip", arms=["partial", "quadratic"])
+    arms = protocols.arms_under(chosen, benchmarks.EXPERIMENTS["acdc"])
     said = protocols.told(chosen, protocols.parts_of(chosen, arms, tmp_path)).splitlines()
     commands = [line for line in said if "monai.bundle" in line]
     assert len(commands) == 2 * 2 * 2 * 2  # parts, arms, seeds, training and evaluation
@@ -260,6 +260,11 @@ def test_a_dry_run_names_patients_settings_and_commands(protocols, tmp_path):
     assert any("prepare acdc" in line for line in said)
     with pytest.raises(ValueError, match="wsl4mis has no fold9; it has fold1"):
         protocols.parts_of(options(parts=["fold9"]), arms, tmp_path)
+    with pytest.raises(ValueError, match="no uda; there are full, partial"):
+        protocols.arms_under(options(arms=["uda"]), benchmarks.EXPERIMENTS["acdc"])
+    assert list(protocols.arms_under(options(protocol="ssl4mis", arms=["uda"]), benchmarks.EXPERIMENTS["acdc"])) == [
+        "uda"
+    ]
 
 
 def test_who_is_missing_is_named_unless_a_subset_is_wanted(protocols, release, tmp_path):
