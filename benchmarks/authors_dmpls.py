@@ -106,10 +106,12 @@ def their_code(source: Path, words: list[str]) -> Iterator[ModuleType]:
     """The module of their script, importable without its requirements and without a GPU.
 
     Modules, path, command line and ``cuda`` are as before afterwards.
+
+    Args:
+        source: a checkout of their repository.
+        words: of their command line.
     """
     code = source / "code"
-    if not (code / f"{SCRIPT}.py").is_file():
-        raise FileNotFoundError(f"--source: '{source}' has no code/{SCRIPT}.py; give a checkout of HiLab-git/WSL4MIS")
     kept = {name: module for name, module in sys.modules.items() if name.split(".")[0] in (*STUBBED, SCRIPT)}
     path, argv, cuda = sys.path[:], sys.argv, (torch.Tensor.cuda, nn.Module.cuda)
     for name in kept:
@@ -268,10 +270,9 @@ def main() -> None:
     torch.set_num_threads(1)
     out, name = out_folder(options, "authors_dmpls"), f"dmpls_authors_{options.network}"
     name += "_sgd" if options.optimizer == "theirs" else ""
-    try:
-        results = {name: [run_one(options, seed, out / f"{name}_s{seed}") for seed in options.seeds]}
-    except FileNotFoundError as error:
-        parser.error(str(error))
+    if not (options.source / "code" / f"{SCRIPT}.py").is_file():
+        parser.error(f"--source: '{options.source}' has no code/{SCRIPT}.py; give a checkout of HiLab-git/WSL4MIS")
+    results = {name: [run_one(options, seed, out / f"{name}_s{seed}") for seed in options.seeds]}
     show(results, options.csv or out / f"{name}.csv", facts_too=("weights", "iterations", "cpu_seconds"))
 
 
