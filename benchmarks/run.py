@@ -5,7 +5,7 @@
 
 The overlay cpu.yaml's network and budget, last weights. Trains on folds 2 to 5 and scores fold 1; ``--tune`` trains on
 folds 3 to 5 and scores fold 2, with the arms that settings were chosen by besides (``--arms`` names some of them).
-``--protocol`` runs the arms as a published work has it, for a GPU (benchmarks/protocols.py).
+``--protocol`` runs the arms as a published work has it, for a GPU (benchmarks/run_protocol.py).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 
 from experiments import BOUNDS, EXPERIMENTS
 from grid import ROOT, add_grid_options, fold_settings, out_folder, run_grid, show
-from protocols import add_protocol_options, run_protocol
+from run_protocol import add_protocol_options, run_protocol
 from scores import LARGEST, score
 
 

@@ -44,6 +44,13 @@ def protocols(benchmarks):
 
 
 @pytest.fixture
+def runner(benchmarks):
+    import run_protocol
+
+    return run_protocol
+
+
+@pytest.fixture
 def wsl4mis(benchmarks):
     import wsl4mis
 
@@ -54,20 +61,20 @@ def patients(*numbers):
     return {f"patient{number:03d}" for number in numbers}
 
 
-def test_lists_of_patients_are_disjoint_and_whole(protocols):
+def test_lists_of_patients_are_disjoint_and_whole(protocols, runner):
     everybody = patients(*range(1, 101))
     whole = {"scribblebench_acdc.json": patients(*range(1, 151)), "maag35_acdc.json": None}
     for protocol in protocols.PROTOCOLS.values():
         for file, _ in protocol.parts.values():
-            lists = protocols.lists_of(read_split_file(protocols.SPLITS / file))
+            lists = runner.lists_of(read_split_file(protocols.SPLITS / file))
             listed = [patient for ids in lists.values() for patient in ids]
             assert len(listed) == len(set(listed)) and set(listed) <= patients(*range(1, 151))
             assert whole.get(file, everybody) in (set(listed), None)
 
 
-def test_sizes_of_the_lists(protocols):
+def test_sizes_of_the_lists(protocols, runner):
     sizes = {
-        (name, part): [len(ids) for ids in protocols.lists_of(read_split_file(protocols.SPLITS / file)).values()]
+        (name, part): [len(ids) for ids in runner.lists_of(read_split_file(protocols.SPLITS / file)).values()]
         for name, protocol in protocols.PROTOCOLS.items()
         for part, (file, _) in protocol.parts.items()
     }
@@ -81,7 +88,7 @@ def test_sizes_of_the_lists(protocols):
     }
 
 
-def test_a_fold_of_wsl4mis_is_a_group_and_the_lists_of_maag_are_nested(protocols):
+def test_a_fold_of_wsl4mis_is_a_group_and_the_lists_of_maag_are_nested(protocols, runner):
     folds = read_split_file(protocols.SPLITS / "wsl4mis_acdc.json").folds
     assert {name: set(ids) for name, ids in folds.items()} == {
         f"fold{k}": patients(*range(20 * k - 19, 20 * k + 1)) for k in range(1, 6)
@@ -92,11 +99,11 @@ def test_a_fold_of_wsl4mis_is_a_group_and_the_lists_of_maag_are_nested(protocols
     assert set(few["test"]) == patients(5, 39, 77, 82, 78, 10, 64, 24, 30, 73, 80, 41, 36, 60, 72)
 
 
-def test_one_image_annotated_twice_is_on_one_side(protocols):
+def test_one_image_annotated_twice_is_on_one_side(protocols, runner):
     for protocol in protocols.PROTOCOLS.values():
         for file, _ in protocol.parts.values():
-            lists = protocols.lists_of(read_split_file(protocols.SPLITS / file)).values()
-            assert len([ids for ids in lists if protocols.SAME_IMAGES & set(ids)]) == 1
+            lists = runner.lists_of(read_split_file(protocols.SPLITS / file)).values()
+            assert len([ids for ids in lists if runner.SAME_IMAGES & set(ids)]) == 1
 
 
 def test_the_network_has_the_published_number_of_weights(wsl4mis):
@@ -247,10 +254,10 @@ def options(**changed):
     return argparse.Namespace(**{**known, **changed})
 
 
-def test_a_dry_run_names_patients_settings_and_commands(benchmarks, protocols, tmp_path):
+def test_a_dry_run_names_patients_settings_and_commands(benchmarks, protocols, runner, tmp_path):
     chosen = options(parts=["fold1", "fold4"], release=tmp_path / "acdc.zip", arms=["partial", "quadratic"])
-    arms = protocols.arms_under(chosen, benchmarks.EXPERIMENTS["acdc"])
-    said = protocols.told(chosen, protocols.parts_of(chosen, arms, tmp_path)).splitlines()
+    arms = runner.arms_under(chosen, benchmarks.EXPERIMENTS["acdc"])
+    said = runner.told(chosen, runner.parts_of(chosen, arms, tmp_path)).splitlines()
     commands = [line for line in said if "monai.bundle" in line]
     assert len(commands) == 2 * 2 * 2 * 2  # parts, arms, seeds, training and evaluation
     assert "--learning_rate 0.03" in commands[0] and "--mode partial" in commands[0] and "--fold fold1" in commands[0]
@@ -259,33 +266,31 @@ def test_a_dry_run_names_patients_settings_and_commands(benchmarks, protocols, t
     assert "squeezed_evaluate.yaml" not in commands[0] and "squeezed_evaluate.yaml" in commands[1]
     assert any("prepare acdc" in line for line in said)
     with pytest.raises(ValueError, match="wsl4mis has no fold9; it has fold1"):
-        protocols.parts_of(options(parts=["fold9"]), arms, tmp_path)
+        runner.parts_of(options(parts=["fold9"]), arms, tmp_path)
     with pytest.raises(ValueError, match="no uda; there are full, partial"):
-        protocols.arms_under(options(arms=["uda"]), benchmarks.EXPERIMENTS["acdc"])
-    assert list(protocols.arms_under(options(protocol="ssl4mis", arms=["uda"]), benchmarks.EXPERIMENTS["acdc"])) == [
-        "uda"
-    ]
+        runner.arms_under(options(arms=["uda"]), benchmarks.EXPERIMENTS["acdc"])
+    assert list(runner.arms_under(options(protocol="ssl4mis", arms=["uda"]), benchmarks.EXPERIMENTS["acdc"])) == ["uda"]
 
 
-def test_who_is_missing_is_named_unless_a_subset_is_wanted(protocols, release, tmp_path):
+def test_who_is_missing_is_named_unless_a_subset_is_wanted(protocols, runner, release, tmp_path):
     prepare_acdc(release[0], tmp_path / "data", scribbles=release[1])
     file = protocols.SPLITS / "wsl4mis_acdc.json"
     with pytest.raises(ValueError, match=r"lacks 9\d patients .*--subset"):
-        protocols.resolved_split(file, tmp_path / "data", False, tmp_path / "out")
-    split, said = protocols.resolved_split(file, tmp_path / "data", True, tmp_path / "out")
+        runner.resolved_split(file, tmp_path / "data", False, tmp_path / "out")
+    split, said = runner.resolved_split(file, tmp_path / "data", True, tmp_path / "out")
     assert read_split_file(split).folds["fold5"] == ["patient084", "patient091", "patient099", "patient100"]
     assert "without 90 patients" in said
 
 
-def test_the_twin_who_is_kept_once_is_left_out(protocols, tmp_path):
+def test_the_twin_who_is_kept_once_is_left_out(protocols, runner, tmp_path):
     listed = [{"patient": f"patient{n:03d}", "case": f"c{n}", "image": "i.nii.gz"} for n in range(1, 101) if n != 76]
     (tmp_path / "i.nii.gz").write_bytes(b"never opened")
     content = {"name": "ACDC", "labels": {"0": "background", "1": "RV"}, "training": listed}
     (tmp_path / "dataset.json").write_text(json.dumps(content))
     for name in ("wsl4mis_acdc.json", "maag70_acdc.json", "ssl4mis_acdc.json"):
         before = read_split_file(protocols.SPLITS / name)
-        split, said = protocols.resolved_split(protocols.SPLITS / name, tmp_path, False, tmp_path / name)
+        split, said = runner.resolved_split(protocols.SPLITS / name, tmp_path, False, tmp_path / name)
         after = read_split_file(split)
         assert said.startswith("without 1 patients") and after.labelled == before.labelled
-        gone = {p for ids in protocols.lists_of(before).values() for p in ids}
-        assert gone - {p for ids in protocols.lists_of(after).values() for p in ids} == {"patient076"}
+        gone = {p for ids in runner.lists_of(before).values() for p in ids}
+        assert gone - {p for ids in runner.lists_of(after).values() for p in ids} == {"patient076"}
