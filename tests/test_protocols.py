@@ -15,8 +15,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from monai.transforms import Resize
 from this_process import run_module
-from tiny import ROOT
+from tiny import ROOT, make_dataset, run_workflow
 
 from wss_monai.data.phantoms.cardiac import make_patient
 from wss_monai.data.releases.acdc import prepare_acdc
@@ -136,6 +137,24 @@ def test_slices_are_flipped_or_rotated_or_left(wsl4mis):
     assert 0.35 < swapped < 0.65
     centre = torch.tensor([2.0, 2.0, 1.0]).double()
     torch.testing.assert_close(matrix @ centre, centre.repeat(400, 1))
+
+
+def test_a_squeezed_slice_comes_back_to_its_own_grid(protocols, tmp_path):
+    squeezed, _, late = protocols.SQUEEZED
+    square = [64, 64, -1]
+    flow = run_workflow(
+        "train.yaml", squeezed, "evaluate.yaml", late, folder=make_dataset(tmp_path / "data"), out=tmp_path / "out",
+        execute=False, evaluate_on="training", keep_largest=False, pixdim=[-1.0, -1.0, -1.0], crop=square, field=square,
+        window=square[:2], validation=0,
+    )  # fmt: skip
+    item, trained = (flow.parser.get_parsed_content(f"{part}#dataset")[0] for part in ("validate", "train"))
+    assert item["image"].shape == (1, 64, 64, 4) and item["label"].shape == (1, 36, 34, 4)
+    torch.testing.assert_close(item["image"].as_tensor(), trained["image"].as_tensor())
+    assert item["image"].min() == 0 and item["image"].max() == 1
+    small = Resize(square, mode="nearest-exact")(item["label"]).long()
+    item["pred"] = torch.nn.functional.one_hot(small[0].as_tensor(), 4).movedim(-1, 0).float()
+    found = flow.parser.get_parsed_content("validate#postprocessing")(item)["pred"]
+    assert torch.equal(found.as_tensor().long(), item["label"].as_tensor().long())
 
 
 def test_only_square_slices(wsl4mis):
