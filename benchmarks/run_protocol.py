@@ -154,8 +154,9 @@ def settings_of(options: argparse.Namespace) -> dict[str, object]:
 def parts_of(options: argparse.Namespace, arms: Arms, out: Path) -> list[Part]:
     """What is to run, part by part; with ``--dry-run`` without a look at the data."""
     found = []
+    data = out / "weak" if PROTOCOLS[options.protocol].weaken else options.data.resolve()
     for name, (file, own) in chosen_parts(options).items():
-        split, data = SPLITS / file, options.data.resolve()
+        split = SPLITS / file
         if not options.dry_run:
             split, changed = resolved_split(split, data, options.subset, out / name)
             if changed:
@@ -195,7 +196,7 @@ def told(options: argparse.Namespace, parts: Iterable[Part]) -> str:
         kind = "HDF5 of WSL4MIS, no spacing: millimetres are voxels" if from_hdf5(options.release) else "prepare acdc"
         lines.append(f"convert {options.release} to {options.data} ({kind}), unless that is there")
     if protocol.weaken:
-        lines.append(f"python -m wss_monai weaken {shlex.join(protocol.weaken)} --data {options.data}")
+        lines.append(f"python -m wss_monai weaken {shlex.join(protocol.weaken)} --data {options.data} --out OUT/weak")
     for part in parts:
         lists = lists_of(read_split_file(SPLITS / protocol.parts[part.name][0]))
         lines += ["", f"{part.name}: " + ", ".join(f"{len(ids)} {name}" for name, ids in lists.items())]
@@ -235,7 +236,6 @@ def run_protocol(
     prepare(options)
     if protocol.weaken:
         weaken(options.data.resolve(), protocol.weaken, out / "weak")
-        options.data = out / "weak"
     together: dict[str, list[dict]] = {}
     for part in parts_of(options, arms, out):
         file = part.out / "bounds" / "s{seed}.json"

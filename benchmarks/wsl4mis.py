@@ -92,8 +92,8 @@ class RotateOrFlip(BatchAugment):
         group: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Matrices (B, 3, 3) and the spacing (B, 2) after, in float64 on the CPU."""
-        if len(shape) != 2 or shape[0] != shape[1] or group is not None:
-            raise ValueError(f"this augmentation is for batches of square slices, got the shape {shape}.")
+        if len(shape) != 2 or shape[0] != shape[1]:
+            raise ValueError(f"this augmentation is for square slices, got the shape {shape}.")
         coins = torch.rand((count, 2), generator=generator).numpy()
         turns, axes = (torch.randint(0, n, (count,), generator=generator).tolist() for n in (4, 2))
         angles = torch.randint(-20, 20, (count,), generator=generator).tolist()
@@ -108,6 +108,9 @@ class RotateOrFlip(BatchAugment):
                 angle = math.radians(angles[n])
                 turned = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
                 linear[n] = turned * after[n][None, :] / after[n][:, None]
+        if group is not None:
+            _, leaders, index = np.unique(group.numpy(), return_index=True, return_inverse=True)
+            linear, after = linear[leaders[index]], after[leaders[index]]
         centre = (np.array(shape) - 1) / 2
         matrix = np.tile(np.eye(3), (count, 1, 1))
         matrix[:, :2, :2] = linear

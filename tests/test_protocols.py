@@ -157,7 +157,11 @@ def test_a_squeezed_slice_comes_back_to_its_own_grid(protocols, tmp_path):
     assert torch.equal(found.as_tensor().long(), item["label"].as_tensor().long())
 
 
-def test_only_square_slices(wsl4mis):
+def test_slices_of_a_volume_move_together_and_are_square(wsl4mis):
+    augment, spacing = wsl4mis.RotateOrFlip(4), torch.ones(6, 2)
+    matrix, _ = augment.draw(6, (8, 8), spacing, torch.Generator().manual_seed(1), torch.tensor([0, 1, 0, 1, 1, 0]))
+    assert torch.equal(matrix[0], matrix[5]) and torch.equal(matrix[1], matrix[4])
+    assert not torch.equal(matrix[0], matrix[1])
     with pytest.raises(ValueError, match=r"square slices, got the shape \(4, 5\)"):
         wsl4mis.RotateOrFlip(4).draw(1, (4, 5), torch.ones(1, 2), torch.Generator())
 
