@@ -31,8 +31,14 @@ SCORES = ("dice", "hd95_mm", "volume_error_ml_abs")
 
 
 def command(run_id: str, overlays: Sequence[str], overrides: Overrides, bundle: str = "acdc_logbarrier") -> list[str]:
-    """The bundle's command line."""
-    files = ["train.yaml", *overlays, *(["evaluate.yaml"] if run_id != "training" else [])]
+    """The bundle's command line.
+
+    An overlay is a file of the bundle's configs, or has a path of its own. One named ``*_evaluate.yaml`` changes the
+    evaluation: it comes after evaluate.yaml, and training does without it.
+    """
+    late = [file for file in overlays if file.endswith("_evaluate.yaml")]
+    files = ["train.yaml", *(file for file in overlays if file not in late)]
+    files += ["evaluate.yaml", *late] if run_id != "training" else []
     config = str([str(ROOT / "bundles" / bundle / "configs" / file) for file in files])
     if bundle != "acdc_mutual_information":  # which had epochs of a fixed length from the first
         overrides = {"epoch_iterations": "$None", **overrides}  # an epoch is a pass, as when the results were measured

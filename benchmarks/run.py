@@ -5,6 +5,7 @@
 
 The overlay cpu.yaml's network and budget, last weights. Trains on folds 2 to 5 and scores fold 1; ``--tune`` trains on
 folds 3 to 5 and scores fold 2, with the arms that settings were chosen by besides (``--arms`` names some of them).
+``--protocol`` runs the arms as a published work has it, for a GPU (benchmarks/run_protocol.py).
 """
 
 from __future__ import annotations
@@ -18,10 +19,8 @@ from pathlib import Path
 
 from experiments import BOUNDS, EXPERIMENTS, Arms
 from grid import ROOT, add_grid_options, fold_settings, out_folder, run_grid, show
-from scores import score
-
-LARGEST = ("dice", "hd95_mm")
-"""Scores of the largest piece of each organ."""
+from run_protocol import add_protocol_options, run_protocol
+from scores import LARGEST, score
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -35,6 +34,7 @@ def make_parser() -> argparse.ArgumentParser:
         if experiment.weaken:
             where = "where the weak labels go, or are; default: in the folder of runs"
             options.add_argument("--weak", type=Path, default=None, help=where)
+        add_protocol_options(options, experiment)
     return parser
 
 
@@ -49,7 +49,8 @@ def fit(words: Sequence[str], common: Mapping[str, object], seed: int, out: Path
     """Fit bounds once on the training patients that the seed draws."""
     if not out.exists():
         line = [sys.executable, "-m", "wss_monai", "bounds", "--fit", str(common["dataset_dir"]), *words]
-        where = [part for key in ("split", "fold", "validation") for part in (f"--{key}", str(common[key]))]
+        keys = [key for key in ("split", "fold", "validation") if key in common]
+        where = [part for key in keys for part in (f"--{key}", str(common[key]))]
         subprocess.run([*line, *where, "--seed", str(seed), "--out", str(out)], check=True, cwd=ROOT)
 
 
@@ -93,6 +94,11 @@ def run(name: str, options: argparse.Namespace) -> None:
 def main() -> None:
     parser = make_parser()
     options = parser.parse_args()
+    if options.protocol:
+        try:
+            return run_protocol(options, EXPERIMENTS[options.name], weaken, fit)
+        except (FileNotFoundError, ValueError) as error:
+            parser.error(str(error))
     names = [options.name, *EXPERIMENTS[options.name].then]
     arms = {name: arms_of(name, options) for name in names}
     if unknown := set(options.arms or ()).difference(*arms.values()):

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,24 +26,32 @@ from wss_monai.io.grids import spacing_of
 from wss_monai.metrics import summarize_volumes, volume_metrics
 from wss_monai.transforms import LoadCased
 
+LARGEST = ("dice", "hd95_mm")
+"""Scores of the largest piece of each organ that tables show."""
+
 
 def score(run: Path) -> dict:
     """The summary of a run, its predictions reduced to the largest components."""
     summary = json.loads((run / "metrics_summary.json").read_text())
-    record = json.loads((run / "run.json").read_text())
-    names = record["class_names"]
+    names = json.loads((run / "run.json").read_text())["class_names"]
     foreground = list(range(1, len(names)))
     together = KeepLargestConnectedComponent(foreground, independent=False)
     each = KeepLargestConnectedComponent(foreground, independent=True)
-    load, read = LoadCased(["image", "label"]), LoadImage(image_only=True, ensure_channel_first=True, dtype=np.uint8)
     rows = []
+    for prediction, label, spacing in scored_volumes(run):
+        kept = each(together(torch.as_tensor(prediction[None])))
+        rows += volume_metrics(np.asarray(kept)[0], label, spacing, names)
+    kept = {name: summary[name] for name in ("bounds_origin", "seed") if name in summary}
+    return {**summarize_volumes(rows, names), "constraint_satisfaction": {}, **kept}
+
+
+def scored_volumes(run: Path) -> Iterator[tuple[np.ndarray, np.ndarray, Sequence[float]]]:
+    """Prediction and dense label (X, Y, Z) of each scored case of a run, in class indices, and the spacing in mm."""
+    load, read = LoadCased(["image", "label"]), LoadImage(image_only=True, ensure_channel_first=True, dtype=np.uint8)
     for case in json.loads((run / "evaluation" / "cases.json").read_text()):
         loaded = load({**case, "label_values": {int(k): v for k, v in case["label_values"].items()}})
         prediction = read(run / "evaluation" / "predictions" / f"{case['case']}.nii.gz")
-        kept = each(together(torch.as_tensor(prediction)))
-        rows += volume_metrics(np.asarray(kept)[0], np.asarray(loaded["label"])[0], spacing_of(loaded["image"]), names)
-    kept = {name: summary[name] for name in ("bounds_origin", "seed") if name in summary}
-    return {**summarize_volumes(rows, names), "constraint_satisfaction": {}, **kept}
+        yield np.asarray(prediction)[0], np.asarray(loaded["label"])[0], spacing_of(loaded["image"])
 
 
 def main() -> None:
