@@ -39,6 +39,5 @@ def run(args: argparse.Namespace) -> int:
     print(f"{done.path}: {done.training} training and {done.test} test cases, {ignore}")
     number = int(done.path.name[7:10])
     print(f"next: nnUNetv2_plan_and_preprocess -d {number} --verify_dataset_integrity")
-    print(f'then: cp {done.path / "splits_final.json"} "$nnUNet_preprocessed/{done.path.name}/"')
     print(f"nnUNetTrainerConstrained is found with: export nnUNet_extTrainer={TRAINERS}")
     return 0
