@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 
 import pytest
 
+import wss_monai.nnunet
 from wss_monai.nnunet import read_constraints
 from wss_monai.nnunet.constraints_file import VARIABLE, find_constraints
 
@@ -71,3 +73,13 @@ def test_where_it_is_looked_for(tmp_path, monkeypatch):
         find_constraints(tmp_path)
     (tmp_path / "other.json").write_text("{}")
     assert find_constraints(tmp_path) == tmp_path / "other.json"
+
+
+def test_without_nnunet_the_trainer_says_what_to_install():
+    if importlib.util.find_spec("nnunetv2") is not None:
+        assert wss_monai.nnunet.nnUNetTrainerConstrained.__name__ == "nnUNetTrainerConstrained"
+    else:
+        with pytest.raises(ModuleNotFoundError, match=r"pip install 'nnunetv2>=2\.8'"):
+            _ = wss_monai.nnunet.nnUNetTrainerConstrained
+    with pytest.raises(AttributeError, match="no attribute 'other'"):
+        _ = wss_monai.nnunet.other

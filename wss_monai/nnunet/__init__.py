@@ -17,7 +17,12 @@ TRAINERS = str(Path(__file__).parent / "trainers")
 
 def __getattr__(name: str) -> Any:
     if name == "nnUNetTrainerConstrained":
-        from wss_monai.nnunet.trainer import nnUNetTrainerConstrained
-
+        try:
+            from wss_monai.nnunet.trainer import nnUNetTrainerConstrained
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(
+                f"{name} needs nnU-Net v2, and '{error.name}' is not installed: pip install 'nnunetv2>=2.8' (the extra "
+                "nnunet of this package)."
+            ) from error
         return nnUNetTrainerConstrained
     raise AttributeError(f"module '{__name__}' has no attribute '{name}'")

@@ -122,11 +122,12 @@ class ConstrainedLoss(nn.Module):
         drawn = torch.where(unknown, UNLABELLED, index).to(torch.uint8)
         count = len(self.class_names)
         present = whole_classes(drawn, count) if self.whole else torch.zeros_like(drawn_classes(drawn, count))
-        both, upper = self.upper_and_lower, self.upper
+        if self.upper.device != logits.device:  # once
+            self.upper, self.upper_and_lower = (each.to(logits.device) for each in (self.upper, self.upper_and_lower))
         teacher = logits.new_zeros(0) if self.teacher is None else self.teacher
         return {
             "weak_label": drawn,
-            "bounds_size": torch.where(present[..., None, None], both.to(logits.device), upper.to(logits.device)),
+            "bounds_size": torch.where(present[..., None, None], self.upper_and_lower, self.upper),
             "teacher": teacher,
             "student_share": torch.rand(()).to(logits.device),
             "class_shift": self.shift.to(logits.device),
