@@ -115,7 +115,8 @@ class nnUNetTrainerConstrained(nnUNetTrainer):
         network = self.network.module if self.is_ddp else self.network
         network = getattr(network, "_orig_mod", network)
         self.average = AveragedNetwork(network, warmup=WARMUP)
-        self.average.network.decoder.deep_supervision = False  # type: ignore[union-attr]
+        if self.enable_deep_supervision:
+            self.average.network.decoder.deep_supervision = False  # type: ignore[union-attr]
         self.ramp = WeightRamp(self.loss.terms, "pseudo", given.pseudo_start, given.pseudo_ramp)
         if not given.stated_sizes:
             return
