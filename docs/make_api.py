@@ -40,6 +40,7 @@ ROOMS: dict[str, list[str]] = {
     "planning": [""],
     "pseudo_labels": [""],
     "report": [""],
+    "nnunet": ["", "export"],
     "prediction": [""],
 }
 """Room -> modules whose public names are listed; "" is the room itself."""

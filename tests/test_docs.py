@@ -32,6 +32,7 @@ API = ROOT / "docs" / "reference" / "api.md"
 NOT_IDS = {
     "config_file",
     "meta_file",
+    "tracking",
     "filepath",
     "ckpt_file",
     "nproc_per_node",

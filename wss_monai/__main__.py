@@ -30,6 +30,7 @@ VERBS = (
     "bounds",
     "predict",
     "score",
+    "export",
     "report",
 )
 """Verbs, each a module of wss_monai.commands (with _ for -), whose `add_parser(subparsers)` adds it and sets `run`."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from wss_monai.engines.batch_trainer import BatchTrainer
 from wss_monai.engines.each_case import EachCase, EachCaseEvaluator
 from wss_monai.engines.prepare_batch import PrepareTargets
 from wss_monai.engines.prepare_teacher import PrepareTeacher
@@ -12,6 +13,7 @@ from wss_monai.engines.two_views import PrepareViews
 from wss_monai.moved import names_of
 
 __all__ = [
+    "BatchTrainer",
     "EachCase",
     "EachCaseEvaluator",
     "PreparePseudoLabels",

@@ -10,6 +10,7 @@ from ignite.engine import Engine
 from monai.data import Dataset
 from monai.engines import SupervisedEvaluator
 from monai.engines.utils import IterationEvents
+from monai.handlers import MLFlowHandler
 
 from wss_monai.bundle.case_errors import raise_failures, reason_of
 from wss_monai.io.processes import of_all_processes
@@ -51,6 +52,9 @@ class EachCaseEvaluator(SupervisedEvaluator):
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        for handler in kwargs.get("val_handlers") or ():
+            if isinstance(handler, MLFlowHandler):
+                handler.close_on_complete = True  # `--tracking mlflow` leaves that to a trainer, which is not here
         super().__init__(*args, **kwargs)
         self.failed: dict[str, str] = {}
         self.cases = 0

@@ -3,19 +3,18 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from ignite.engine import Engine, Events
 from torch import nn
 
+from wss_monai.losses.barrier_t import barrier_t
+
 
 class BarrierSchedule:
     """Set t = min(t0 x factor^n, t_max) at the start of each epoch.
 
-    n rises evenly from 0 to ``steps`` over the run whatever its length, so that short and long runs follow one method;
-    with ``published`` n is the number of finished epochs, as in Kervadec et al., arXiv 1904.04205, section 4 (x 1.1 an
-    epoch; ``MultiplyT`` of that code with ``factor`` as its mu). A function of the epoch alone: right after a resume.
+    See ``wss_monai.losses.barrier_t`` for n. A function of the epoch alone: right after a resume.
 
     Args:
         loss: anything with ``set_t``.
@@ -40,22 +39,20 @@ class BarrierSchedule:
         published: bool = False,
         epochs: int | None = None,
     ) -> None:
-        if not all(math.isfinite(v) and v > 0 for v in (t0, factor, steps, t_max)):
-            raise ValueError(f"t0, factor, steps and t_max must be positive, got {t0}, {factor}, {steps}, {t_max}.")
         self.loss: Any = loss
-        self.t0 = t0
-        self.factor = factor
-        self.steps = steps
-        self.t_max = t_max
-        self.published = published
+        self.numbers: dict[str, Any] = {
+            "t0": t0,
+            "factor": factor,
+            "steps": steps,
+            "t_max": t_max,
+            "published": published,
+        }
+        barrier_t(1, 1, **self.numbers)  # refuses what is not positive
         self.epochs = epochs
 
     def t(self, epoch: int, max_epochs: int) -> float:
         """t in that epoch (from 1) of a run of ``max_epochs``."""
-        done = epoch - 1
-        n = done if self.published else self.steps * done / max(1, max_epochs - 1)
-        growth = n * math.log(self.factor)
-        return min(self.t0 * math.exp(growth), self.t_max) if growth < 700 else self.t_max
+        return barrier_t(epoch, max_epochs, **self.numbers)
 
     def attach(self, engine: Engine) -> None:
         """Act at the start of each epoch of ``engine``."""

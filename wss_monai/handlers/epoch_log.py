@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from wss_monai.handlers.batch_output import batch_output
 from wss_monai.io.atomic_files import naming
 from wss_monai.io.processes import first_process, rank_and_size
 from wss_monai.io.run_folder import EPOCHS
@@ -36,7 +37,8 @@ class EpochLog:
     """Mean losses and violations of the epoch, rate of its last step, t, seconds, and the evaluator's metrics.
 
     Sums stay on the device, so that no iteration waits for it. A resumed run keeps the rows of the epochs before.
-    With several processes the losses and violations are means over all of them; process 0 alone writes.
+    With several processes the losses and violations are means over all of them; process 0 alone writes. Means and t
+    are ``engine.state.metrics`` as well, for MONAI's handlers behind this one, such as ``MLFlowHandler``.
 
     Args:
         output_dir: the run's folder.
@@ -103,8 +105,7 @@ class EpochLog:
         self.rate = self.optimizer.param_groups[0]["lr"]
 
     def _add(self, engine: Engine) -> None:
-        output: Any = engine.state.output
-        values: dict[str, Tensor] = {"loss": output["loss"]}
+        values: dict[str, Tensor] = {"loss": batch_output(engine)["loss"]}
         values |= {f"loss_{name}": value for name, value in self.loss.parts.items()}
         values |= {f"violation_{name}": value for name, value in self.loss.violations.items()}
         values |= {name: value for source in self.also for name, value in source.logged.items()}
@@ -125,6 +126,7 @@ class EpochLog:
     def _write(self, engine: Engine) -> None:
         state: Any = engine.state
         means = self._means(state.epoch_length)
+        state.metrics.update(means if self.loss.t is None else {**means, "t": self.loss.t})
         if not first_process():
             return
         row: dict[str, Any] = {

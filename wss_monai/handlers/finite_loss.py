@@ -10,6 +10,7 @@ import torch
 from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
+from wss_monai.handlers.batch_output import batch_output
 from wss_monai.losses import WeightedSumLoss
 
 __all__ = ["FiniteLoss", "first_not_finite"]
@@ -57,10 +58,11 @@ class FiniteLoss:
     def __call__(self, engine: Engine) -> None:
         """Note the terms of the iteration, and look at them where it is time to."""
         state: Any = engine.state
-        values = {"loss": state.output["loss"], **self.loss.parts}
+        loss = batch_output(engine)["loss"]
+        values = {"loss": loss, **self.loss.parts}
         self._note(values, state.iteration)
         last = bool(state.epoch_length) and state.iteration % state.epoch_length == 0
-        waits = state.output["loss"].device.type != "cpu"
+        waits = loss.device.type != "cpu"
         if last or not waits or state.iteration % self.interval == 0:
             self._look(state)
         if last:

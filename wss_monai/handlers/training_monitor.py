@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from wss_monai.functional import UNLABELLED
 from wss_monai.functional.hard_classes import hard_classes
+from wss_monai.handlers.batch_output import batch_output
 
 
 class TrainingMonitor:
@@ -41,7 +41,7 @@ class TrainingMonitor:
 
     def __call__(self, engine: Engine) -> None:
         """Compare prediction and label of the iteration."""
-        output: Any = engine.state.output
+        output = batch_output(engine)
         self.update(output["pred"].detach(), output["label"][self.key])
 
     def update(self, logits: Tensor, label: Tensor) -> None:

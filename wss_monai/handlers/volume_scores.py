@@ -91,7 +91,7 @@ class VolumeScores:
         """Follow an evaluator with decollated output."""
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)
-        engine.add_event_handler(Events.COMPLETED, self._write)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._write)
         if first_process():
             self.hold.attach(engine)
 
@@ -117,7 +117,7 @@ class VolumeScores:
         if len(self.failed) == len(self.cases):
             raise ValueError("; ".join(f"{case}: {why}" for case, why in list(self.failed.items())[:1]))
         summary = self.write()
-        engine.state.metrics.update({k: v["mean"] for k, v in summary.items() if isinstance(v, dict) and "mean" in v})
+        engine.state.metrics.update(_numbers_of(summary))
 
     def start(self) -> None:
         """Forget what was scored, and make the folders.
@@ -173,3 +173,11 @@ class VolumeScores:
         """What all processes scored, each case once, in the order of the cases."""
         found = {name: volume for part in of_all_processes(self.scored) for name, volume in part.items()}
         return [found[name] for name in self.cases if name in found]
+
+
+def _numbers_of(summary: Mapping[str, Any]) -> dict[str, float]:
+    """Means over the cases by measure, and the share of measures inside their bounds, for MONAI's handlers."""
+    means = {name: of["mean"] for name, of in summary.items() if isinstance(of, dict) and of.get("mean") is not None}
+    for term, of in (summary.get("constraint_satisfaction") or {}).items():
+        means |= {f"constraint_satisfaction_{term}" + f"_{name}" * (name != "mean"): part for name, part in of.items()}
+    return means

@@ -3,18 +3,14 @@
 
 from __future__ import annotations
 
-import math
-from numbers import Real
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from wss_monai.functional.descriptors import Descriptor
+from wss_monai.functional.intervals import NO_BOUND, check_interval, pairs_of
 from wss_monai.functional.plain_tensor import plain_tensor
 from wss_monai.io.grids import spacing_of
 
-NO_BOUND = (-math.inf, math.inf)
+__all__ = ["NO_BOUND", "as_slices", "check_interval", "pairs_of", "spacing_of", "tags_of"]
 
 
 def as_slices(index: Tensor, slice_axis: int | None) -> tuple[Tensor, Tensor]:
@@ -28,21 +24,6 @@ def as_slices(index: Tensor, slice_axis: int | None) -> tuple[Tensor, Tensor]:
     return slices, spacing[kept].repeat(len(slices), 1)
 
 
-def check_interval(bounds: Tensor, descriptor: Descriptor, where: str) -> Tensor:
-    """Bounds (..., 2) with meaningless lower sides dropped; infeasible ones are refused by name."""
-    lower, upper = bounds.unbind(-1)
-    wrong = torch.isnan(bounds).any(-1) | (lower > upper)
-    if descriptor.nonnegative:
-        wrong |= upper < 0
-        lower = torch.where(lower > 0, lower, -math.inf)
-    if bool(wrong.any()):
-        raise ValueError(
-            f"bounds of '{descriptor.name}' for {where} cannot hold: {bounds[wrong][0].tolist()}; give (lower, upper) "
-            "with lower <= upper, and upper >= 0 for what cannot be negative."
-        )
-    return torch.stack((lower, upper), -1)
-
-
 def tags_of(tags: Tensor | None, count: int, classes: int) -> Tensor:
     """Tags (S, K); unknown where there are none."""
     if tags is None:
@@ -54,14 +35,3 @@ def tags_of(tags: Tensor | None, count: int, classes: int) -> Tensor:
             f"{tuple(tags.shape)}; set tags_key to 'slice_tags' for bounds on slices, to 'tags' for bounds on volumes."
         )
     return tags.reshape(count, classes)
-
-
-def pairs_of(name: str, value: Any) -> Tensor:
-    """(lower, upper) or a list of such pairs as a tensor (M, 2); None = no bound."""
-    nested = isinstance(value, (list, tuple)) and bool(value) and isinstance(value[0], (list, tuple))
-    pairs = list(value) if nested else [value]
-    sides = [side for pair in pairs if isinstance(pair, (list, tuple)) and len(pair) == 2 for side in pair]
-    if len(sides) != 2 * len(pairs) or not all(side is None or isinstance(side, Real) for side in sides):
-        raise ValueError(f"class '{name}': give (lower, upper), numbers or null, got {value!r}.")
-    rows = [[NO_BOUND[i] if side is None else float(side) for i, side in enumerate(pair)] for pair in pairs]
-    return torch.tensor(rows, dtype=torch.float32)
