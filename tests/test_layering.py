@@ -35,6 +35,7 @@ MAY_IMPORT = {
     "planning": FILES_AND_TENSORS | {"data", "transforms"},
     "report": FILES_AND_TENSORS | {"data", "transforms", "losses"},
     "prediction": FILES_AND_TENSORS | {"bundle", "transforms", "handlers", "report"},
+    "label_app": FILES_AND_TENSORS | {"data"},
     "moved": set(),
 }
 MAY_IMPORT["commands"] = set(MAY_IMPORT)

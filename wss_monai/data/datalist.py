@@ -117,7 +117,7 @@ def load_cases(
     wanted = _wanted(patients, groups, dataset)
     file = None if split is None else read_split_file(find_split_file(split, dataset.root))
     if datalist is not None and file is None and fold is None:
-        parts, fold_lists, chosen = given_parts(dataset, wanted), {}, None
+        parts, fold_lists, chosen = given_parts(dataset, wanted), dict[str, list[str]](), None
     elif file is None:
         parts, fold_lists, chosen = default_parts(dataset, groups, wanted, fold, folds, seed)
     else:

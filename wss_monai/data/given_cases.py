@@ -58,7 +58,7 @@ def given_dataset(given: Given, folder: str | os.PathLike[str], class_names: Seq
         if not file.is_file():
             raise FileNotFoundError(f"datalist: no file '{given}', neither here nor in '{folder}'")
         given = read_json(file)
-    content = dict(given) if isinstance(given, Mapping) else {"training": given}
+    content: dict[str, Any] = dict(given) if isinstance(given, Mapping) else {"training": given}
     said = content.get("validation") is not None
     parts = {part: _cases(content.pop(part, None) or [], part, file) for part in ("training", "validation", *TESTS)}
     if not parts["training"]:
