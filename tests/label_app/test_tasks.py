@@ -72,7 +72,6 @@ def draw(app, data, names=SENT, patients=("p1", "p2", "p3")):
         app._datastore.save_label(f"{patient}_ED", sent, file.affine, told)
 
 
-@pytest.mark.slow
 def test_every_bundle_predicts_on_the_grid_of_the_image(tmp_path):
     studies = make_dataset(tmp_path / "data", patients=1, slices=2) / "images"
     small = [name for name in BUNDLES if (ROOT / "bundles" / name / "configs" / "inference_cpu.yaml").is_file()]
