@@ -188,5 +188,5 @@ def test_what_an_app_cannot_do_is_said(tmp_path, studies):
         WeakLabelApp(str(tmp_path / "app"), str(studies), {"models": "unet"})
     with pytest.raises(ValueError, match="ends in none of"):
         _siblings(str(studies / "p0_ED.nii.gz"), ["_T2", "_ADC"])
-    with pytest.raises(ValueError, match="missing: .*p0_ADC"):
+    with pytest.raises(ValueError, match=r"missing: .*p0_ADC"):
         _siblings(str(studies / "p0_ED.nii.gz"), ["_ED", "_ADC"])
