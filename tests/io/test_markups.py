@@ -69,6 +69,7 @@ def test_a_box_keeps_its_axes_when_it_is_turned_into_ras(tmp_path):
         ({"type": "Fiducial", "coordinateSystem": "IJK"}, "must be LPS or RAS"),
         ({"type": "Fiducial", "coordinateUnits": "cm"}, "must be mm or um"),
         (points((1, 2)), "'position' must be 3 numbers"),
+        (points((1, 2, 1e300)), "'position' must be 3 numbers"),
         (points((1, 2, "x")), "'position' must be 3 numbers"),
         ({"type": "Fiducial", "controlPoints": [1]}, "must be a list of objects"),
         ({"type": "ROI", "center": [0, 0, 0], "size": [0, 0, 0]}, "which is no box"),

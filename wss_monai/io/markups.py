@@ -25,6 +25,8 @@ SYSTEMS = {"LPS": (-1.0, -1.0, 1.0), "RAS": (1.0, 1.0, 1.0), "1": (-1.0, -1.0, 1
 """Word for a coordinate system (in the oldest files a number) -> signs that turn it into RAS."""
 UNITS = {"mm": 1.0, "um": 1e-3}
 DEFINED = "defined"
+FARTHEST = 1e9
+"""Beyond it a number is no coordinate."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,6 @@ def _numbers(node: Mapping[str, Any], key: str, count: int, where: str) -> np.nd
         values = np.array(node.get(key), dtype=float)
     except (TypeError, ValueError):
         values = np.zeros(0)
-    if values.shape != (count,) or not np.isfinite(values).all():
+    if values.shape != (count,) or not (np.abs(values) <= FARTHEST).all():
         raise FormatFault(where, f"'{key}' must be {count} numbers, got {node.get(key)!r}")
     return values

@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 
 from wss_monai.commands.kinds import new_folder, told_failures
-from wss_monai.commands.prepare.json_words import json_object, some_names
+from wss_monai.commands.prepare.json_words import json_object, some_names, values_of
 
 HELP = "points and boxes set in 3D Slicer"
 DESCRIPTION = (
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         args.out,
         args.image,
         args.markups,
-        json_object(args.labels, "--labels"),
+        values_of(args.labels, "--labels", "background"),
         None if args.words is None else json_object(args.words, "--words"),
         args.radius,
         args.label,
