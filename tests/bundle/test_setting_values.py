@@ -86,7 +86,7 @@ def test_a_device_is_named_by_its_word():
         ({"pixdim": [1.0]}, "'--pixdim' must be 2 or 3 edges"),
         ({"crop": [10**9, 64, 1]}, "'--crop' must be 3 whole numbers"),
         ({"crop": [64.5, 64, 1]}, "'--crop' must be 3 whole numbers"),
-        ({"field": [1, 2]}, "'--field' must be 3 whole numbers"),
+        ({"crop": [1, 2]}, "'--crop' must be 3 whole numbers"),
         ({"device": "foo"}, "'--device' must be cpu, cuda"),
         ({"class_names": 5}, "'--class_names' must be a list"),
         ({"class_names": ["background"]}, "'--class_names' must be a list of at least two"),
