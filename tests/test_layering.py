@@ -36,6 +36,7 @@ MAY_IMPORT = {
     "report": FILES_AND_TENSORS | {"data", "transforms", "losses"},
     "prediction": FILES_AND_TENSORS | {"bundle", "transforms", "handlers", "report"},
     "nnunet": FILES_AND_TENSORS | {"data", "transforms", "losses", "handlers"},
+    "label_app": FILES_AND_TENSORS | {"data"},
     "moved": set(),
 }
 MAY_IMPORT["commands"] = set(MAY_IMPORT)

@@ -29,6 +29,7 @@ VERBS = (
     "pseudo-label",
     "bounds",
     "predict",
+    "label-app",
     "score",
     "export",
     "report",

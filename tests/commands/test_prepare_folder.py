@@ -44,6 +44,25 @@ def test_a_folder_becomes_a_data_set(folder, capsys):
     assert case["label"] is None
 
 
+def test_values_may_stand_in_a_label_file_of_itk_snap(folder, tmp_path):
+    lines = [
+        f'{value} 255 0 0 1 1 1 "{name}"' for value, name in ((0, "Clear Label"), (1, "RV"), (2, "Myo"), (3, "LV"))
+    ]
+    (tmp_path / "dense.label").write_text("# ITK-SnAP Label Description File\n" + "\n".join(lines))
+    (tmp_path / "weak.label").write_text("\n".join([*lines[1:], '4 0 0 0 1 1 1 "background"']))
+    arguments = ["--weak-label", "scribbles/" + NAME, "--weak-values", str(tmp_path / "weak.label")]
+    assert prepare(folder, *arguments, labels=str(tmp_path / "dense.label")) == 0
+    content = json.loads((folder / "dataset.json").read_text())
+    assert content["labels"] == {"0": "background", "1": "RV", "2": "Myo", "3": "LV"}
+    assert content["weak_label"]["values"] == {
+        "0": "unlabelled",
+        "1": "RV",
+        "2": "Myo",
+        "3": "LV",
+        "4": "background",
+    }
+
+
 def test_nothing_is_replaced_without_leave(folder, capsys):
     (folder / "dataset.json").write_text("mine")
     assert prepare(folder) == 2

@@ -19,6 +19,7 @@ FREE: tuple[str, ...] = (
     "bundle_root",
     "home",
     "dataset_dir",
+    "datalist",
     "output_dir",
     "device",
     "resume",

@@ -23,6 +23,7 @@ from monai.bundle import ComponentLocator, ConfigComponent, ConfigParser, Config
 from monai.bundle.properties import TrainProperties
 from monai.utils import BundlePropertyConfig, optional_import
 
+from wss_monai.bundle.given_data import settle_data
 from wss_monai.bundle.setting_values import settle_values
 from wss_monai.bundle.user_errors import show_user_errors
 
@@ -73,6 +74,8 @@ def check_overrides(folder: str, also: Sequence[str] = ()) -> None:
     base, known = _known(Path(folder))
     for name in {*also, *run_ids, ConfigParser.meta_key}:
         base[name] = known[name] = None
+    for key, value in settle_data(parser.config, base).items():
+        parser[key] = value
     used = set(references(parser.config))
     for key, value in parser.config.items():
         idle = key not in base and not _read((key,), used)

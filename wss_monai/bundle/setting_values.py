@@ -80,6 +80,7 @@ def _distinct(value: Any) -> bool:
 
 
 EXTENT = _Rule(f"2 or 3 whole numbers of voxels up to {AXIS}, -1 for the whole axis", _list(_whole(-1, AXIS)))
+FRAME = _Rule(f"3 whole numbers of voxels up to {AXIS}, -1 for the whole axis", _list(_whole(-1, AXIS), 3))
 COUNT = _Rule("a whole number of at least 1", _whole(1))
 RULES = {
     "batch_size": COUNT,
@@ -96,8 +97,8 @@ RULES = {
     "pseudo_pieces": _Rule("any, one or all", lambda value: value in ("any", "one", "all")),
     "slice_axis": _Rule("0, 1 or 2", _whole(0, 2)),
     "pixdim": _Rule(f"2 or 3 edges of a voxel in mm, {SMALLEST:g} to {LARGEST:g}, -1 for the file's own", _list(_edge)),
-    "crop": EXTENT,
-    "field": EXTENT,
+    "crop": FRAME,
+    "field": FRAME,
     "window": EXTENT,
     "patch_size": EXTENT,
     "class_names": _Rule("a list of at least two different names, background first", _distinct),

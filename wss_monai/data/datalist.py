@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from wss_monai.data.chosen_modalities import with_modalities
+from wss_monai.data.given_cases import Given, given_dataset, given_parts
 from wss_monai.data.leak_guard import check_no_leak
 from wss_monai.data.parts import Parts, default_parts, file_parts, refuse_unknown, take_validation
 from wss_monai.data.schema import BACKGROUND, UNLABELLED_NAME, Dataset, class_names_of, read_dataset
@@ -71,6 +72,7 @@ def load_cases(
     patients: Sequence[str] | None = None,
     dense: int | Sequence[str] = 0,
     modalities: Sequence[str] | None = None,
+    datalist: Given | None = None,
 ) -> DataSplit:
     """List the cases of a data set, split by patient.
 
@@ -94,6 +96,9 @@ def load_cases(
         dense: training patients whose dense label takes the place of the weak one (hybrid supervision): their names,
             or how many to draw with `draw_dense`. 0: none.
         modalities: names of dataset.json's `modality` whose images to take, in this order; None: all.
+        datalist: cases in the place of a dataset.json, as `wss_monai.data.given_cases.given_dataset` takes them: a
+            list of dictionaries with `image` and `label` or `weak_label`, or a dictionary or file with such lists. All
+            train but those that it lists for validation or as tests, unless `split` or `fold` says otherwise.
 
     Returns:
         The cases of each part; no volume has been opened.
@@ -102,7 +107,7 @@ def load_cases(
         FileNotFoundError: the data set, a file of it, or the split file is missing.
         ValueError: names, tags, split or patients do not fit; or a patient is on two sides.
     """
-    dataset = read_dataset(dataset_dir)
+    dataset = read_dataset(dataset_dir) if datalist is None else given_dataset(datalist, dataset_dir, class_names)
     if not dataset.training and not dataset.test:
         raise ValueError(f"{dataset.path} lists no case: fill its 'training' list, one entry a volume")
     names = _class_names(class_names, dataset)
@@ -111,7 +116,9 @@ def load_cases(
     groups = _groups(dataset)
     wanted = _wanted(patients, groups, dataset)
     file = None if split is None else read_split_file(find_split_file(split, dataset.root))
-    if file is None:
+    if datalist is not None and file is None and fold is None:
+        parts, fold_lists, chosen = given_parts(dataset, wanted), dict[str, list[str]](), None
+    elif file is None:
         parts, fold_lists, chosen = default_parts(dataset, groups, wanted, fold, folds, seed)
     else:
         parts, fold_lists, chosen = file_parts(file, dataset, groups, wanted, fold)

@@ -32,6 +32,7 @@ class Dataset:
         training: the raw cases, with `case` filled in and unknown keys kept.
         test: the same for the test cases; empty where the file has none.
         raw: the whole file.
+        file_name: the file in the folder ``root``.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Dataset:
     training: list[dict[str, Any]]
     test: list[dict[str, Any]]
     raw: dict[str, Any]
+    file_name: str = "dataset.json"
 
     @property
     def digest(self) -> str:
@@ -52,8 +54,8 @@ class Dataset:
 
     @property
     def path(self) -> Path:
-        """The `dataset.json` itself."""
-        return self.root / "dataset.json"
+        """The `dataset.json` itself, or the file of a list that was given in its place."""
+        return self.root / self.file_name
 
     @property
     def weak_kind(self) -> str | None:

@@ -10,14 +10,14 @@ from typing import Any
 
 from wss_monai.data.schema import Dataset
 
-__all__ = ["leads_outside", "moved_case"]
+__all__ = ["leads_outside", "moved_case", "relative_path"]
 
 KEPT = ("image", "label")
 
 
 def moved_case(dataset: Dataset, case: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Copy a case of `dataset` with the paths of its image and dense label as seen from `folder`; None: it has none."""
-    return {**case, **{key: _relative(dataset.file_of(case, key), folder) for key in KEPT}}
+    return {**case, **{key: relative_path(dataset.file_of(case, key), folder) for key in KEPT}}
 
 
 def leads_outside(cases: Iterable[Mapping[str, Any]]) -> bool:
@@ -27,10 +27,10 @@ def leads_outside(cases: Iterable[Mapping[str, Any]]) -> bool:
     return any(path.is_absolute() or ".." in path.parts for path in paths)
 
 
-def _relative(path: str | list[str] | None, folder: Path) -> str | list[str] | None:
+def relative_path(path: str | list[str] | None, folder: Path) -> str | list[str] | None:
     """Give a path relative to the folder, or as it is where there is no such path (another drive)."""
     if path is None or isinstance(path, list):
-        return path and [str(_relative(item, folder)) for item in path]
+        return path and [str(relative_path(item, folder)) for item in path]
     try:
         return Path(os.path.relpath(Path(path).resolve(), folder.resolve())).as_posix()
     except ValueError:

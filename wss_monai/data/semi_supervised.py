@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from wss_monai.data.datalist import DataSplit, densely, load_cases
+from wss_monai.data.given_cases import Given, validation_given
 from wss_monai.data.leak_guard import warn_of_shared_patients
 from wss_monai.data.splits import find_split_file, patient_count, read_split_file, stratified
 from wss_monai.functional.weak.kinds import WeakKind
@@ -78,6 +79,7 @@ def load_semi_supervised(
     folds: int = 5,
     patients: Sequence[str] | None = None,
     modalities: Sequence[str] | None = None,
+    datalist: Given | None = None,
 ) -> SemiSupervisedSplit:
     """List the cases of a data set with labels for a few training patients and images alone of the others.
 
@@ -111,6 +113,7 @@ def load_semi_supervised(
         folds: see `load_cases`.
         patients: see there.
         modalities: see there.
+        datalist: see there.
 
     Returns:
         The cases of each part; no volume has been opened.
@@ -134,9 +137,11 @@ def load_semi_supervised(
         folds,
         patients,
         modalities=modalities,
+        datalist=datalist,
     )
     file = None if split is None else read_split_file(find_split_file(split, Path(base.dataset.root)))
     apart = file is not None and "validation" in (file.parts or {})
+    apart = apart or (file is None and fold is None and validation_given(base.dataset))
     lists = {} if file is None else file.labelled
     if isinstance(labelled, (int, str)) and str(labelled) in lists:
         labelled = lists[str(labelled)]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wss_monai.commands.prepare.conversion import print_notes
-from wss_monai.io.json_files import parse_json
+from wss_monai.commands.prepare.json_words import json_object, some_names, values_of
 
 if TYPE_CHECKING:
     from wss_monai.data.releases.folder import FolderCases
@@ -20,8 +20,6 @@ DESCRIPTION = (
     r"a file is: 'images/(?P<patient>p\d+)_(?P<phase>ED|ES)\.nii\.gz'. patient is required; phase, group, case, "
     "modality and others tell files apart. A folder with a DICOM series counts as a file."
 )
-SHOWN = 5
-"""How many names of a list are printed."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -31,10 +29,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--image", required=True, metavar="PATTERN", help="which files are images")
     add("--label", metavar="PATTERN", help="which are dense labels")
     add("--weak-label", metavar="PATTERN", help="which are weak labels: scribbles, points, boxes ...")
-    text = 'values of the dense labels: {"0": "background", "1": "LV"}'
+    text = 'values of the dense labels: {"0": "background", "1": "LV"}, or a label file of ITK-SNAP'
     add("--labels", required=True, metavar="JSON", help=text)
     add("--segments", metavar="JSON", help='segments of dense .seg.nrrd files: {"Left ventricle": "LV"}')
-    text = 'values of the weak labels: {"0": "unlabelled", "1": "background" ...}'
+    text = 'values of the weak labels: {"0": "unlabelled", "1": "background" ...}, or a label file of ITK-SNAP'
     add("--weak-values", metavar="JSON", help=text)
     add("--weak-segments", metavar="JSON", help="segments of weak .seg.nrrd files")
     add("--weak-kind", default="scribble", metavar="WORD", help="scribble (default), points, box, slices")
@@ -80,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     _print(found)
     if differ and (args.dry_run or not args.resample):
         how = "--resample brings them to that of the first" if not args.resample else "they would be resampled"
-        print(f"modalities on several grids, which training refuses: {_some(differ)}; {how}")
+        print(f"modalities on several grids, which training refuses: {some_names(differ)}; {how}")
     print(f"{target}: {'would be written' if args.dry_run else 'written'}, {len(found.cases)} cases")
     if args.dry_run and found.cases:
         print("first case: " + json.dumps(found.cases[0], ensure_ascii=False))
@@ -89,9 +87,12 @@ def run(args: argparse.Namespace) -> int:
 
 def _header(args: argparse.Namespace, source: Path) -> dict[str, Any]:
     """Make the description without its cases."""
-    header: dict[str, Any] = {"name": args.name or source.resolve().name, "labels": _json(args.labels, "--labels")}
+    header: dict[str, Any] = {
+        "name": args.name or source.resolve().name,
+        "labels": values_of(args.labels, "--labels", "background"),
+    }
     if args.segments is not None:
-        header["segments"] = _json(args.segments, "--segments")
+        header["segments"] = json_object(args.segments, "--segments")
     return header | {"slice_axis": args.slice_axis}
 
 
@@ -100,27 +101,15 @@ def _weak_section(args: argparse.Namespace, found: FolderCases) -> dict[str, Any
     files = [case["weak_label"] for case in found.cases if "weak_label" in case]
     by_value = [file for file in files if not file.lower().endswith(".seg.nrrd")]
     if args.weak_values is not None:
-        section["values"] = _json(args.weak_values, "--weak-values")
+        section["values"] = values_of(args.weak_values, "--weak-values", "unlabelled")
     elif by_value:
         raise ValueError(
             f"--weak-values is needed for '{by_value[0]}': what its values mean, for example "
             '\'{"0": "unlabelled", "1": "background", "2": "LV"}\' with your classes'
         )
     if args.weak_segments is not None or args.weak_values is None:
-        section["segments"] = _json(args.weak_segments or "{}", "--weak-segments")
+        section["segments"] = json_object(args.weak_segments or "{}", "--weak-segments")
     return section | {"undrawn_means_absent": args.undrawn_means_absent}
-
-
-def _json(text: str, name: str) -> Any:
-    try:
-        content = parse_json(text)
-    except ValueError as error:
-        raise ValueError(
-            f'{name} must be JSON such as \'{{"0": "background", "1": "LV"}}\'; got {text!r}: {error}'
-        ) from error
-    if not isinstance(content, dict):
-        raise ValueError(f'{name} must be a JSON object such as \'{{"0": "background", "1": "LV"}}\', got {text!r}')
-    return content
 
 
 def _print(found: FolderCases) -> None:
@@ -130,17 +119,10 @@ def _print(found: FolderCases) -> None:
     print(f", modalities {found.modalities}" if found.modalities else "")
     for role, lacking in found.without.items():
         word = {"label": "dense labels", "weak_label": "weak labels"}[role]
-        print(f"{word}: {len(found.cases) - len(lacking)}; cases without: {_some(lacking)}")
+        print(f"{word}: {len(found.cases) - len(lacking)}; cases without: {some_names(lacking)}")
         if found.orphans[role]:
-            print(f"{word} without an image, left out: {_some(found.orphans[role])}")
+            print(f"{word} without an image, left out: {some_names(found.orphans[role])}")
     for case, lacking in found.incomplete.items():
         print(f"left out: case '{case}' lacks the modalities {lacking}")
     if found.unmatched:
-        print(f"no pattern matches: {_some(found.unmatched)}")
-
-
-def _some(names: list[str]) -> str:
-    if not names:
-        return "none"
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return f"{len(names)} ({', '.join(names[:SHOWN])}{more})"
+        print(f"no pattern matches: {some_names(found.unmatched)}")

@@ -14,7 +14,7 @@ from typing import Any
 from wss_monai.data.releases.preparation import visible_files
 from wss_monai.io.volumes import SUFFIXES
 
-__all__ = ["FolderCases", "find_cases"]
+__all__ = ["FolderCases", "compiled", "find_cases"]
 
 WRITTEN = ("group", "phase")
 """Named groups, beside the patient, that a case in dataset.json has as keys."""
@@ -77,7 +77,7 @@ def find_cases(
     if not root.is_dir():
         raise FileNotFoundError(f"no folder '{root}'")
     given = {"image": image, "label": label, "weak_label": weak_label}
-    patterns = {role: _compiled(role, text) for role, text in given.items() if text is not None}
+    patterns = {role: compiled(role, text) for role, text in given.items() if text is not None}
     paths = _volumes(root)
     matched = {role: _matches(role, pattern, paths, root) for role, pattern in patterns.items()}
     _refuse_two_roles(matched)
@@ -124,7 +124,8 @@ def _ordered(found: list[str], wanted: Sequence[str] | None) -> list[str]:
     return list(wanted)
 
 
-def _compiled(role: str, text: str) -> re.Pattern[str]:
+def compiled(role: str, text: str) -> re.Pattern[str]:
+    """Compile a pattern; a ValueError says what is wrong with it, naming the option."""
     try:
         pattern = re.compile(text)
     except re.error as error:

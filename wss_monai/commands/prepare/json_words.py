@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""JSON objects on the command line of `prepare`, label files of ITK-SNAP in their place, and lists of names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from wss_monai.io.json_files import parse_json
+
+__all__ = ["json_object", "some_names", "values_of"]
+
+SHOWN = 5
+"""How many names of a list are printed."""
+
+
+def json_object(text: str, name: str) -> Any:
+    """Read an option that is a JSON object, such as a map from file values to classes.
+
+    Raises:
+        ValueError: it is none; names the option.
+    """
+    try:
+        content = parse_json(text)
+    except ValueError as error:
+        raise ValueError(
+            f'{name} must be JSON such as \'{{"0": "background", "1": "LV"}}\'; got {text!r}: {error}'
+        ) from error
+    if not isinstance(content, dict):
+        raise ValueError(f'{name} must be a JSON object such as \'{{"0": "background", "1": "LV"}}\', got {text!r}')
+    return content
+
+
+def values_of(text: str, name: str, clear: str) -> Any:
+    """Read an option that says what file values mean: a JSON object, or a label file of ITK-SNAP.
+
+    Args:
+        text: the JSON, or the path of the file.
+        name: the option, for messages.
+        clear: what ITK-SNAP's "Clear Label" means.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if text.lstrip().startswith("{") or not Path(text).is_file():
+        return json_object(text, name)
+    from wss_monai.io.label_files import CLEAR, read_label_file
+
+    return {str(CLEAR): clear} | {str(value): label for value, label in read_label_file(text).items()}
+
+
+def some_names(names: Sequence[str]) -> str:
+    """Say how many there are, and the first."""
+    if not names:
+        return "none"
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{len(names)} ({', '.join(names[:SHOWN])}{more})"
