@@ -75,6 +75,7 @@ def parsed(bundle: str) -> ConfigParser:
         parser["window"] = [32, 32]
     if "modalities" in parser:
         parser["network_def#channels"] = [4, 4, 4, 4]
+        parser["gate"] = "none"  # random networks would say of every slice that nothing is in it
     parser.parse()
     return parser
 
