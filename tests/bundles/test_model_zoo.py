@@ -12,12 +12,15 @@ import os
 import re
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 import torch
 from monai.bundle import ConfigParser, ckpt_export, create_workflow, verify_metadata, verify_net_in_out
 from this_process import as_if_started
-from tiny import ROOT
+from tiny import ROOT, command_here
 
+from wss_monai.__main__ import main
 from wss_monai.io.shipped_bundles import copy_bundle, shipped_bundles
 
 NAMES = [bundle.name for bundle in shipped_bundles()]
@@ -103,3 +106,50 @@ def test_the_page_has_the_sections_of_the_template(name):
     assert [heading for heading in headings if heading in SECTIONS] == sorted(
         (heading for heading in headings if heading in SECTIONS), key=SECTIONS.index
     )
+
+
+WITH_WEIGHTS = [bundle.name for bundle in shipped_bundles() if bundle.weights]
+
+
+def test_a_bundle_comes_with_weights():
+    assert WITH_WEIGHTS == ["hippocampus_logbarrier"]
+
+
+@pytest.mark.parametrize("name", WITH_WEIGHTS)
+def test_weights_are_small_and_told_with_command_scores_and_terms(name):
+    folder = ROOT / "bundles" / name / "models"
+    assert (folder / "model.pt").stat().st_size < 3e6
+    weights = torch.load(folder / "model.pt", weights_only=True)
+    parser = ConfigParser()
+    parser.read_config(ROOT / "bundles" / name / "configs" / "inference.yaml")
+    parser.get_parsed_content("network_def").load_state_dict(weights)
+    assert all(bool(torch.isfinite(value).all()) for value in weights.values())
+    page = (folder / "README.md").read_text(encoding="utf-8")
+    for word in ("configs/train.yaml", "--seed 0", "| Dice |", "CC BY-SA 4.0", "none of them seen"):
+        assert word in page
+    about = json.loads((ROOT / "bundles" / name / "configs" / "metadata.json").read_text())
+    assert f"| Dice | {about['eval_metrics']['mean_dice']} |" in page
+
+
+@pytest.mark.parametrize("name", WITH_WEIGHTS)
+def test_a_copy_with_weights_predicts_out_of_the_box(name, tmp_path, capsys):
+    """By MONAI's command and by ours, which agree; the image is a generated one."""
+    assert main(["synthesize", "ellipsoids", "--out", str(tmp_path / "data"), "--patients", "1"]) == 0
+    images = tmp_path / "data" / "images"
+    root = copy_bundle(name, tmp_path / "copy")
+    settings = {
+        "config_file": root / "configs" / "inference.yaml",
+        "dataset_dir": images,
+        "output_dir": tmp_path / "one",
+    }
+    done = command_here("run", cwd=tmp_path, **settings)
+    assert done.returncode == 0, done.stderr
+    assert f"with the weights of {root / 'models' / 'model.pt'}" in done.stdout
+    words = ["predict", "--run", str(root / "models"), "--input", str(images), "--out", str(tmp_path / "other")]
+    assert main(words) == 0
+    masks = sorted((tmp_path / "one").glob("*_seg.nii.gz"))
+    assert len(masks) == len(list(images.iterdir())) > 0
+    for mask in masks:
+        found = np.asarray(nib.load(mask).dataobj)
+        assert len(np.unique(found)) == 3
+        np.testing.assert_array_equal(found, np.asarray(nib.load(tmp_path / "other" / mask.name).dataobj))
