@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # OpenMP threads that spin on shared cores make small operations many times slower.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help bundles demo test quick fuzz lint bench bench-gpu bench-phantom bench-tutorials tutorial-pictures clean data/ACDC data/PROMISE12 data/PROSTATE data/BRATS docs/images/demo.png docs/images/demo-report.png docs/images/demo-browse.png
+.PHONY: help bundles demo test quick fuzz lint wheel-check bench bench-gpu bench-phantom bench-tutorials tutorial-pictures clean data/ACDC data/PROMISE12 data/PROSTATE data/BRATS docs/images/demo.png docs/images/demo-report.png docs/images/demo-browse.png
 
 CONFIGS := bundles/acdc_logbarrier/configs
 DEMO := --dataset_dir data/PHANTOM --max_epochs 20 --epoch_iterations null
@@ -25,6 +25,7 @@ help:
 	@echo "make data/PROMISE12 SOURCE=\"training_data.zip ...\"; make data/PROMISE12_POINTS: a few pixels a slice of it"
 	@echo "make data/PROMISE12_PHANTOM   generated prostate volumes in the release's layout, with a few pixels a slice"
 	@echo "make data/PROSTATE SOURCE=Task05_Prostate.tar;  make data/BRATS SOURCE=folder: releases with several modalities"
+	@echo "make wheel-check    from a wheel to predictions, in a fresh environment in another folder (some gigabytes)"
 	@echo "make clean          remove caches and runs (data and .venv stay)"
 
 $(STAMP): setup.cfg constraints.txt
@@ -55,6 +56,10 @@ lint: $(STAMP)
 # What the bundles ship, from bundles/frame and the bundle.yaml and source of each; see bundles/make.py.
 bundles: $(STAMP)
 	$(PY) bundles/make.py
+
+# What docs/how-to/install.md says, done. Its own environments, in a temporary folder: nothing of .venv.
+wheel-check:
+	PYTHON=$(PYTHON) .ci/wheel-check
 
 # Two modes on generated hearts, side by side.
 demo: $(STAMP) data/PHANTOM

@@ -108,11 +108,12 @@ def text(bundle: str, stem: str) -> str:
     if stem != "metadata":
         return "\n".join([f"# Made by `make bundles` from {', '.join(names)}: change those, not this.", *head, body])
     about = yaml.safe_load(body)
-    inputs, outputs = about["network_data_format"].values()
-    for image in (inputs["image"], outputs["pred"]):
-        image["spatial_shape"] = inputs["image"]["spatial_shape"]
-        image["num_channels"] = len(image["channel_def"])
-        image["channel_def"] = {str(number): name for number, name in enumerate(image["channel_def"])}
+    formats = about["network_data_format"]
+    for images in formats.values():
+        for image in images.values():
+            image["spatial_shape"] = formats["inputs"]["image"]["spatial_shape"]
+            image["channel_def"] = {str(number): name for number, name in enumerate(image["channel_def"])}
+            image.setdefault("num_channels", len(image["channel_def"]))
     return json.dumps(about, indent=4) + "\n"
 
 

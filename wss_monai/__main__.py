@@ -22,6 +22,7 @@ VERBS = (
     "synthesize",
     "prepare",
     "check",
+    "bundles",
     "plan",
     "run",
     "crossval",

@@ -152,9 +152,11 @@ def test_metadata_fits_schema_classes_and_versions(bundle, tmp_path):
     verify_metadata(meta_file=str(file), filepath=str(SCHEMA))
     meta, train = json.loads(file.read_text()), content(bundle, "train.yaml")
     first = json.loads((FIRST / "configs" / "metadata.json").read_text())
-    out = meta["network_data_format"]["outputs"]["pred"]
-    assert list(out["channel_def"].values()) == train["class_names"]
-    assert out["num_channels"] == len(train["class_names"])
+    formats = meta["network_data_format"]
+    classes = formats.get("post_processed_outputs", formats["outputs"])["pred"]["channel_def"]
+    assert list(classes.values()) == train["class_names"]
+    given = formats["outputs"]["pred"]
+    assert given["num_channels"] == len(given["channel_def"])
     for key in ("version", "monai_version", "pytorch_version", "numpy_version", "required_packages_version"):
         assert meta[key] == first[key], key
 

@@ -140,6 +140,7 @@ def _files(settings: dict[str, Any]) -> list[str]:
         FileNotFoundError: one is not there.
         ValueError: there is none.
     """
+    from wss_monai.io.shipped_bundles import missing_file
     from wss_monai.io.yaml_files import check_yaml_file
 
     given, name = settings.pop("config_file", None), settings.pop("bundle", None)
@@ -152,7 +153,7 @@ def _files(settings: dict[str, Any]) -> list[str]:
     files = [str(file) for file in ([given] if isinstance(given, str) else given)]
     for file in files:
         if not Path(file).is_file():
-            raise FileNotFoundError(f"--config_file: there is no file '{file}'")
+            raise FileNotFoundError(missing_file(file))
         check_yaml_file(file)
     return files
 
@@ -168,12 +169,8 @@ def _flow(files: Sequence[str], settings: Mapping[str, Any]) -> Any:
     from monai.bundle import ConfigWorkflow
 
     logging.getLogger("monai.bundle.workflows").setLevel(logging.ERROR)  # "logging file is set to False"
-    bundle = Path(files[0]).parent.parent
-    place = {} if bundle.resolve() == Path.cwd() else {"bundle_root": str(bundle)}
-    meta = str(bundle / "configs" / "metadata.json")
-    flow = ConfigWorkflow(
-        list(files), meta_file=meta, logging_file=False, workflow_type="train", **(place | dict(settings))
-    )
+    meta = str(Path(files[0]).with_name("metadata.json"))
+    flow = ConfigWorkflow(list(files), meta_file=meta, logging_file=False, workflow_type="train", **settings)
     flow.initialize()
     return flow
 

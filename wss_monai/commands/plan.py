@@ -72,7 +72,9 @@ def run(args: argparse.Namespace) -> int:
         return 0
     write_text(args.out, text)
     print(f"written: {args.out}, {said}" + (f"; {warnings} warnings of `wss-monai check`" if warnings else ""))
-    print("Read it; then:", *commands(plan, shown), sep="\n  ")
+    there = Path("bundles", plan.bundle).is_dir()
+    copy = [] if there else [f"wss-monai bundles copy {plan.bundle}"]
+    print("Read it; then:", *copy, *commands(plan, shown), sep="\n  ")
     return 0
 
 

@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"--out: '{out}' holds a dataset.json already; remove it or choose another folder")
     files = _files(args.config_file)
     try:
-        _run(files, _overrides(args, files), args.run_folder)
+        _run(files, _overrides(args), args.run_folder)
     except Exception as error:
         cause = find_user_error(error)
         if cause is error or not isinstance(cause, (ValueError, OSError)):
@@ -108,11 +108,12 @@ def _files(given: Sequence[str]) -> list[str]:
 
     What follows may change its settings.
     """
+    from wss_monai.io.shipped_bundles import missing_file
     from wss_monai.io.yaml_files import check_yaml_file
 
     for file in given:
         if not Path(file).is_file():
-            raise FileNotFoundError(f"--config-file: there is no file '{file}'")
+            raise FileNotFoundError(missing_file(file))
         check_yaml_file(file)
     cues = Path(given[0]).with_name("cues.yaml")
     if not cues.is_file():
@@ -124,10 +125,8 @@ def _files(given: Sequence[str]) -> list[str]:
     return [str(given[0]), str(cues), *others]
 
 
-def _overrides(args: argparse.Namespace, files: Sequence[str]) -> dict[str, Any]:
-    bundle = Path(files[0]).resolve().parent.parent
-    settings: dict[str, Any] = {} if bundle == Path.cwd() else {"bundle_root": str(bundle)}
-    settings |= {"dataset_dir": args.data, "cues_dir": args.out}
+def _overrides(args: argparse.Namespace) -> dict[str, Any]:
+    settings: dict[str, Any] = {"dataset_dir": args.data, "cues_dir": args.out}
     optional = {
         "output_dir": args.run_folder,
         "foreground_fraction": args.foreground,

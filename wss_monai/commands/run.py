@@ -8,11 +8,14 @@ settings, are left out. Run only configurations that you trust.
 from __future__ import annotations
 
 import argparse
+import ast
 import logging
 import sys
 import warnings
+from collections.abc import Sequence
+from pathlib import Path
 
-__all__ = ["add_parser", "run", "unwarned"]
+__all__ = ["add_parser", "config_files", "run", "unwarned"]
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -31,6 +34,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the bundle; errors end the program as they do under MONAI's command.
 
     Raises:
+        FileNotFoundError: a file of the configuration is not there.
         ValueError: no configuration is named.
     """
     import fire
@@ -38,12 +42,17 @@ def run(args: argparse.Namespace) -> int:
 
     from wss_monai.bundle.interruption import interrupted
     from wss_monai.bundle.user_errors import show_user_errors
+    from wss_monai.io.shipped_bundles import missing_file
 
-    if not any(word.split("=")[0] in ("--config_file", "--config-file") for word in args.words):
+    files = config_files(args.words)
+    if not files:
         raise ValueError(
             "--config_file is missing: name the bundle's files, such as "
             "\"['bundles/weak_2d/configs/train.yaml','mine.yaml']\""
         )
+    for file in files:
+        if not Path(file).is_file():
+            raise FileNotFoundError(missing_file(file))
     show_user_errors()
     unwarned()
     try:
@@ -52,6 +61,20 @@ def run(args: argparse.Namespace) -> int:
         print(f"\n{interrupted()}", file=sys.stderr)
         return 130
     return 0
+
+
+def config_files(words: Sequence[str]) -> list[str]:
+    """Give the files that the words of a command name behind `--config_file`; what cannot be read as a list is one."""
+    for place, word in enumerate(words):
+        name, _, value = word.partition("=")
+        if name in ("--config_file", "--config-file"):
+            value = value or "".join(words[place + 1 : place + 2])
+            try:
+                given = ast.literal_eval(value) if value.lstrip().startswith("[") else value
+            except (SyntaxError, ValueError):
+                given = [part.strip() for part in value.strip(" []").split(",")]
+            return [given] if isinstance(given, str) else [str(file) for file in given]
+    return []
 
 
 def unwarned() -> None:

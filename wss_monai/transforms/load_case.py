@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import torch
@@ -15,8 +14,8 @@ from monai.transforms import MapTransform
 from wss_monai.functional import UNLABELLED
 from wss_monai.functional.weak.box_maps import index_of_sets, number_boxes, split_index
 from wss_monai.functional.weak.kinds import traits_of
-from wss_monai.io.labels import check_grid, named, read_label
-from wss_monai.io.volumes import read_volume
+from wss_monai.io.labels import named, read_label
+from wss_monai.transforms.image_files import paths_of, read_image
 
 MAPS = {
     "label": ("label_values", "label_segments", 0),
@@ -66,7 +65,7 @@ class LoadCased(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return a copy of the case with tensors in the place of paths."""
         name = str(data.get("case") or data.get("image"))
-        image = self._image(name, data["image"])
+        image = read_image(name, data["image"], self.spatial_dims)
         case = {key: value for key, value in data.items() if key not in SPENT and key not in MAPS}
         case |= {"image": image, **self._maps(name, data, image)}
         for key in ("tags", "slice_tags"):
@@ -110,34 +109,13 @@ class LoadCased(MapTransform):
             boxes = _boxes(drawn, sets, count, None if self.spatial_dims == 3 else axis)
         return {"weak_label": _outside(drawn, bool(data.get("undrawn_means_absent")), axis), "boxes": boxes}
 
-    def _image(self, name: str, source: str | Sequence[str]) -> MetaTensor:
-        paths = _paths(source)
-        channels: list[MetaTensor] = []
-        for path in paths:
-            with named(name, "image", path):
-                volume: Any = read_volume(path)[None]
-                channel: Any = _with_slices(volume)
-                check_grid(path, channel, paths[0], channels[0] if channels else channel)
-            if not bool(torch.isfinite(channel).all()):
-                raise ValueError(
-                    f"case '{name}': {path} holds intensities that are not finite (NaN or infinite); mend the "
-                    "file, or leave the case out."
-                )
-            channels.append(channel)
-        if self.spatial_dims == 3 and min(channels[0].shape[1:]) < 2:
-            raise ValueError(
-                f"case '{name}': {paths[0]} has shape {tuple(channels[0].shape[1:])}, a single slice, "
-                "which a 3D network cannot use; take the 2D configuration, or leave the case out."
-            )
-        return MetaTensor(torch.cat([c.as_tensor() for c in channels]), meta=channels[0].meta)
-
     def _map(self, name: str, key: str, data: Mapping[Hashable, Any], image: MetaTensor) -> MetaTensor:
         """Read a map; where the case has none it is 255 everywhere."""
         if data.get(key) is None:
             return _nothing_like(image).clone()
         values, segments, undrawn = MAPS[key]
         with named(name, key, data[key]):
-            first = _paths(data["image"])[0]
+            first = paths_of(data["image"])[0]
             return read_label(data[key], image, data.get(values), data.get(segments), undrawn, first)
 
 
@@ -172,12 +150,3 @@ def _outside(drawn: MetaTensor, undrawn_means_absent: bool, slice_axis: int) -> 
         inside = (index != UNLABELLED) & ~outside
         outside = ~inside & (index != UNLABELLED).any(dim=others, keepdim=True)
     return MetaTensor(torch.where(outside, 0, UNLABELLED).to(torch.uint8), meta=drawn.meta)
-
-
-def _with_slices(image: MetaTensor) -> MetaTensor:
-    """A 2D image (C, X, Y) as one slice (C, X, Y, 1)."""
-    return image if image.dim() > 3 else MetaTensor(image.as_tensor()[..., None], meta=image.meta)
-
-
-def _paths(source: str | Path | Sequence[str]) -> list[Any]:
-    return [source] if isinstance(source, (str, Path)) else list(source)

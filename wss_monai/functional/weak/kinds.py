@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 
 __all__ = ["Traits", "WeakKind", "traits_of"]
 
@@ -35,7 +35,7 @@ class Traits:
     spelt: tuple[str, ...] = ()
 
 
-class WeakKind(str, Enum):
+class WeakKind(StrEnum):
     """The word for a kind in `dataset.json`, with its traits; any other word is a drawing."""
 
     DRAWING = "drawing", Traits()
