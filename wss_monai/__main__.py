@@ -22,6 +22,7 @@ VERBS = (
     "synthesize",
     "prepare",
     "check",
+    "schema",
     "plan",
     "run",
     "crossval",

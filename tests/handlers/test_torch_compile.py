@@ -117,18 +117,17 @@ def test_constraints_are_one_graph(descriptor, penalty, dims, trust):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)  # a graph has the plain gradient of length
 
 
-@pytest.mark.parametrize("dims", [2, 3])
 @pytest.mark.parametrize(
-    ("loss", "names"),
+    ("loss", "names", "dims"),
     [
-        (EntropyLoss(), ()),
-        (ConsistencyLoss("mse"), ("teacher",)),
-        (ConsistencyLoss("kl"), ("teacher",)),
-        (SeedingLoss(), ("weak",)),
-        (ExpansionLoss(), ("tags",)),
-        (GatedCRFLoss(radius=1), ("image",)),
-        (PartialDiceLoss(reduction="none"), ("weak",)),
-        (ConstraintLoss(Size(), LogBarrierExtension(), reduction="none"), ("bounds",)),
+        (EntropyLoss(), (), 3),
+        (ConsistencyLoss("mse"), ("teacher",), 3),
+        (ConsistencyLoss("kl"), ("teacher",), 3),
+        (SeedingLoss(), ("weak",), 3),
+        (ExpansionLoss(), ("tags",), 3),
+        (GatedCRFLoss(radius=1), ("image",), 2),
+        (PartialDiceLoss(reduction="none"), ("weak",), 3),
+        (ConstraintLoss(Size(), LogBarrierExtension(), reduction="none"), ("bounds",), 3),
     ],
     ids=lambda part: type(part).__name__ if isinstance(part, nn.Module) else "",
 )

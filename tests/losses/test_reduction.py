@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 
+import monai.losses
 import pytest
 import torch
 import torch.nn.functional as F
@@ -73,6 +75,9 @@ def test_dice_and_cross_entropy_are_reduced_alike():
 
 def test_what_monai_lacks():
     """If this fails, MONAI has caught up: say so in README.md and docs/how-to/plain-torch.md."""
+    losses = {name: value for name, value in vars(monai.losses).items() if inspect.isclass(value)}
+    takes = {name for name in losses if "ignore_index" in inspect.signature(losses[name].__init__).parameters}
+    assert takes - {"Dice"} == {"AsymmetricUnifiedFocalLoss", "DiceLoss", "FocalLoss", "TverskyLoss"}
     logits, index = batch()
     with pytest.raises(TypeError, match="ignore_index"):
         DiceCELoss(to_onehot_y=True, softmax=True, ignore_index=255)
