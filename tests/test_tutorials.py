@@ -128,7 +128,7 @@ def test_jupyter_runs_the_notebooks(page, tmp_path):
     nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed")
     pytest.importorskip("ipykernel", reason="ipykernel is not installed")
     (tmp_path / "bundles").symlink_to(ROOT / "bundles")
-    notebook = nbformat.from_dict(notebook_of(page))
+    notebook = nbformat.reads(json.dumps(notebook_of(page)), as_version=4)
     nbformat.validate(notebook)
     settings = f"import shlex\nFEWER, SMALLER = {FEWER!r}, {SMALLER!r}\n{inspect.getsource(shortened)}\n"
     wrapped = "\ninner = run\ndef run(command):\n    inner(shortened(command))"
