@@ -219,7 +219,7 @@ def test_files_and_overrides_of_bundle_commands_exist(page):
         for name in re.findall(r"(?:configs|\$C)/(\w+\.\w+)", command):
             found = [(ROOT / "bundles" / bundle / "configs" / name).is_file() for bundle in bundles]
             assert any(found), f"{page.name}: {name} in: {command}"
-        if not ("monai.bundle" in command or "OWN=(" in command or command.startswith("--")):
+        if not ("monai.bundle" in command or command.startswith("--")):
             continue
         predicts = "inference" in command or "ckpt_export" in command
         config = settings(*(file for bundle in bundles for file in configs(bundle, predicts)))
@@ -268,7 +268,7 @@ def test_examples_of_dataset_json_are_right(page, tmp_path):
 
 def test_overlays_on_pages_change_ids_that_exist():
     for page in PAGES:
-        files = [file for bundle in bundles_of(page, "") for file in configs(bundle, False)]
+        files = [file for bundle in bundles_of(page, text_of(page)) for file in configs(bundle, False)]
         for body in blocks(page, "yaml"):
             for key in yaml.safe_load(body):
                 top = key.lstrip("+").split("#")[0]

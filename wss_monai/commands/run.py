@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import re
 import sys
 import warnings
 
@@ -23,7 +24,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )  # fmt: skip
     parser.add_argument("run_id", metavar="ID", help="training, evaluating, or another list of the configuration")
     parser.add_argument("words", nargs=argparse.REMAINDER, metavar="--config_file FILES --SETTING VALUE ...",
-                        help="a file or a list of files, and settings of the bundle")  # fmt: skip
+                        help="a file or a list of files, and settings; or --args_file FILE with these")  # fmt: skip
     parser.set_defaults(run=run)
 
 
@@ -39,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     from wss_monai.bundle.interruption import interrupted
     from wss_monai.bundle.user_errors import show_user_errors
 
-    if not any(word.split("=")[0] in ("--config_file", "--config-file") for word in args.words):
+    if not any(re.match(r"--(config|args)[-_]file(=|$)", word) for word in args.words):
         raise ValueError(
             "--config_file is missing: name the bundle's files, such as "
             "\"['bundles/weak_2d/configs/train.yaml','mine.yaml']\""

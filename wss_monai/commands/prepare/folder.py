@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wss_monai.commands.prepare.conversion import print_notes
-from wss_monai.io.json_files import parse_json
+from wss_monai.commands.words import json_or_file
 
 if TYPE_CHECKING:
     from wss_monai.data.releases.folder import FolderCases
@@ -31,7 +31,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--image", required=True, metavar="PATTERN", help="which files are images")
     add("--label", metavar="PATTERN", help="which are dense labels")
     add("--weak-label", metavar="PATTERN", help="which are weak labels: scribbles, points, boxes ...")
-    text = 'values of the dense labels: {"0": "background", "1": "LV"}'
+    text = 'values of the dense labels: {"0": "background", "1": "LV"}, or a .json file with them'
     add("--labels", required=True, metavar="JSON", help=text)
     add("--segments", metavar="JSON", help='segments of dense .seg.nrrd files: {"Left ventricle": "LV"}')
     text = 'values of the weak labels: {"0": "unlabelled", "1": "background" ...}'
@@ -113,7 +113,9 @@ def _weak_section(args: argparse.Namespace, found: FolderCases) -> dict[str, Any
 
 def _json(text: str, name: str) -> Any:
     try:
-        content = parse_json(text)
+        content = json_or_file(text)
+    except OSError as error:
+        raise ValueError(f"{name}: there is no file '{text}'") from error
     except ValueError as error:
         raise ValueError(
             f'{name} must be JSON such as \'{{"0": "background", "1": "LV"}}\'; got {text!r}: {error}'
