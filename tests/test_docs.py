@@ -30,6 +30,7 @@ PAGES += [ROOT / "data" / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGEL
 PAGES += sorted((ROOT / ".github").rglob("*.md"))
 API = ROOT / "docs" / "reference" / "api.md"
 NOT_IDS = {
+    "args_file",
     "config_file",
     "meta_file",
     "filepath",

@@ -41,7 +41,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
                         help="auto (default): scribbles or boxes where the weak labels are such; position (default "
                         "with --labelled): the slice's position and tags alone")  # fmt: skip
     parser.add_argument("--constant", type=_json, default={}, metavar="JSON",
-                        help='mm2 and ml, none is made wider: {"size": {"LV": [10, 6000]}} or a file of it')  # fmt: skip
+                        help='mm2 and ml, none is made wider: {"size": {"LV": [10, 6000]}} or its file')  # fmt: skip
     parser.add_argument("--audit", nargs="+", default=[], choices=PARTS, metavar="PART",
                         help="coverage on others: training (those not drawn), validation, test; for evaluation "
                         "only, it reads their dense labels")  # fmt: skip
