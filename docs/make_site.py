@@ -109,14 +109,14 @@ def contents(api: list[dict[str, str]]) -> list[Any]:
 
     notes, names = part(r"docs/results/log/[^/]+\.md"), "docs/reference/api.md"
     reference = part(r"docs/reference/.*\.md", "docs/reference/dataset-json.md", "data/README.md")
-    results = part(r"docs/results/.*\.md", "docs/results/README.md")
+    results = [page for page in part(r"docs/results/.*\.md", "docs/results/README.md") if page not in notes]
     return [
         {"Home": "README.md"},
         {"Tutorials": part(r"docs/tutorials/[^/]+\.md")},
         {"How to": part(r"docs/how-to/[^/]+\.md")},
         {"Bundles": [{page.split("/")[1]: page} for page in part(r"bundles/.*\.md")]},
         {"Reference": [*(page for page in reference if page != names), {"Python API": [{"all names": names}, *api]}]},
-        {"Results": [*(page for page in results if page not in notes), {"What was tried": notes}]},
+        {"Results": [results[0], {"Pages": results[1:]}, {"What was tried": notes}]},
         {"Development": ["CONTRIBUTING.md", "docs/development/architecture.md", "CHANGELOG.md"]},
     ]
 
