@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # OpenMP threads that spin on shared cores make small operations many times slower.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help bundles demo test quick fuzz lint wheel-check bench bench-gpu bench-phantom bench-tutorials tutorial-pictures clean data/ACDC data/PROMISE12 data/PROSTATE data/BRATS docs/images/demo.png docs/images/demo-report.png docs/images/demo-browse.png
+.PHONY: help bundles docs notebooks demo test quick fuzz lint wheel-check bench bench-gpu bench-phantom bench-tutorials tutorial-pictures clean data/ACDC data/PROMISE12 data/PROSTATE data/BRATS docs/images/demo.png docs/images/demo-report.png docs/images/demo-browse.png
 
 CONFIGS := bundles/acdc_logbarrier/configs
 DEMO := --dataset_dir data/PHANTOM --max_epochs 20 --epoch_iterations null
@@ -15,6 +15,8 @@ help:
 	@echo "make demo           train, evaluate and report on generated cardiac volumes (about 10 minutes on 2 cores)"
 	@echo "make test           the test suite;  make quick: all but its slow tests"
 	@echo "make lint           ruff, mypy and no stale file of a bundle"
+	@echo "make docs           the documentation as a site, build/site/html; a link that leads nowhere is an error"
+	@echo "make notebooks      docs/notebooks from the pages of docs/tutorials"
 	@echo "make fuzz           malformed and hostile inputs, counted (benchmarks/robustness.py; half an hour on 2 cores)"
 	@echo "make bundles        write what the bundles ship from their sources"
 	@echo "make bench          speed, side by side;  make bench-phantom: four modes x three seeds"
@@ -60,6 +62,16 @@ bundles: $(STAMP)
 # What docs/how-to/install.md says, done. Its own environments, in a temporary folder: nothing of .venv.
 wheel-check:
 	PYTHON=$(PYTHON) .ci/wheel-check
+
+# The site needs the network for what pip installs, and then never again. Search wants a server, reading does not.
+docs: $(STAMP)
+	$(PY) -m pip install --quiet --disable-pip-version-check -e ".[docs]" -c constraints.txt
+	$(PY) docs/make_site.py
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet --config-file build/site/mkdocs.yml
+	@echo "open build/site/html/index.html, or to search: $(PY) -m http.server --directory build/site/html"
+
+notebooks: $(STAMP)
+	$(PY) docs/make_notebooks.py
 
 # Two modes on generated hearts, side by side.
 demo: $(STAMP) data/PHANTOM

@@ -25,7 +25,7 @@ work on dictionaries.
 ROOMS: dict[str, list[str]] = {
     "functional": ["descriptors", "weak.generators", "weak.scribbles", "warps"],
     "io": ["grids", "labels", "volumes"],
-    "data": ["", "releases.acdc", "phantoms.cardiac"],
+    "data": ["", "json_schema", "releases.acdc", "phantoms.cardiac"],
     "transforms": [""],
     "losses": [""],
     "networks": [""],

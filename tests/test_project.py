@@ -66,7 +66,31 @@ def test_the_citation_is_valid_and_agrees_with_the_package(setup):
     assert cited["cff-version"] == "1.2.0"
     assert cited["authors"] == [{"name": setup["metadata"]["author"]}]
     assert cited["license"] == setup["metadata"]["license"] == "Apache-2.0"
-    assert cited.get("version", __version__) == __version__
+    assert cited["version"] == __version__
+
+
+def test_the_citation_lists_the_papers_of_the_readme():
+    """Its form is that of the Citation File Format 1.2.0; ``cffconvert --validate`` says the same."""
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    entries = re.findall(r"^@article\{(.*?)^\}$", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S)
+    assert len(entries) == len(cited["references"]) == 5
+    for entry, reference in zip(entries, cited["references"], strict=True):
+        title = re.search(r"title\s*= \{(.*)\},?$", entry, re.M)[1].replace("{", "").replace("}", "")
+        authors = re.search(r"author\s*= \{(.*)\},?$", entry, re.M)[1].split(" and ")
+        assert reference["title"] == title
+        assert [_name(author) for author in reference["authors"]] == authors
+        assert str(reference["year"]) == re.search(r"year\s*= \{(\d+)\}", entry)[1]
+        doi = re.search(r"doi\s*= \{(.*)\}", entry)
+        assert reference.get("doi") == (doi and doi[1])
+        for key, value in (("journal", "journal"), ("volume", "volume"), ("number", "issue")):
+            found = re.search(rf"{key}\s*= \{{(.*?)\}}", entry)
+            assert str(reference.get(value)) == str(found and found[1]), title
+        assert {*reference} <= {"type", "title", "authors", "journal", "volume", "issue", "start", "end", "year", "doi",
+                                "identifiers", "notes"}  # fmt: skip
+
+
+def _name(author: dict[str, str]) -> str:
+    return author.get("name") or f"{author['family-names']}, {author['given-names']}"
 
 
 def test_the_changelog_begins_with_what_is_not_released():

@@ -23,6 +23,7 @@ VERBS = (
     "prepare",
     "check",
     "bundles",
+    "schema",
     "plan",
     "run",
     "crossval",

@@ -14,12 +14,18 @@ from torch._dynamo.testing import CompileCounter
 from wss_monai.functional.descriptors import DESCRIPTORS, Size
 from wss_monai.handlers import TorchCompile
 from wss_monai.losses import (
+    ConsistencyLoss,
     ConstraintLoss,
+    EntropyLoss,
+    ExpansionLoss,
+    GatedCRFLoss,
     LogBarrierExtension,
     PartialCrossEntropyLoss,
     PartialDiceCELoss,
+    PartialDiceLoss,
     QuadraticPenalty,
     ReLUPenalty,
+    SeedingLoss,
     WeightedSumLoss,
 )
 
@@ -111,6 +117,46 @@ def test_constraints_are_one_graph(descriptor, penalty, dims, trust):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)  # a graph has the plain gradient of length
 
 
+@pytest.mark.parametrize(
+    ("loss", "names", "dims"),
+    [
+        (EntropyLoss(), (), 3),
+        (ConsistencyLoss("mse"), ("teacher",), 3),
+        (ConsistencyLoss("kl"), ("teacher",), 3),
+        (SeedingLoss(), ("weak",), 3),
+        (ExpansionLoss(), ("tags",), 3),
+        (GatedCRFLoss(radius=1), ("image",), 2),
+        (PartialDiceLoss(reduction="none"), ("weak",), 3),
+        (ConstraintLoss(Size(), LogBarrierExtension(), reduction="none"), ("bounds",), 3),
+    ],
+    ids=lambda part: type(part).__name__ if isinstance(part, nn.Module) else "",
+)
+def test_the_other_losses_are_one_graph(loss, names, dims):
+    generator = torch.Generator().manual_seed(3)
+    targets = {
+        "teacher": torch.randn(4, 3, *SHAPES[dims], generator=generator),
+        "weak": weak(dims),
+        "tags": torch.tensor([[1, 1, 0], [1, 0, 1], [1, -1, 1], [1, 1, 1]]),
+        "image": torch.rand(4, 1, *SHAPES[dims], generator=generator),
+        "bounds": torch.tensor([1.0, 2.0]).repeat(4, 3, 1, 1),
+    }
+    given = [targets[name] for name in names]
+    found = explain(loss)(logits(dims), *given)
+    assert (found.graph_count, found.graph_break_count) == (1, 0), found.break_reasons
+    compiled = torch.compile(lambda *args: loss(*args).sum(), backend="eager", fullgraph=True)
+    pairs = (gradient(compiled, dims, *given), gradient(lambda *args: loss(*args).sum(), dims, *given))
+    for a, b in zip(*pairs, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_a_bound_on_volumes_in_slices_breaks_the_graph_and_stays_right():
+    """How many volumes a batch of slices holds is not known beforehand."""
+    loss = trusted(ConstraintLoss(Size(), LogBarrierExtension()))
+    bounds, group = torch.tensor([1.0, 20.0]).repeat(4, 3, 1, 1), torch.tensor([0, 0, 1, 1])
+    compiled = torch.compile(loss, backend="eager")
+    torch.testing.assert_close(compiled(logits(2), bounds, group=group), loss(logits(2), bounds, group=group))
+
+
 def test_a_wrong_label_stops_the_graph_too():
     wrong = weak(2)
     wrong[0, 0, 0, 0] = 3
@@ -119,6 +165,12 @@ def test_a_wrong_label_stops_the_graph_too():
     bounds = torch.ones(4, 3, 1, 2)
     with pytest.raises(RuntimeError, match="bounds of 'size' leave no room"):
         torch.compile(ConstraintLoss(Size(), LogBarrierExtension()), backend="eager", fullgraph=True)(logits(2), bounds)
+    with pytest.raises(RuntimeError, match="tags hold other values than 1, 0 and -1"):
+        torch.compile(ExpansionLoss(), backend="eager", fullgraph=True)(logits(2), torch.full((4, 3), 2))
+    with pytest.raises(RuntimeError, match="image holds NaN"):
+        torch.compile(GatedCRFLoss(radius=1), backend="eager", fullgraph=True)(
+            logits(2), torch.full((4, 1, 12, 10), torch.nan)
+        )
 
 
 def test_another_t_compiles_nothing():

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wss_monai.commands.kinds import seed_number
-from wss_monai.commands.words import class_names
-from wss_monai.io.json_files import parse_json
+from wss_monai.commands.words import class_names, json_or_file
 
 if TYPE_CHECKING:
     from wss_monai.data import DataSplit
@@ -42,7 +41,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
                         help="auto (default): scribbles or boxes where the weak labels are such; position (default "
                         "with --labelled): the slice's position and tags alone")  # fmt: skip
     parser.add_argument("--constant", type=_json, default={}, metavar="JSON",
-                        help='mm2 and ml, none is made wider: {"size": {"LV": [10, 6000]}}')  # fmt: skip
+                        help='mm2 and ml, none is made wider: {"size": {"LV": [10, 6000]}} or its file')  # fmt: skip
     parser.add_argument("--audit", nargs="+", default=[], choices=PARTS, metavar="PART",
                         help="coverage on others: training (those not drawn), validation, test; for evaluation "
                         "only, it reads their dense labels")  # fmt: skip
@@ -228,7 +227,9 @@ def _replaced(row: Mapping[str, Any]) -> str:
 
 def _json(text: str) -> Any:
     try:
-        return parse_json(text)
+        return json_or_file(text)
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"there is no file '{text}'") from error
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"not JSON: {error}") from error
 

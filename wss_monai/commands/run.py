@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import ast
 import logging
+import re
 import sys
 import warnings
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )  # fmt: skip
     parser.add_argument("run_id", metavar="ID", help="training, evaluating, or another list of the configuration")
     parser.add_argument("words", nargs=argparse.REMAINDER, metavar="--config_file FILES --SETTING VALUE ...",
-                        help="a file or a list of files, and settings of the bundle")  # fmt: skip
+                        help="a file or a list of files, and settings; or --args_file FILE with these")  # fmt: skip
     parser.set_defaults(run=run)
 
 
@@ -45,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     from wss_monai.io.shipped_bundles import missing_file
 
     files = config_files(args.words)
-    if not files:
+    if not files and not any(re.match(r"--args[-_]file(=|$)", word) for word in args.words):
         raise ValueError(
             "--config_file is missing: name the bundle's files, such as "
             "\"['bundles/weak_2d/configs/train.yaml','mine.yaml']\""

@@ -218,7 +218,7 @@ def _save(weak: np.ndarray, like: Any, target: Path) -> None:
 
 def _description(dataset: Dataset, section: dict[str, Any], out: Path, left_out: Container[str]) -> dict[str, Any]:
     """Return the content of the new dataset.json: the old one, its paths seen from the new folder."""
-    from wss_monai.data.derived_dataset import leads_outside, moved_case
+    from wss_monai.data.derived_dataset import carried, leads_outside, moved_case
 
     parts: dict[str, list[dict[str, Any]]] = {}
     for part, cases in (("training", dataset.training), ("test", dataset.test)):
@@ -230,7 +230,7 @@ def _description(dataset: Dataset, section: dict[str, Any], out: Path, left_out:
             parts[part].append({key: value for key, value in moved.items() if value is not None})
     outside = leads_outside([case for part in parts.values() for case in part])
     section = {"weak_label": section, **({"files_outside": True} if outside else {})}
-    return {**dataset.raw, **section, **{part: parts[part] for part in parts if part in dataset.raw}}
+    return {**carried(dataset), **section, **{part: parts[part] for part in parts if part in dataset.raw}}
 
 
 def _print_counts(names: Sequence[str], counts: np.ndarray) -> None:

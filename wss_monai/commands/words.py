@@ -3,9 +3,22 @@
 
 from __future__ import annotations
 
-from wss_monai.io.json_files import parse_json
+from pathlib import Path
+from typing import Any
 
-__all__ = ["class_names"]
+from wss_monai.io.json_files import parse_json, read_json
+
+__all__ = ["class_names", "json_or_file"]
+
+
+def json_or_file(text: str) -> Any:
+    """Decode JSON, or what a file holds whose name ends in .json: shells differ in how quotes are written.
+
+    Raises:
+        OSError: there is no such file.
+        ValueError: it is not JSON.
+    """
+    return read_json(Path(text)) if text.strip().lower().endswith(".json") else parse_json(text)
 
 
 def class_names(words: str | None) -> list[str] | None:

@@ -10,9 +10,15 @@ from typing import Any
 
 from wss_monai.data.schema import Dataset
 
-__all__ = ["leads_outside", "moved_case", "relative_path"]
+__all__ = ["carried", "leads_outside", "moved_case", "relative_path"]
 
 KEPT = ("image", "label")
+
+
+def carried(dataset: Dataset) -> dict[str, Any]:
+    """Copy what `dataset` says, without a `$schema` that lies beside it: the other folder has none."""
+    beside = "://" not in str(dataset.raw.get("$schema"))
+    return {key: value for key, value in dataset.raw.items() if not (key == "$schema" and beside)}
 
 
 def moved_case(dataset: Dataset, case: Mapping[str, Any], folder: Path) -> dict[str, Any]:

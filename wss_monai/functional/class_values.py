@@ -53,5 +53,7 @@ def check_tags(tags: Tensor) -> None:
     wrong = torch.ones_like(tags, dtype=torch.bool)
     for known in TAGS:
         wrong &= tags != known
-    if bool(wrong.any()):
+    if torch.compiler.is_compiling():
+        torch._assert_async(~wrong.any(), "tags hold other values than 1, 0 and -1")
+    elif bool(wrong.any()):
         raise ValueError(f"tags must be 1, 0 or -1 (unknown), got {tags[wrong][0].item()}.")

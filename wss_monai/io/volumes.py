@@ -221,7 +221,7 @@ def is_itk(name: str | PathLike[str]) -> bool:
 
 
 def array_of(image: sitk.Image) -> np.ndarray:
-    """Give the voxels with the axes (x, y[, z][, t][, component])."""
+    """Give the voxels with the axes `(x, y[, z][, t][, component])`."""
     import SimpleITK as sitk
 
     array = sitk.GetArrayFromImage(image)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from wss_monai.functional.settings import ShownSettings
 from wss_monai.functional.wide import wide
+from wss_monai.losses.reduction import checked_reduction, reduced
 
 
 class ConsistencyLoss(ShownSettings, nn.Module):
@@ -21,23 +22,25 @@ class ConsistencyLoss(ShownSettings, nn.Module):
     Args:
         kind: "mse" or "kl".
         target_key: the key of the teacher's logits in a ``WeightedSumLoss``, whose temperature moves the student alone.
+        reduction: "mean", as above; "sum"; or "none": (B, K, *spatial) of "mse", (B, *spatial) of "kl".
 
     Raises:
-        ValueError: an unknown kind.
+        ValueError: an unknown kind or reduction.
     """
 
     shown = ("kind",)
     uses_probs = False
 
-    def __init__(self, kind: str = "mse", target_key: str = "teacher_logits") -> None:
+    def __init__(self, kind: str = "mse", target_key: str = "teacher_logits", reduction: str = "mean") -> None:
         super().__init__()
+        self.reduction = checked_reduction(reduction)
         if kind not in ("mse", "kl"):
             raise ValueError(f"kind must be 'mse' or 'kl', got {kind!r}.")
         self.kind = kind
         self.target_keys = {"teacher_logits": target_key}
 
     def forward(self, student_logits: Tensor, teacher_logits: Tensor, *, probs: Tensor | None = None) -> Tensor:
-        """Scalar loss of two tensors (B, K, *spatial); ``probs``, the student's softmax, is not needed.
+        """Loss of two tensors (B, K, *spatial); ``probs``, the student's softmax, is not needed.
 
         Raises:
             ValueError: shapes that differ.
@@ -50,25 +53,29 @@ class ConsistencyLoss(ShownSettings, nn.Module):
         with torch.autocast(student_logits.device.type, enabled=False):
             student, teacher = wide(student_logits), wide(teacher_logits.detach())
             if self.kind == "mse":
-                return F.mse_loss(student.softmax(1), teacher.softmax(1).to(student))
+                return F.mse_loss(student.softmax(1), teacher.softmax(1).to(student), reduction=self.reduction)
             known, guess = teacher.log_softmax(1).to(student), student.log_softmax(1)
-            return (known.exp() * (known - guess)).sum(1).mean()
+            return reduced((known.exp() * (known - guess)).sum(1), self.reduction)
 
 
 class EntropyLoss(nn.Module):
     """Mean entropy of the softmax of a voxel, in nats, in float32 or wider outside autocast: the less, the surer.
 
     Source: Grandvalet and Bengio, NeurIPS 2004, eq. 4.
+
+    Args:
+        reduction: "mean" of the voxels; "sum"; or "none": (B, *spatial).
     """
 
     uses_probs = False
 
-    def __init__(self) -> None:
+    def __init__(self, reduction: str = "mean") -> None:
         super().__init__()
+        self.reduction = checked_reduction(reduction)
         self.target_keys: dict[str, str] = {}
 
     def forward(self, logits: Tensor, *, probs: Tensor | None = None) -> Tensor:
-        """Scalar loss of ``logits`` (B, K, *spatial); ``probs`` is not needed.
+        """Loss of ``logits`` (B, K, *spatial), a scalar, see ``reduction``; ``probs`` is not needed.
 
         Raises:
             ValueError: logits without a class axis.
@@ -77,4 +84,4 @@ class EntropyLoss(nn.Module):
             raise ValueError(f"logits must be (B, K, *spatial), got {tuple(logits.shape)}.")
         with torch.autocast(logits.device.type, enabled=False):
             guess = wide(logits).log_softmax(1)
-            return -(guess.exp() * guess).sum(1).mean()
+            return reduced(-(guess.exp() * guess).sum(1), self.reduction)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from wss_monai.functional.descriptors import Descriptor, completed
 from wss_monai.losses.half_gradient import HalfGradient
 from wss_monai.losses.penalties import needs_interior
+from wss_monai.losses.reduction import checked_reduction, reduced
 from wss_monai.losses.term import probabilities
 
 
@@ -36,6 +37,7 @@ class ConstraintLoss(nn.Module):
             summed over classes, components and both sides, divided by the voxels of the tensor, mean over the batch.
         region_key: key of the batch that holds the region, e.g. "boxes", so that several terms may share it; None:
             "region_{term}" where there is one.
+        reduction: "mean" of the samples, as above; "sum"; or "none": a cost a sample, (B,), with ``group`` a group.
 
     Attributes:
         violation: mean of max(z, 0) over all finite sides of the last batch, detached.
@@ -68,8 +70,10 @@ class ConstraintLoss(nn.Module):
         scale: float | str | None = None,
         published: bool = False,
         region_key: str | None = None,
+        reduction: str = "mean",
     ) -> None:
         super().__init__()
+        self.reduction = checked_reduction(reduction)
         if scale is not None and scale != "domain" and (isinstance(scale, str) or not scale > 0):
             raise ValueError(f"scale must be a positive number, 'domain' or None, got {scale!r}.")
         if published and scale is not None:
@@ -95,7 +99,7 @@ class ConstraintLoss(nn.Module):
         group_weight: Tensor | None = None,
         key: Tensor | None = None,
     ) -> Tensor:
-        """Mean cost of the batch, a scalar.
+        """Mean cost of the batch, a scalar; see ``reduction``.
 
         Args:
             logits: (B, K, *spatial).
@@ -126,7 +130,8 @@ class ConstraintLoss(nn.Module):
         cost = torch.where(known, cost, 0.0).flatten(1).sum(1)
         sides = known.flatten(1).sum(1)
         self.violation = torch.where(known, z.detach().relu(), 0.0).sum() / sides.sum().clamp(min=1)
-        value = cost.mean() / math.prod(logits.shape[2:]) if self.published else (cost / sides.clamp(min=1)).mean()
+        whole = math.prod(logits.shape[2:]) if self.published else sides.clamp(min=1)
+        value = reduced(cost / whole, self.reduction)
         return value if half is None else half.loss(value)
 
     def _violations(

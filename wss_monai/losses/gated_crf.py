@@ -107,6 +107,8 @@ class GatedCRFLoss(ShownSettings, nn.Module):
         radius = per_axis("radius", self.radius, len(shape))
         p = probabilities(logits, probs)
         p = block_mean(p, stride)
+        if image.device.type == "cpu":
+            _check_finite(image)  # not below: an error in a graph would leave gradients switched off
         with torch.no_grad():
             for name, given in (("image", image), ("source", source), ("destination", destination)):
                 if given is not None and (len(given) != batch or (name != "image" and given.shape[1] != 1)):
@@ -114,8 +116,6 @@ class GatedCRFLoss(ShownSettings, nn.Module):
                         f"{name} must be ({batch}, {'C' if name == 'image' else 1}, *spatial) for logits "
                         f"{tuple(logits.shape)}, got {tuple(given.shape)}."
                     )
-            if image.device.type == "cpu" and not bool(image.isfinite().all()):
-                raise ValueError("image holds NaN or infinite voxels; the kernels need finite values.")
             seen = block_mean(image_on_grid(wide(image).to(p), shape), stride)
             gates = [
                 None if g is None else block_mean(image_on_grid(((g != 0) & (g != UNLABELLED)).to(p), shape), stride)
@@ -128,6 +128,15 @@ class GatedCRFLoss(ShownSettings, nn.Module):
             gate = gates[0] if gates[1] is None else gates[1]
             count = seen.new_tensor(p[:, 0].numel()) if gate is None else gate.sum()
         return _PottsEnergy.apply(p, seen, *gates, steps, kernels, radius) / count.clamp(min=1)
+
+
+def _check_finite(image: Tensor) -> None:
+    """Refuse images with voxels that are not finite."""
+    finite, told = image.isfinite().all(), "image holds NaN or infinite voxels; the kernels need finite values."
+    if torch.compiler.is_compiling():  # a graph cannot look; it ends with this line
+        torch._assert_async(finite, told)
+    elif not bool(finite):
+        raise ValueError(told)
 
 
 class _PottsEnergy(torch.autograd.Function):

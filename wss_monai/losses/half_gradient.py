@@ -32,7 +32,7 @@ class HalfGradient:
         return seen
 
     def loss(self, value: Tensor) -> Tensor:
-        """Give the term, a scalar made of them, which notes the factor from outside."""
+        """Give the term made of them, a scalar or one value a sample, which notes the factor from outside."""
         if not value.requires_grad:
             return value
         value = value.view_as(value)
@@ -40,7 +40,7 @@ class HalfGradient:
         return value
 
     def _note(self, gradient: Tensor) -> None:
-        self.factor = gradient.detach().abs().clamp(min=1.0)
+        self.factor = gradient.detach().abs().amax().clamp(min=1.0)
 
     def _shorten(self, gradient: Tensor) -> Tensor:
         limit = gradient.new_tensor(LARGEST) * (1.0 if self.factor is None else self.factor.to(gradient))

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from monai.losses import DiceCELoss
 from torch import Tensor, nn
 
 from wss_monai.functional import UNLABELLED
@@ -146,8 +145,10 @@ class MixedLabelLoss(nn.Module):
         return index[:, None]
 
 
-def dice_ce() -> DiceCELoss:
+def dice_ce() -> nn.Module:
     """The default loss on pseudo-labels; in a batch of slices most classes of a slice are small or missing."""
+    from monai.losses import DiceCELoss  # here, so that the other losses need torch alone
+
     return DiceCELoss(
         include_background=False, to_onehot_y=True, softmax=True, batch=True, smooth_nr=1.0, smooth_dr=1.0
     )

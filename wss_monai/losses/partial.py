@@ -17,6 +17,7 @@ from wss_monai.functional import UNLABELLED
 from wss_monai.functional.class_values import check_classes
 from wss_monai.functional.settings import check_flags
 from wss_monai.functional.wide import wide
+from wss_monai.losses.reduction import checked_reduction, reduced
 from wss_monai.losses.term import probabilities
 
 
@@ -49,6 +50,9 @@ class PartialCrossEntropyLoss(_PartialLoss):
             in a batch of mixed labels a densely labelled sample does not outweigh a scribble a hundred times.
         per_class: average over the labelled voxels of each class first, then over the classes that have any (in each
             sample where ``per_sample``), so that much labelled background does not outweigh a stroke in an organ.
+        reduction: "mean", as above; "sum"; or "none": a cost a voxel (B, *spatial), 0 where it is unlabelled, and with
+            ``per_sample`` a mean a sample (B,), 0 where nothing is labelled. ``per_class`` without ``per_sample`` has
+            the mean alone.
 
     Attributes:
         checked_classes: 0: each call looks for class indices that the logits do not have, for which a GPU has to be
@@ -65,29 +69,39 @@ class PartialCrossEntropyLoss(_PartialLoss):
         target_key: str = "weak_label",
         per_sample: bool = False,
         per_class: bool = False,
+        reduction: str = "mean",
     ) -> None:
         super().__init__(ignore_index, classes, target_key)
         check_flags(per_sample=per_sample, per_class=per_class)
         self.per_sample = per_sample
         self.per_class = per_class
+        if per_class and not per_sample:
+            reduction = checked_reduction(reduction, ("mean",), "per_class without per_sample is a mean of the batch")
+        self.reduction = checked_reduction(reduction)
 
     def forward(self, logits: Tensor, target: Tensor, *, probs: Tensor | None = None) -> Tensor:
-        """Scalar loss of ``logits`` (B, K, *spatial) on ``target`` (B, 1 or K, *spatial).
+        """Loss of ``logits`` (B, K, *spatial) on ``target`` (B, 1 or K, *spatial): a scalar, see ``reduction``.
 
         Raises:
             ValueError: shapes that do not fit, or a class index that the logits do not have.
         """
         index = self._index(target, logits)
         logits = wide(logits)
-        if self.per_sample and not self.per_class:
-            count = (index != self.ignore_index).flatten(1).sum(1)
-            means = _sums_of_samples(logits, index, self.ignore_index) / count.clamp(min=1)
-            return means.sum() / (count > 0).sum().clamp(min=1)
         if self.per_class:
             cost = F.cross_entropy(logits, index, ignore_index=self.ignore_index, reduction="none").flatten(1)
-            return _mean_of_groups(cost, index.flatten(1), logits.shape[1], self)
-        total = F.cross_entropy(logits, index, ignore_index=self.ignore_index, reduction="sum")
-        return total / (index != self.ignore_index).sum().clamp(min=1)
+            return _mean_of_samples(*_means_of_groups(cost, index.flatten(1), logits.shape[1], self), self.reduction)
+        if self.per_sample:
+            count = (index != self.ignore_index).flatten(1).sum(1)
+            means = _sums_of_samples(logits, index, self.ignore_index) / count.clamp(min=1)
+            return _mean_of_samples(means, count > 0, self.reduction)
+        kept = "none" if self.reduction == "none" else "sum"
+        total = F.cross_entropy(logits, index, ignore_index=self.ignore_index, reduction=kept)
+        return total / (index != self.ignore_index).sum().clamp(min=1) if self.reduction == "mean" else total
+
+
+def _mean_of_samples(means: Tensor, there: Tensor, reduction: str) -> Tensor:
+    """Reduce the means of samples, (B,); those without anything labelled are 0 and do not count."""
+    return means.sum() / there.sum().clamp(min=1) if reduction == "mean" else reduced(means, reduction)
 
 
 def _sums_of_samples(logits: Tensor, index: Tensor, ignore_index: int) -> Tensor:
@@ -102,8 +116,11 @@ def _sums_of_samples(logits: Tensor, index: Tensor, ignore_index: int) -> Tensor
     return torch.stack([F.cross_entropy(*pair, ignore_index=ignore_index, reduction="sum") for pair in pairs])
 
 
-def _mean_of_groups(cost: Tensor, index: Tensor, classes: int, loss: PartialCrossEntropyLoss) -> Tensor:
-    """Mean over the voxels of each class, then the classes, then the samples, as the loss asks; (B, N) costs."""
+def _means_of_groups(cost: Tensor, index: Tensor, classes: int, loss: PartialCrossEntropyLoss) -> tuple[Tensor, Tensor]:
+    """Mean over the voxels of each class, then the classes, of costs (B, N); and which samples have any.
+
+    Of the whole batch as one sample where the loss has no ``per_sample``.
+    """
     known = index != loss.ignore_index
     if not loss.per_sample:
         cost, index, known = (t.reshape(1, -1) for t in (cost, index, known))
@@ -111,7 +128,7 @@ def _mean_of_groups(cost: Tensor, index: Tensor, classes: int, loss: PartialCros
     total = cost.new_zeros(len(cost), classes).scatter_add(1, group, torch.where(known, cost, 0.0))
     count = cost.new_zeros(len(cost), classes).scatter_add(1, group, known.to(cost))
     means, there = total / count.clamp(min=1), (count > 0).sum(1)
-    return (means.sum(1) / there.clamp(min=1)).sum() / (there > 0).sum().clamp(min=1)
+    return means.sum(1) / there.clamp(min=1), there > 0
 
 
 class PartialDiceLoss(_PartialLoss):
@@ -124,6 +141,7 @@ class PartialDiceLoss(_PartialLoss):
         include_background: whether class 0 counts.
         smooth: added to numerator and denominator.
         ignore_index, classes, target_key: as in ``PartialCrossEntropyLoss``.
+        reduction: "mean", "sum" or "none": of samples and classes (B, K, 1, ...), as in MONAI.
     """
 
     uses_probs = True
@@ -135,13 +153,15 @@ class PartialDiceLoss(_PartialLoss):
         ignore_index: int = UNLABELLED,
         classes: Sequence[int] | None = None,
         target_key: str = "weak_label",
+        reduction: str = "mean",
     ) -> None:
         super().__init__(ignore_index, classes, target_key)
         self.include_background = include_background
         self.smooth = smooth
+        self.reduction = checked_reduction(reduction)
 
     def forward(self, logits: Tensor, target: Tensor, *, probs: Tensor | None = None) -> Tensor:
-        """Scalar loss of ``logits`` (B, K, *spatial) on ``target`` (B, 1 or K, *spatial).
+        """Loss of ``logits`` (B, K, *spatial) on ``target`` (B, 1 or K, *spatial): a scalar, see ``reduction``.
 
         Raises:
             ValueError: shapes that do not fit, or a class index that the logits do not have.
@@ -157,7 +177,9 @@ class PartialDiceLoss(_PartialLoss):
         overlap = (probs * truth).flatten(2).sum(-1)
         total = (probs * known).flatten(2).sum(-1) + truth.flatten(2).sum(-1)
         dice = 1 - (2 * overlap + self.smooth) / (total + self.smooth)
-        return dice[:, 0 if self.include_background else 1 :].mean()
+        dice = dice[:, 0 if self.include_background else 1 :]
+        spread = dice.reshape(*dice.shape, *[1] * (logits.dim() - 2))
+        return spread if self.reduction == "none" else reduced(dice, self.reduction)
 
 
 class PartialDiceCELoss(nn.Module):
@@ -167,6 +189,7 @@ class PartialDiceCELoss(nn.Module):
         lambda_dice, lambda_ce: the weights.
         include_background: whether class 0 counts in the Dice term.
         ignore_index, classes, target_key, per_sample, per_class: as in ``PartialCrossEntropyLoss``.
+        reduction: "mean" or "sum", of both, as in MONAI's ``DiceCELoss``: their single costs differ in shape.
     """
 
     uses_probs = True
@@ -181,12 +204,16 @@ class PartialDiceCELoss(nn.Module):
         target_key: str = "weak_label",
         per_sample: bool = False,
         per_class: bool = False,
+        reduction: str = "mean",
     ) -> None:
         super().__init__()
+        self.reduction = checked_reduction(
+            reduction, ("mean", "sum"), "the single costs of Dice and cross-entropy differ in shape"
+        )
         self.lambda_dice = lambda_dice
         self.lambda_ce = lambda_ce
-        self.dice = PartialDiceLoss(include_background, 1e-5, ignore_index, classes)
-        self.cross_entropy = PartialCrossEntropyLoss(ignore_index, classes, "", per_sample, per_class)
+        self.dice = PartialDiceLoss(include_background, 1e-5, ignore_index, classes, "", self.reduction)
+        self.cross_entropy = PartialCrossEntropyLoss(ignore_index, classes, "", per_sample, per_class, self.reduction)
         self.target_keys = {"target": target_key}
 
     def forward(self, logits: Tensor, target: Tensor, *, probs: Tensor | None = None) -> Tensor:

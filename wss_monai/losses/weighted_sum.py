@@ -32,7 +32,7 @@ class WeightedSumLoss(nn.Module):
         violations: name -> mean of max(z, 0), for the constraints among the terms.
 
     Raises:
-        ValueError: no terms, a term that is not (loss, weight), a negative weight.
+        ValueError: no terms, a term that is not (loss, weight), a negative weight, a term of ours that gives no scalar.
         KeyError: a target key that a term needs is not in the target.
     """
 
@@ -43,6 +43,8 @@ class WeightedSumLoss(nn.Module):
         for name, term in terms.items():
             if len(term) != 2 or not isinstance(term[0], nn.Module) or not _is_weight(term[1]):
                 raise ValueError(f"term '{name}' must be [loss module, weight >= 0], got {term!r}.")
+            if hasattr(term[0], "target_keys") and getattr(term[0], "reduction", "mean") == "none":
+                raise ValueError(f"term '{name}' has reduction 'none': a sum needs a scalar, so 'mean' or 'sum'.")
         self.terms = nn.ModuleDict({name: loss for name, (loss, _) in terms.items()})
         self.weights = {name: float(weight) for name, (_, weight) in terms.items()}
         self.temperature = temperature

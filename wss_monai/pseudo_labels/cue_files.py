@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from wss_monai.bundle.case_errors import raise_failures, reason_of
 from wss_monai.data import DataSplit
-from wss_monai.data.derived_dataset import leads_outside, moved_case
+from wss_monai.data.derived_dataset import carried, leads_outside, moved_case
 from wss_monai.data.schema import class_names_of, write_dataset
 from wss_monai.functional import UNLABELLED
 from wss_monai.io.atomic_files import check_replaceable, check_writable
@@ -171,7 +171,7 @@ class CueWriter:
             for part, cases in (("training", training), ("test", test))
         }
         outside = {"files_outside": True} if leads_outside([*training, *test]) else {}
-        return {**self.data.dataset.raw, "weak_label": section, **outside, **parts}
+        return {**carried(self.data.dataset), "weak_label": section, **outside, **parts}
 
     def _table(self, counts: np.ndarray) -> str:
         names = [*self.data.class_names, "unlabelled"]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from wss_monai.io.json_files import parse_json
+from wss_monai.commands.words import json_or_file
 
 __all__ = ["json_object", "some_names", "values_of"]
 
@@ -16,13 +16,15 @@ SHOWN = 5
 
 
 def json_object(text: str, name: str) -> Any:
-    """Read an option that is a JSON object, such as a map from file values to classes.
+    """Read an option that is a JSON object, such as a map from file values to classes, or the file that holds it.
 
     Raises:
         ValueError: it is none; names the option.
     """
     try:
-        content = parse_json(text)
+        content = json_or_file(text)
+    except OSError as error:
+        raise ValueError(f"{name}: there is no file '{text}'") from error
     except ValueError as error:
         raise ValueError(
             f'{name} must be JSON such as \'{{"0": "background", "1": "LV"}}\'; got {text!r}: {error}'
@@ -43,7 +45,7 @@ def values_of(text: str, name: str, clear: str) -> Any:
     Raises:
         ValueError: it is neither.
     """
-    if text.lstrip().startswith("{") or not Path(text).is_file():
+    if text.lstrip().startswith("{") or text.lower().endswith(".json") or not Path(text).is_file():
         return json_object(text, name)
     from wss_monai.io.label_files import CLEAR, read_label_file
 
