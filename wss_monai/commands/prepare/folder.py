@@ -29,9 +29,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--image", required=True, metavar="PATTERN", help="which files are images")
     add("--label", metavar="PATTERN", help="which are dense labels")
     add("--weak-label", metavar="PATTERN", help="which are weak labels: scribbles, points, boxes ...")
-    text = (
-        'values of the dense labels: {"0": "background", "1": "LV"}, a .json file with them, or a label file of ITK-SNAP'
-    )
+    text = 'values of the dense labels: {"0": "background", "1": "LV"}, a .json file or a label file of ITK-SNAP'
     add("--labels", required=True, metavar="JSON", help=text)
     add("--segments", metavar="JSON", help='segments of dense .seg.nrrd files: {"Left ventricle": "LV"}')
     text = 'values of the weak labels: {"0": "unlabelled", "1": "background" ...}, or a label file of ITK-SNAP'
