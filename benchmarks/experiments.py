@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from network_arms import CHOSEN, TRIED, TRIED_3D, grid
-from peer_arms import BETTER, chosen_peers, tried_peers
+from peer_arms import AS_AUTHORS, BETTER, chosen_peers, peer_arm, tried_peers
 
 Arms = Mapping[str, tuple[tuple[str, ...], dict[str, object]]]
 """Name -> overlays of train.yaml, and settings."""
@@ -280,7 +280,10 @@ EXPERIMENTS: dict[str, Experiment] = {
     ),
     "peers": Experiment(
         about="the methods of scribble papers beside ours on the scribbles of ACDC, then the same on points",
-        arms=peers(("full", "partial", "logbarrier", "pseudo", "pseudo_estimated", "pseudo_dense5"), BETTER),
+        arms={
+            **peers(("full", "partial", "logbarrier", "pseudo", "pseudo_estimated", "pseudo_dense5"), BETTER),
+            "dual_decoder_published": peer_arm("dual_decoder", AS_AUTHORS),
+        },
         tried=tried_peers(),
         fit=("--dense", "5", "--terms", "size"),
         pieces=True,

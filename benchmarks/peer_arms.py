@@ -35,6 +35,9 @@ OTHER: dict[str, dict[str, object]] = {
 BETTER = ("dual_decoder", "gated_crf", "mumford_shah", "random_walker", "total_variation")
 """Those whose other setting was the better one on fold 2, from scribbles, seed 0 (docs/results/log/peers.md)."""
 
+AS_AUTHORS = {"dual_weight": 0.5, "partial_loss#per_sample": False}
+"""DMPLS with the loss of its authors' code to the last digit, to stand beside benchmarks/authors_dmpls.py."""
+
 
 def peer_arm(mode: str, settings: Mapping[str, object]) -> tuple[tuple[str, ...], dict[str, object]]:
     """Overlays and settings of a method."""
