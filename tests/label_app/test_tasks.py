@@ -15,7 +15,7 @@ import torch
 import yaml
 from monai.bundle import ConfigParser
 from this_process import restored_logging, restored_torch
-from tiny import ROOT, TINY, make_dataset, run_workflow
+from tiny import ROOT, TINY, make_dataset, run_workflow, user_error
 
 from wss_monai.label_app.folder import make_app
 
@@ -118,6 +118,25 @@ def test_stored_scribbles_train_a_bundle_with_bounds_and_its_weights_predict(tmp
     assert json.dumps(app._trainers["acdc_logbarrier"].bundle_config["train#handlers"]) == before
     assert not json.loads((run / "run.json").read_text())["patients"]["validation"]
     app.train({"model": "acdc_logbarrier", "val_split": 0, "pretrained": False})
+
+
+def test_overlays_and_settings_of_inference_alone(tmp_path, studies):
+    """keep_largest is a setting of inference that this bundle's training does not know; cpu.yaml sets the field."""
+    settings = {k: v for k, v in SETTINGS.items() if k not in ("crop", "pixdim")}
+    own = {"overlays": ["cpu.yaml"], "settings": {**settings, "mode": "partial", "keep_largest": False}}
+    app = make(tmp_path, studies, ["acdc_logbarrier"], {"acdc_logbarrier": own})
+    draw(app, tmp_path / "data")
+    app.train({"model": "acdc_logbarrier", "val_split": 0})
+    run = tmp_path / "app" / "model" / "acdc_logbarrier" / "run"
+    configuration = json.loads((run / "configuration.json").read_text())
+    assert (configuration["field#0"], configuration["pixdim#0"]) == (96, 2.0)
+    assert app.info()["models"] == ["acdc_logbarrier"]
+    predicting = app._infers["acdc_logbarrier"].bundle_config
+    assert (predicting["keep_largest"], predicting["field"]) == (False, [96, 96, -1])
+    app._trainers["acdc_logbarrier"].own.settings["moode"] = "full"
+    with pytest.raises(RuntimeError) as caught:
+        app.train({"model": "acdc_logbarrier", "val_split": 0})
+    assert "moode" in user_error(caught.value)
 
 
 def test_images_without_labels_teach_a_semi_supervised_bundle(tmp_path, studies):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from monai.bundle import ConfigParser
 from monailabel.tasks.infer.bundle import BundleInferTask
 from monailabel.tasks.train.bundle import BundleTrainTask
 
@@ -93,6 +94,10 @@ class TrainTask(BundleTrainTask):
         if self.is_valid():
             self.bundle_config_path: Any = _with_overlays(str(self.bundle_config_path), own.overlays)
 
+    def _load_bundle_config(self, path: str, config: str) -> Any:
+        """Read the configuration with overlays, from which the steps of a training are taken."""
+        return super()._load_bundle_config(path, _with_overlays(config, self.own.overlays))
+
     @property
     def run_folder(self) -> Path:
         """Where a training writes what it leaves beside the weights: its report, curves and settings."""
@@ -129,7 +134,10 @@ class TrainTask(BundleTrainTask):
         if self._learns_unlabelled:
             overrides["labelled"] = "$None"  # all that have a label
             overrides["labels"] = "weak" if self.app.submitted == "drawing" else "dense"
-        overrides.update(self.own.settings)
+        prediction = ConfigParser.load_config_file(os.path.join(self.bundle_path, "configs", "inference.yaml"))
+        for name, value in self.own.settings.items():
+            if _has(self.bundle_config.config, name) or not _has(prediction, name):
+                overrides[name] = value  # what is misspelt too, which training refuses
         return overrides
 
     def __call__(self, request: Any, datastore: Any) -> Any:
