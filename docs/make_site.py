@@ -142,8 +142,6 @@ def make(out: Path = OUT) -> Path:
     for page in sources():
         copy_page(page, pages)
     shutil.copyfile(ROOT / "docs" / "site.css", pages / "site.css")
-    schema = Path("docs") / "reference" / "dataset.schema.json"
-    shutil.copyfile(ROOT / "wss_monai" / "data" / schema.name, pages / schema)
     base = yaml.safe_load((ROOT / "docs" / "mkdocs.yml").read_text(encoding="utf-8"))
     handler = next(plugin["mkdocstrings"] for plugin in base["plugins"] if "mkdocstrings" in plugin)["handlers"]
     handler["python"]["paths"] = [str(ROOT)]

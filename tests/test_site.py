@@ -53,7 +53,8 @@ def test_files_that_a_browser_would_download_are_shown(gathered):
     for name in ("LICENSE", "CITATION.cff", "bundles/make.py"):
         assert f"({name}.txt)" in home
         assert (gathered / "pages" / f"{name}.txt").read_bytes() == (ROOT / name).read_bytes()
-    assert (gathered / "pages" / "docs" / "images" / "demo.png").is_file()
+    for name in ("docs/images/demo.png", "docs/notebooks/toy-discs.ipynb", "wss_monai/data/dataset.schema.json"):
+        assert (gathered / "pages" / name).is_file()
 
 
 def test_lists_and_blocks_are_written_as_mkdocs_reads_them(tmp_path, monkeypatch):

@@ -134,7 +134,7 @@ def _means_of_groups(cost: Tensor, index: Tensor, classes: int, loss: PartialCro
 class PartialDiceLoss(_PartialLoss):
     """Soft Dice loss on the labelled voxels, a mean over samples and classes.
 
-    Equal to ``monai.losses.DiceLoss`` on the labelled voxels alone. A class without labelled voxels in a sample is
+    Equal to ``monai.losses.DiceLoss`` with ``ignore_index`` (MONAI 1.6). A class without labelled voxels in a sample is
     still pushed away from the sample's labelled voxels; a sample without any labelled voxel costs 0.
 
     Args:
