@@ -65,7 +65,7 @@ def test_the_citation_is_valid_and_agrees_with_the_package(setup):
     assert {"cff-version", "message", "title", "authors"} <= set(cited)
     assert cited["cff-version"] == "1.2.0"
     assert cited["authors"] == [{"name": setup["metadata"]["author"]}]
-    assert cited["license"] == setup["metadata"]["license"] == "Apache-2.0"
+    assert cited["license"] == setup["metadata"]["license_expression"] == "Apache-2.0"
     assert cited["version"] == __version__
 
 
