@@ -89,6 +89,9 @@ def network_of(parser: ConfigParser) -> torch.nn.Module:
         for name, value in network.named_parameters():
             if name.endswith("bias"):
                 value.zero_()
+            if name.endswith("head.weight"):  # of maps: evidence for the foreground, more or less of it
+                value[1] = value[1].abs()
+                value[0] = -value[1]
     return network.eval()
 
 
