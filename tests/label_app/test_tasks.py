@@ -51,7 +51,7 @@ def make(tmp_path, studies, bundles, own=None, weights=(), **settings):
 def put_weights(bundle):
     parser = ConfigParser()
     parser.read_config(str(bundle / "configs" / "inference.yaml"))
-    (bundle / "models").mkdir()
+    (bundle / "models").mkdir(exist_ok=True)
     torch.save(parser.get_parsed_content("network_def").state_dict(), bundle / "models" / "model.pt")
 
 
@@ -87,7 +87,7 @@ def test_every_bundle_predicts_on_the_grid_of_the_image(tmp_path):
     known = read_settings(tmp_path / "app").bundles
     for name in BUNDLES:
         bundle = tmp_path / "app" / "model" / name
-        (bundle / "models").mkdir()
+        (bundle / "models").mkdir(exist_ok=True)
         (bundle / "models" / "model.pt").touch()
         task = InferTask(str(bundle), {}, known.get(name, BundleSettings()))
         torch.save(task.network.state_dict(), bundle / "models" / "model.pt")

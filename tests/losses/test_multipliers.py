@@ -11,7 +11,7 @@ from ignite.engine import Engine
 from torch.optim import SGD
 
 from wss_monai.functional.descriptors import Size
-from wss_monai.handlers import UpdateMultipliers
+from wss_monai.handlers import Multipliers, UpdateMultipliers
 from wss_monai.losses import (
     AugmentedLagrangian,
     ConstraintLoss,
@@ -133,7 +133,7 @@ def test_constraint_in_training_finds_the_size():
     torch.manual_seed(0)
     logits = torch.zeros(2, 2, 4, 4, requires_grad=True)
     loss = sum_of(AugmentedLagrangian(penalty=1.0)).train()
-    handler = UpdateMultipliers(loss)
+    multipliers = Multipliers(loss)
     optimizer = SGD([logits], 1.0)
 
     def step(_engine, _batch):
@@ -141,10 +141,10 @@ def test_constraint_in_training_finds_the_size():
         (((logits[:, 1] - logits[:, 0] - 2) ** 2).mean() + 2 * loss(logits, target(high=8.0))).backward()
         optimizer.step()
 
-    handler.attach(engine := Engine(step))
+    UpdateMultipliers(multipliers).attach(engine := Engine(step))
     engine.run([0] * 800, max_epochs=1)
     assert Size()(logits.softmax(1))[:, 1, 0].tolist() == pytest.approx([8, 8], abs=0.05)
-    assert handler.logged["multiplier_max_size"] > 0 and 0 < handler.logged["multiplier_active_size"] <= 1
+    assert multipliers.logged["multiplier_max_size"] > 0 and 0 < multipliers.logged["multiplier_active_size"] <= 1
 
 
 def test_hard_sizes_move_the_multipliers_and_soft_ones_the_network():
@@ -153,7 +153,7 @@ def test_hard_sizes_move_the_multipliers_and_soft_ones_the_network():
     for kind, expected in (("soft", 0.0), ("hard", (16 - 12) / 12)):
         loss = sum_of(PrimalDual(rate=1.0, violation=kind), classes=[1], scale=12.0).train()
         loss(logits, target(1, high=12.0)).backward()
-        UpdateMultipliers(loss).update()
+        Multipliers(loss).update()
         assert loss.terms["size"].penalty.rows["multiplier"][0, 0, 0].tolist() == [0, pytest.approx(expected)]
 
 
@@ -161,7 +161,7 @@ def test_groups_are_remembered_by_their_numbers():
     loss = sum_of(PrimalDual(rate=1.0), scale=1.0).train()
     batch = {**target(4, high=1.0), "group_size": torch.tensor([7, 2, 7, 2])}
     loss(torch.zeros(4, 2, 2, 2, requires_grad=True), batch)
-    UpdateMultipliers(loss).update()
+    Multipliers(loss).update()
     rows = loss.terms["size"].penalty.rows["multiplier"]
     assert len(rows) == 8 and rows[[2, 7], 1, 0, 1].tolist() == [3.0, 3.0]  # 2 slices of 2 voxels, over a bound of 1
     assert float(rows.sum()) == 6.0
@@ -173,7 +173,7 @@ def test_state_goes_through_a_checkpoint_bit_for_bit():
 
     def visit(each, keys):
         value = each(logits, target(high=3.0, keys=keys))
-        UpdateMultipliers(each).update()
+        Multipliers(each).update()
         return value
 
     visit(loss, [0, 5])
@@ -200,10 +200,10 @@ def test_changes_of_processes_are_put_together():
 
 
 def test_no_multipliers_nothing_to_do():
-    handler = UpdateMultipliers(sum_of(QuadraticPenalty()))
-    handler.attach(engine := Engine(lambda _engine, _batch: None))
+    multipliers = Multipliers(sum_of(QuadraticPenalty()))
+    UpdateMultipliers(multipliers).attach(engine := Engine(lambda _engine, _batch: None))
     engine.run([0])
-    assert handler.logged == {}
+    assert multipliers.logged == {}
 
 
 @pytest.mark.parametrize(

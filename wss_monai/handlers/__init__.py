@@ -14,7 +14,7 @@ from wss_monai.handlers.finite_loss import FiniteLoss
 from wss_monai.handlers.gradient_norms import GradientNorms
 from wss_monai.handlers.load_weights import StrictCheckpointLoader
 from wss_monai.handlers.loss_scaling import LossScaling
-from wss_monai.handlers.multipliers import UpdateMultipliers
+from wss_monai.handlers.multipliers import Multipliers, UpdateMultipliers
 from wss_monai.handlers.run_log import RunLog
 from wss_monai.handlers.run_record import RunRecord
 from wss_monai.handlers.set_epoch import SetEpoch
@@ -46,6 +46,7 @@ __all__ = [
     "FiniteLoss",
     "GradientNorms",
     "LossScaling",
+    "Multipliers",
     "Patience",
     "RunLog",
     "RunRecord",

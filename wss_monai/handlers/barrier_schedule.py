@@ -8,7 +8,7 @@ from typing import Any
 from ignite.engine import Engine, Events
 from torch import nn
 
-from wss_monai.losses.barrier_t import barrier_t
+from wss_monai.losses.sharpness import barrier_t
 
 
 class BarrierSchedule:

@@ -13,18 +13,14 @@ from wss_monai.io.processes import rank_and_size
 from wss_monai.losses import WeightedSumLoss
 from wss_monai.losses.multipliers import DualPenalty
 
-__all__ = ["UpdateMultipliers"]
+__all__ = ["Multipliers", "UpdateMultipliers"]
 
 
-class UpdateMultipliers:
-    """Move the multipliers of the samples of a batch after its step, and share them between processes.
-
-    The step is made with the multipliers before (primal first), and the violations of the same prediction move them. At
-    the end of each epoch all processes get what each changed; a sample that several processes saw gets the mean. Comes
-    before what validates and saves.
+class Multipliers:
+    """The constraints with multipliers in a sum of losses.
 
     Args:
-        loss: whose constraints have multipliers; without any nothing is done.
+        loss: the sum; without any such constraint nothing is done.
     """
 
     def __init__(self, loss: WeightedSumLoss) -> None:
@@ -38,12 +34,6 @@ class UpdateMultipliers:
         names = {"mean": "multiplier_", "max": "multiplier_max_", "active": "multiplier_active_"}
         each = [(term, penalty.logged) for term, penalty in self.penalties.items()]
         return {f"{names[kind]}{term}": value for term, logged in each for kind, value in logged.items()}
-
-    def attach(self, engine: Engine) -> None:
-        """Act after the iterations and epochs of ``engine``."""
-        if self.penalties:
-            engine.add_event_handler(Events.ITERATION_COMPLETED, self.update)
-            engine.add_event_handler(Events.EPOCH_COMPLETED, self.share)
 
     def update(self) -> None:
         """Move the multipliers of the last batch."""
@@ -59,3 +49,24 @@ class UpdateMultipliers:
             parts: list[Any] = [None] * processes
             dist.all_gather_object(parts, penalty.take_changes())
             penalty.put_changes(parts)
+
+
+class UpdateMultipliers:
+    """Move the multipliers of the samples of a batch after its step, and share them between processes.
+
+    The step is made with the multipliers before (primal first), and the violations of the same prediction move them. At
+    the end of each epoch all processes get what each changed; a sample that several processes saw gets the mean. Comes
+    before what validates and saves.
+
+    Args:
+        multipliers: of a loss.
+    """
+
+    def __init__(self, multipliers: Multipliers) -> None:
+        self.multipliers = multipliers
+
+    def attach(self, engine: Engine) -> None:
+        """Act after the iterations and epochs of ``engine``."""
+        if self.multipliers.penalties:
+            engine.add_event_handler(Events.ITERATION_COMPLETED, self.multipliers.update)
+            engine.add_event_handler(Events.EPOCH_COMPLETED, self.multipliers.share)

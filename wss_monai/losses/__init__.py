@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Losses: partial supervision, constraints, and their weighted sum. All take logits."""
 
-from wss_monai.losses.barrier_t import barrier_t
+from wss_monai.losses.bounds_of_batch import drawn_classes, size_bounds
 from wss_monai.losses.consistency import ConsistencyLoss, EntropyLoss
 from wss_monai.losses.constraint import ConstraintLoss
 from wss_monai.losses.cross_modality import ClassificationLoss, EquivariantCAMLoss
@@ -21,7 +21,7 @@ from wss_monai.losses.penalties import LogBarrierExtension, QuadraticPenalty, Re
 from wss_monai.losses.regularisers import MumfordShahLoss, TotalVariationLoss
 from wss_monai.losses.seed_expand_constrain import ConstrainToBoundaryLoss, ExpansionLoss, SeedingLoss
 from wss_monai.losses.semi_supervised import FeatureMutualInformationLoss, SemiSupervisedLoss
-from wss_monai.losses.size_bounds import drawn_classes, size_bounds
+from wss_monai.losses.sharpness import barrier_t
 from wss_monai.losses.tags import TagLoss
 from wss_monai.losses.term import Term
 from wss_monai.losses.uncertain_teacher import UncertainTeacherLoss

@@ -58,7 +58,6 @@ class ConstraintLoss(nn.Module):
         "region": "region_{term}?",
         "group": "group_{term}?",
         "group_weight": "group_weight_{term}?",
-        "key": "sample?",
     }
 
     def __init__(
@@ -85,6 +84,8 @@ class ConstraintLoss(nn.Module):
         self.published = published
         if region_key is not None:
             self.target_keys = {**self.target_keys, "region": region_key}
+        if getattr(penalty, "keyed", False):
+            self.target_keys = {**self.target_keys, "key": "sample?"}
         self.violation = torch.zeros(())
 
     def forward(
