@@ -34,6 +34,8 @@ class ConstraintLoss(nn.Module):
         scale: a number, or "domain" (voxels of the tensor), instead of the descriptor's scale.
         published: the form of the papers' code and of the tutorials instead: z in the measure's own unit, the penalties
             summed over classes, components and both sides, divided by the voxels of the tensor, mean over the batch.
+        batch_reduction: "mean" over the samples of the batch, or "sum" as in the tutorials' code, where the batch size
+            changes the weight (they take batches of one).
         region_key: key of the batch that holds the region, e.g. "boxes", so that several terms may share it; None:
             "region_{term}" where there is one.
 
@@ -68,8 +70,11 @@ class ConstraintLoss(nn.Module):
         scale: float | str | None = None,
         published: bool = False,
         region_key: str | None = None,
+        batch_reduction: str = "mean",
     ) -> None:
         super().__init__()
+        if batch_reduction not in ("mean", "sum"):
+            raise ValueError(f"batch_reduction must be 'mean' or 'sum', got {batch_reduction!r}.")
         if scale is not None and scale != "domain" and (isinstance(scale, str) or not scale > 0):
             raise ValueError(f"scale must be a positive number, 'domain' or None, got {scale!r}.")
         if published and scale is not None:
@@ -79,6 +84,7 @@ class ConstraintLoss(nn.Module):
         self.classes = None if classes is None else [_class_index(c, class_names) for c in classes]
         self.scale: float | str | None = 1.0 if published else scale
         self.published = published
+        self.batch_reduction = batch_reduction
         if region_key is not None:
             self.target_keys = {**self.target_keys, "region": region_key}
         self.violation = torch.zeros(())
@@ -126,7 +132,8 @@ class ConstraintLoss(nn.Module):
         cost = torch.where(known, cost, 0.0).flatten(1).sum(1)
         sides = known.flatten(1).sum(1)
         self.violation = torch.where(known, z.detach().relu(), 0.0).sum() / sides.sum().clamp(min=1)
-        value = cost.mean() / math.prod(logits.shape[2:]) if self.published else (cost / sides.clamp(min=1)).mean()
+        cost = cost / (math.prod(logits.shape[2:]) if self.published else sides.clamp(min=1))
+        value = cost.mean() if self.batch_reduction == "mean" else cost.sum()
         return value if half is None else half.loss(value)
 
     def _violations(

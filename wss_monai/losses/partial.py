@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from wss_monai.functional import UNLABELLED
 from wss_monai.functional.class_values import check_classes
-from wss_monai.functional.settings import check_flags
+from wss_monai.functional.settings import check_flags, is_number
 from wss_monai.functional.wide import wide
 from wss_monai.losses.term import probabilities
 
@@ -49,11 +49,16 @@ class PartialCrossEntropyLoss(_PartialLoss):
             in a batch of mixed labels a densely labelled sample does not outweigh a scribble a hundred times.
         per_class: average over the labelled voxels of each class first, then over the classes that have any (in each
             sample where ``per_sample``), so that much labelled background does not outweigh a stroke in an organ.
+        floor: -log(p + floor) in place of -log p. The tutorials' code has 1e-10: a voxel whose probability lies far
+            below has nearly no gradient any more, where the exact form pulls as hard as it can.
 
     Attributes:
         checked_classes: 0: each call looks for class indices that the logits do not have, for which a GPU has to be
             waited for. ``wss_monai.handlers.TrainingCheck`` looks through the whole training set instead, once, and
             sets the number of classes.
+
+    Raises:
+        ValueError: flags that are no truth values, a floor that is no number from 0 to below 1.
     """
 
     uses_probs = False
@@ -65,11 +70,16 @@ class PartialCrossEntropyLoss(_PartialLoss):
         target_key: str = "weak_label",
         per_sample: bool = False,
         per_class: bool = False,
+        floor: float = 0.0,
     ) -> None:
         super().__init__(ignore_index, classes, target_key)
         check_flags(per_sample=per_sample, per_class=per_class)
+        if not is_number(floor) or not 0 <= floor < 1:
+            raise ValueError(f"floor must be a number from 0 to below 1, got {floor!r}.")
         self.per_sample = per_sample
         self.per_class = per_class
+        self.floor = float(floor)
+        self.uses_probs = self.floor > 0
 
     def forward(self, logits: Tensor, target: Tensor, *, probs: Tensor | None = None) -> Tensor:
         """Scalar loss of ``logits`` (B, K, *spatial) on ``target`` (B, 1 or K, *spatial).
@@ -78,6 +88,14 @@ class PartialCrossEntropyLoss(_PartialLoss):
             ValueError: shapes that do not fit, or a class index that the logits do not have.
         """
         index = self._index(target, logits)
+        if self.floor:
+            cost = self._floored(probabilities(logits, probs), index).flatten(1)
+            if self.per_class:
+                return _mean_of_groups(cost, index.flatten(1), logits.shape[1], self)
+            count = (index != self.ignore_index).flatten(1).sum(1)
+            if self.per_sample:
+                return (cost.sum(1) / count.clamp(min=1)).sum() / (count > 0).sum().clamp(min=1)
+            return cost.sum() / count.sum().clamp(min=1)
         logits = wide(logits)
         if self.per_sample and not self.per_class:
             count = (index != self.ignore_index).flatten(1).sum(1)
@@ -88,6 +106,12 @@ class PartialCrossEntropyLoss(_PartialLoss):
             return _mean_of_groups(cost, index.flatten(1), logits.shape[1], self)
         total = F.cross_entropy(logits, index, ignore_index=self.ignore_index, reduction="sum")
         return total / (index != self.ignore_index).sum().clamp(min=1)
+
+    def _floored(self, probs: Tensor, index: Tensor) -> Tensor:
+        """-log(p + floor) of each labelled voxel (B, *spatial), 0 at the others."""
+        known = index != self.ignore_index
+        own = probs.gather(1, torch.where(known, index, 0).unsqueeze(1)).squeeze(1)
+        return torch.where(known, -(own + self.floor).log(), 0.0)
 
 
 def _sums_of_samples(logits: Tensor, index: Tensor, ignore_index: int) -> Tensor:

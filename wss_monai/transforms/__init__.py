@@ -26,6 +26,7 @@ from wss_monai.transforms.expected_sizes import EstimatedSizesd, StatedSizesd
 from wss_monai.transforms.far_background import FarBackgroundd
 from wss_monai.transforms.fill_classes import FillClassesd
 from wss_monai.transforms.filled_boxes import FilledBoxesd
+from wss_monai.transforms.jitter_augment import JitterAugment
 from wss_monai.transforms.load_case import LoadCased
 from wss_monai.transforms.partial_cross_entropy import PartialCrossEntropyd
 from wss_monai.transforms.percentiles import ScalePercentilesd
@@ -54,6 +55,7 @@ __all__ = [
     "FarBackgroundd",
     "FillClassesd",
     "FilledBoxesd",
+    "JitterAugment",
     "LabelBounds",
     "LabelBoundsd",
     "LoadCased",
