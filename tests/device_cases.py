@@ -94,6 +94,7 @@ from wss_monai.networks import (
     ClusterNetwork,
     DenseCRF,
     DualDecoder,
+    ENet,
     FeatureTap,
     LargeFOV,
     MIUNet,
@@ -1551,6 +1552,7 @@ for dims, side in ((2, (16, 16)), (3, (8, 8, 8))):
     )
     network_case(f"mi-unet-{dims}d", lambda n=dims: MIUNet(n, 1, 3, (2, 3, 4, 5, 6)), *large, rtol=5e-3)
     network_case(f"residual-unet-{dims}d", lambda n=dims: ResidualUNet(n, 1, 3, 2), 2, 1, *(16,) * dims, rtol=2e-2)
+    network_case(f"enet-{dims}d", lambda n=dims: ENet(n, 1, 3, 4), 2, 1, *(16,) * dims, rtol=2e-2)
     network_case(f"shallow-cnn-{dims}d", lambda n=dims: ShallowCNN(n, 1, 3, 4), *shape)
     network_case(f"tag-classifier-{dims}d", lambda n=dims: TagClassifier(n, 1, 3, (2, 4, 6), 4), *shape)
     network_case(f"monai-unet-{dims}d", lambda n=dims: UNet(n, 1, 3, (4, 8), (2,), num_res_units=1), *shape)
