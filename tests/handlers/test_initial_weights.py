@@ -108,10 +108,10 @@ def test_a_training_starts_from_them_and_a_resumed_one_does_not(tmp_path, capsys
 
 def test_files_that_are_none_are_refused(tmp_path):
     ours = network()
-    with pytest.raises(FileNotFoundError, match="there is no file .*none.pt: give a file of weights"):
+    with pytest.raises(FileNotFoundError, match=r"there is no file .*none\.pt: give a file of weights"):
         take_weights(ours, tmp_path / "none.pt")
     (tmp_path / "text.pt").write_text("no weights")
-    with pytest.raises(ValueError, match="cannot read .*text.pt"):
+    with pytest.raises(ValueError, match=r"cannot read .*text\.pt"):
         take_weights(ours, tmp_path / "text.pt")
     torch.save({"epoch": 3}, tmp_path / "epoch.pt")
     with pytest.raises(ValueError, match="holds no network's weights but"):

@@ -68,7 +68,7 @@ def test_places_of_the_maxima_lead_back():
     with torch.no_grad():
         difference = [(network(x) - network(torch.zeros_like(x))).abs().sum(1)[0] for x in (image, moved)]
     assert difference[0].any()
-    assert float((difference[0][:16, :16].sum() / difference[0].sum())) > float(
+    assert float(difference[0][:16, :16].sum() / difference[0].sum()) > float(
         difference[1][:16, :16].sum() / difference[1].sum()
     )
 

@@ -76,7 +76,7 @@ def take_weights(network: nn.Module, path: str | os.PathLike[str], part: str = "
         FileNotFoundError: no such file.
         ValueError: no such module, an unreadable file, one without weights, of which nothing fits, or with NaN.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}: {ADVICE}.")
     try:

@@ -18,15 +18,15 @@ __all__ = ["ENet"]
 PROJECTION = 4
 """The middle of a block has so many times fewer channels than its input."""
 KINDS: Sequence[int | str] = (1, 2, "asymmetric", 4, 1, 8, "asymmetric", 16)
-"""What the middle convolutions of a row of eight blocks are: dilations of 3 taps, or 5 taps along one axis at a time."""
+"""The middle convolutions of a row of eight blocks: dilations of 3 taps, or 5 taps along one axis at a time."""
 EARLY, LATE = 0.01, 0.1
 """Dropout of the first blocks, of all that change the resolution or are dilated, and of the others."""
 
 
 class ENet(nn.Module):
-    """ENet as in the code of the size constraint and of the log-barrier: an eighth of the resolution, 0.46 million weights.
+    """ENet as in the code of the size constraint and of the log-barrier: 0.46 million weights.
 
-    A convolution of stride 2 beside a maximum pooling; two blocks that halve again, whose places of the maxima are kept;
+    A convolution of stride 2 beside a maximum pooling; two blocks that halve again and keep the places of the maxima;
     rows of blocks with dilations 1, 2, 4, 8 and 16 and with 5 taps along one axis at a time; two unpoolings to the kept
     places, each beside the features of the same resolution; one nearest-neighbour upsampling. Each block adds what a
     bottleneck of a quarter of the channels makes of its input to the input itself. Normalisation and PReLU throughout.
@@ -34,8 +34,8 @@ class ENet(nn.Module):
     layers that it never computes. Convolutions start from Xavier's normal distribution, scales of the normalisation
     from N(1, 0.02).
 
-    Reference: Paszke et al., ENet: a deep neural network architecture for real-time semantic segmentation (2016), in the
-    form of the code of Kervadec et al., Medical Image Analysis 54 (2019).
+    Reference: Paszke et al., ENet: a deep neural network architecture for real-time semantic segmentation (2016), in
+    the form of the code of Kervadec et al., Medical Image Analysis 54 (2019).
 
     Args:
         spatial_dims: 2 or 3.

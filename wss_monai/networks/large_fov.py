@@ -46,10 +46,10 @@ class LargeFOV(nn.Module):
     argmax and validation take them for the logits of any other network.
 
     Published results start from VGG-16 trained on ImageNet; a file of such weights, by the names of torchvision or of
-    caffe, is loaded by ``initialize_from`` (``own_names``). Without one the network starts from nothing: all convolutions but
-    ``fc8`` come from He's normal distribution over their inputs with zero biases, ``fc8`` from N(0, 0.01) with zero
-    bias as published. Sixteen layers without normalisation learn slowly from there: ``norm`` "batch" or "instance"
-    helps, and is off by default because the published network has none.
+    caffe, is loaded by ``initialize_from`` (``own_names``). Without one the network starts from nothing: all
+    convolutions but ``fc8`` come from He's normal distribution over their inputs with zero biases, ``fc8`` from
+    N(0, 0.01) with zero bias as published. Sixteen layers without normalisation learn slowly from there: ``norm``
+    "batch" or "instance" helps, and is off by default because the published network has none.
 
     Reference: Chen et al., Semantic image segmentation with deep convolutional nets and fully connected CRFs (2015);
     Kolesnikov and Lampert, Seed, Expand and Constrain (2016).
