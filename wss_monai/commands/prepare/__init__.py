@@ -9,7 +9,7 @@ from wss_monai.commands.kinds import add_kinds
 
 __all__ = ["RELEASES", "add_parser"]
 
-RELEASES = ("acdc", "folder", "promise12", "decathlon", "brats", "png-slices", "localization-cues")
+RELEASES = ("acdc", "folder", "promise12", "decathlon", "brats", "png-slices", "png-masks", "localization-cues")
 """Modules of this folder, one a release, as `wss_monai.commands.kinds.add_kinds` wants them."""
 
 
