@@ -396,6 +396,7 @@ for dims in (2, 3):
         ("ce", partial(PartialCrossEntropyLoss)),
         ("ce-per-sample", partial(PartialCrossEntropyLoss, per_sample=True)),
         ("ce-per-class", partial(PartialCrossEntropyLoss, per_class=True)),
+        ("ce-floor", partial(PartialCrossEntropyLoss, floor=1e-10)),
         ("ce-classes", partial(PartialCrossEntropyLoss, classes=[0, 2], per_sample=True, per_class=True)),
         ("dice", partial(PartialDiceLoss)),
         ("dice-ce", partial(PartialDiceCELoss, include_background=False, per_class=True)),

@@ -12,7 +12,7 @@ HELP = "photographs with masks of class indices (Pascal VOC, COCO)"
 DESCRIPTION = (
     f"{__doc__} The source holds a folder of pictures (JPEG or PNG) and one of masks NAME.png, palette or grey. Pixels "
     "of 255, where nothing is known, get the class of the nearest one that has one. A picture becomes a case of one "
-    "slice with three modalities, red, green and blue. Tags are read off the masks: they simulate those of an annotator."
+    "slice with three modalities, red, green and blue. Tags are read off the masks: they simulate an annotator's."
 )
 SHARED = [new_folder("data/VOC")]
 
