@@ -155,11 +155,11 @@ class LargeFOV(nn.Module):
         names = list(names)
         places = [(stage, layer) for stage, depth in enumerate(DEPTHS) for layer in range(depth)]
         own = {f"conv{stage + 1}_{layer + 1}": f"stages.{stage}.{layer}.conv" for stage, layer in places}
-        numbers = sorted({int(found[1]) for name in names if (found := re.match(r"features\.(\d+)\.weight$", name))})
+        numbers = sorted({int(match[1]) for name in names if (match := re.match(r"features\.(\d+)\.weight$", name))})
         if len(numbers) == len(places):
             own |= {f"features.{number}": layer for number, layer in zip(numbers, list(own.values()), strict=True)}
         own |= {"fc6": "fc6.conv", "fc7": "fc7.conv", "fc8": "fc8"}
-        found = {}
+        found: dict[str, str] = {}
         for name in names:
             layer, _, kind = name.rpartition(".")
             short = layer if layer in own else layer.rpartition(".")[2]
