@@ -110,6 +110,7 @@ from wss_monai.transforms import (
     CAMLogits,
     CAMScores,
     ConstantBoundsd,
+    JitterAugment,
     RandEquivariantTransform,
     RandFlips,
     RefineByDenseCRF,
@@ -161,6 +162,8 @@ SYNCS: dict[str, int] = {
     "semi-supervised-teacher-3d": 2,
     "weighted-sum-2d": 4,
     "weighted-sum-3d": 4,
+    "augment-jitter-2d": 1,
+    "augment-jitter-3d": 1,
     "augment-image-2d": 1,
     "augment-maps-2d": 2,
     "augment-boxes-2d": 3,
@@ -790,6 +793,12 @@ for dims in (2, 3):
             lambda n=dims, k=keys: batch_of(n, *k),
             kind="transform",
         )
+    add_function(
+        f"augment-jitter-{dims}d",
+        lambda **x: JitterAugment(CLASSES, noise=0.0)(x, 17),
+        lambda n=dims: batch_of(n, "weak_label"),
+        kind="transform",
+    )
     for moved in (*(d() for d in DESCRIPTORS), BoxStrips(width=2), OutsideSize()):
         if dims == 3 and moved.name in ("box_strips", "outside_size"):
             continue

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from wss_monai.functional.transfer import send
 from wss_monai.transforms.batch_augment import BatchAugment
 
 __all__ = ["JitterAugment"]
@@ -53,7 +54,8 @@ class JitterAugment(BatchAugment):
         if not len(chosen):
             return image
         drawn = torch.rand(len(chosen), generator=torch.Generator().manual_seed(seed ^ STREAM))
-        factor = (1 + self.contrast * (2 * drawn - 1)).to(image).view(-1, *[1] * (image.dim() - 1))
+        factor = send((1 + self.contrast * (2 * drawn - 1)).to(image.dtype), image.device)
+        factor = factor.view(-1, *[1] * (image.dim() - 1))
         part = image.index_select(0, chosen).clamp(0, 1)
         mean = part.flatten(1).mean(1).view_as(factor)
         return image.index_copy(0, chosen, (mean + factor * (part - mean)).clamp(0, 1))
