@@ -8,7 +8,8 @@ draws of the labelled patients (with all labelled: three training seeds); partia
 on each. The size bounds of one arm are estimated from the same labelled patients, see `python -m wss_monai bounds
 --labelled`. ``_stronger`` rotates by up to 45 degrees and changes the gain by half, as train.yaml does, ``_flipped``
 flips and turns besides; ``_strong`` is the network of the overlay cpu_strong.yaml. ``--tune`` trains on folds 3 to 5
-and scores fold 2: what the settings were chosen by.
+and scores fold 2: what the settings were chosen by. ``--published-grid`` runs the 16 weights of the released code's
+run_bash in the place of the arms: consistency 15, 10, 5, 1 and information .1, .01, .05, 1.
 """
 
 from __future__ import annotations
@@ -54,6 +55,14 @@ TUNE: Arms = {
     "udaiic_w0.01": (CPU, {"mode": "udaiic", "information_weight": 0.01}),
     "udaiic_exact": (CPU, {"mode": "udaiic", "subtract_min": "$False"}),
 }
+GRID: Arms = {
+    f"udaiic_u{uda}_m{information}": (
+        CPU,
+        {"mode": "udaiic", "consistency_weight#udaiic": float(uda), "information_weight": information},
+    )
+    for uda in (15, 10, 5, 1)
+    for information in (0.1, 0.01, 0.05, 1.0)
+}
 TWICE = ("partial", "udaiic")
 
 
@@ -73,13 +82,16 @@ def main() -> None:
     parser.add_argument("--labelled", type=int, default=2, help="labelled patients")
     parser.add_argument("--split-seeds", type=int, nargs="+", default=[0, 1, 2], help="draws of the labelled patients")
     parser.add_argument("--training-seeds", type=int, default=2, help="of partial and udaiic; the others have one")
+    parser.add_argument("--published-grid", action="store_true", help="the 16 weights of run_bash")
     parser.set_defaults(seeds=[0])
     options = parser.parse_args()
     settings, out = fold_settings(options), out_folder(options, BUNDLE) / f"labelled{options.labelled}"
     tasks: dict[str, dict[str, tuple[tuple[str, ...], dict[str, object]]]] = {"once": {}, "twice": {}}
     names: dict[str, list[str]] = {}
     for split_seed in options.split_seeds:
-        for name, (overlays, overrides) in {**ARMS, **(TUNE if options.tune else {})}.items():
+        for name, (overlays, overrides) in (
+            GRID if options.published_grid else {**ARMS, **(TUNE if options.tune else {})}
+        ).items():
             if options.arms is not None and name not in options.arms:
                 continue
             chosen = {"labelled": options.labelled, "split_seed": split_seed, **overrides}
@@ -91,7 +103,8 @@ def main() -> None:
             names.setdefault(name, []).append(run)
     runs = run_grid(tasks["twice"], range(options.training_seeds), settings, out, options.jobs, bundle=BUNDLE)
     runs |= run_grid(tasks["once"], options.seeds, settings, out, options.jobs, bundle=BUNDLE)
-    full = {name: arm for name, arm in FULL.items() if options.arms is None or name in options.arms}
+    full = {} if options.published_grid else FULL
+    full = {name: arm for name, arm in full.items() if options.arms is None or name in options.arms}
     if full:  # nobody is drawn: training seeds in the place of draws
         runs |= run_grid(full, options.split_seeds, settings, out, options.jobs, bundle=BUNDLE)
         names |= {name: [name] for name in full}

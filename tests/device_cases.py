@@ -94,6 +94,7 @@ from wss_monai.networks import (
     ClusterNetwork,
     DenseCRF,
     DualDecoder,
+    ENet,
     FeatureTap,
     LargeFOV,
     MIUNet,
@@ -110,6 +111,7 @@ from wss_monai.transforms import (
     CAMLogits,
     CAMScores,
     ConstantBoundsd,
+    JitterAugment,
     RandEquivariantTransform,
     RandFlips,
     RefineByDenseCRF,
@@ -124,12 +126,14 @@ SYNCS: dict[str, int] = {
     "partial-ce-2d": 1,
     "partial-ce-per-sample-2d": 1,
     "partial-ce-per-class-2d": 1,
+    "partial-ce-floor-2d": 1,
     "partial-ce-classes-2d": 1,
     "partial-dice-2d": 1,
     "partial-dice-ce-2d": 2,
     "partial-ce-3d": 1,
     "partial-ce-per-sample-3d": 1,
     "partial-ce-per-class-3d": 1,
+    "partial-ce-floor-3d": 1,
     "partial-ce-classes-3d": 1,
     "partial-dice-3d": 1,
     "partial-dice-ce-3d": 2,
@@ -159,6 +163,8 @@ SYNCS: dict[str, int] = {
     "semi-supervised-teacher-3d": 2,
     "weighted-sum-2d": 4,
     "weighted-sum-3d": 4,
+    "augment-jitter-2d": 1,
+    "augment-jitter-3d": 1,
     "augment-image-2d": 1,
     "augment-maps-2d": 2,
     "augment-boxes-2d": 3,
@@ -396,6 +402,7 @@ for dims in (2, 3):
         ("ce", partial(PartialCrossEntropyLoss)),
         ("ce-per-sample", partial(PartialCrossEntropyLoss, per_sample=True)),
         ("ce-per-class", partial(PartialCrossEntropyLoss, per_class=True)),
+        ("ce-floor", partial(PartialCrossEntropyLoss, floor=1e-10)),
         ("ce-classes", partial(PartialCrossEntropyLoss, classes=[0, 2], per_sample=True, per_class=True)),
         ("dice", partial(PartialDiceLoss)),
         ("dice-ce", partial(PartialDiceCELoss, include_background=False, per_class=True)),
@@ -810,6 +817,12 @@ for dims in (2, 3):
             lambda n=dims, k=keys: batch_of(n, *k),
             kind="transform",
         )
+    add_function(
+        f"augment-jitter-{dims}d",
+        lambda **x: JitterAugment(CLASSES, noise=0.0)(x, 17),
+        lambda n=dims: batch_of(n, "weak_label"),
+        kind="transform",
+    )
     for moved in (*(d() for d in DESCRIPTORS), BoxStrips(width=2), OutsideSize()):
         if dims == 3 and moved.name in ("box_strips", "outside_size"):
             continue
@@ -1575,6 +1588,7 @@ for dims, side in ((2, (16, 16)), (3, (8, 8, 8))):
     )
     network_case(f"mi-unet-{dims}d", lambda n=dims: MIUNet(n, 1, 3, (2, 3, 4, 5, 6)), *large, rtol=5e-3)
     network_case(f"residual-unet-{dims}d", lambda n=dims: ResidualUNet(n, 1, 3, 2), 2, 1, *(16,) * dims, rtol=2e-2)
+    network_case(f"enet-{dims}d", lambda n=dims: ENet(n, 1, 3, 4), 2, 1, *(16,) * dims, rtol=2e-2)
     network_case(f"shallow-cnn-{dims}d", lambda n=dims: ShallowCNN(n, 1, 3, 4), *shape)
     network_case(f"tag-classifier-{dims}d", lambda n=dims: TagClassifier(n, 1, 3, (2, 4, 6), 4), *shape)
     network_case(f"monai-unet-{dims}d", lambda n=dims: UNet(n, 1, 3, (4, 8), (2,), num_res_units=1), *shape)

@@ -23,7 +23,7 @@ from wss_monai.data import load_semi_supervised
 
 BUNDLE = "acdc_mutual_information"
 TRAIN, EVALUATE = ("train.yaml",), ("train.yaml", "evaluate.yaml")
-MODES = ("partial", "entropy", "meanteacher", "uda", "iic", "udaiic")
+MODES = ("partial", "entropy", "meanteacher", "midl", "uda", "iic", "udaiic")
 SMALL = {
     "pixdim": [2.0, 2.0, -1.0],
     "window": [32, 32],
@@ -101,6 +101,7 @@ TERMS = {
     "partial": set(),
     "entropy": {"entropy"},
     "meanteacher": {"consistency"},
+    "midl": {"consistency", "output_information"},
     "uda": {"consistency"},
     "iic": {"mutual_information"},
     "udaiic": {"consistency", "mutual_information"},

@@ -81,7 +81,7 @@ def test_size_bounds_from_the_labelled_patients(run_mi, bounds_file, discs):
     assert set(result["constraint_satisfaction"]) == {"size"} and result["bounds_origin"] == "estimated (k=1)"
 
 
-@pytest.mark.parametrize("mode", ["partial", "entropy", "meanteacher", "uda", "iic"])
+@pytest.mark.parametrize("mode", ["partial", "entropy", "meanteacher", "midl", "uda", "iic"])
 def test_constant_size_bounds_are_a_term_of_every_mode_but_partial(run_mi, mode):
     bounds = {"RV": [None, 40], "Myo": [None, 40], "LV": [None, 40]}  # mm2, of slices with 36 to 300
     trained = mode in ("partial", "iic")

@@ -153,7 +153,7 @@ def test_slice_axis_none_draws_in_3d(data, tmp_path):
 
 
 def test_every_strategy_is_listed_in_the_help():
-    assert NAMES.split(", ") == list(STRATEGIES)
+    assert NAMES.split(", ") == [*STRATEGIES, "random_walker"]
 
 
 def test_options_are_json():
@@ -263,3 +263,39 @@ def test_a_label_beside_its_image_is_left_out_and_named(data, tmp_path, capsys):
     assert "another grid" in said and "c0.nii.gz" in said
     assert not (tmp_path / "out" / "weak_labels" / "c0.nii.gz").exists()
     assert (tmp_path / "out" / "weak_labels" / "c1.nii.gz").is_file()
+
+
+def test_the_random_walker_grows_what_another_strategy_draws(data, tmp_path):
+    """Bright discs on dark ground: from points the walker finds them; drawn voxels stay, slices are full."""
+    for case, shift in (("c0", 0), ("c1", 1)):
+        noise = np.random.RandomState(shift).rand(24, 20, 5) * 0.1
+        image = np.array([0.0, 1.0, 0.5])[indices(shift)] + noise
+        nib.save(nib.Nifti1Image(image.astype(np.float32), OBLIQUE), data / "images" / f"{case}.nii.gz")
+    drawn, grown = tmp_path / "drawn", tmp_path / "grown"
+    points = ("--option", "number=3", "--option", "radius=1")
+    assert weaken(data, drawn, "--background", *points) == 0
+    words = ("--option", 'seeds="points"', "--option", "beta=500")
+    assert weaken(data, grown, *points, *words, strategy="random_walker") == 0
+    for case, shift in (("c0", 0), ("c1", 1)):
+        seeds, weak = read(drawn, case), read(grown, case)
+        assert np.array_equal(weak[seeds != 255], seeds[seeds != 255])
+        assert (weak != 255).all() and (weak == indices(shift)).mean() > 0.97
+    section = read_dataset(grown).raw["weak_label"]
+    assert section["kind"] == "random_walker" and section["undrawn_means_absent"]
+    assert section["made_with"]["options"] == {"number": 3, "radius": 1, "seeds": "points", "beta": 500}
+    assert load_cases(grown, ["background", "core", "rim"], validation=0).training
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (['seeds="box"'], "seeds=box: the random walker starts from what is drawn"),
+        (['lacking="all"'], "lacking must be one of"),
+        (["beta=0"], "beta"),
+        (["sharp=2"], "strategy 'scribble' has no option sharp"),
+    ],
+)
+def test_wrong_options_of_the_random_walker(data, tmp_path, capsys, words, message):
+    code = weaken(data, tmp_path / "out", *[w for word in words for w in ("--option", word)], strategy="random_walker")
+    assert code != 0 and message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

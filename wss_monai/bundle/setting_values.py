@@ -28,7 +28,7 @@ TRUE_OR_FALSE = ("keep_largest", "resume", "overwrite", "quiet")
 OR_ARGUMENTS = ("compile",)
 """Settings that are true, false or a dictionary of arguments."""
 PATHS = ("dataset_dir", "output_dir", "ckpt_path", "bounds_file", "split", "store_dir")
-NULLABLE = ("iterations", "epoch_iterations", "early_stopping")
+NULLABLE = ("iterations", "epoch_iterations", "early_stopping", "initialize_from")
 """Settings that may be none, for which the command line has the word null."""
 NAMES_TOO = ("validation", "dense", "labelled")
 """Settings that take a number, or names that may be made of digits."""

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 __all__ = ["add_parser", "run"]
 
 NAMES = "random_blob, centroid_blob, erosion, box, scribble, scribble_interior, scribble_border, points, sparse_slices"
+NAMES += ", random_walker"
+WALKER = "random_walker"
+"""The strategy that needs the image: what another strategy draws, grown to whole slices."""
+WALK = ("beta", "lacking")
+"""Its own options; ``seeds`` names the other strategy, and all others are that one's."""
 HIDING = ("sparse_slices",)
 """Strategies that may leave out a class that a slice shows, since the slice is not annotated."""
 
@@ -78,7 +83,17 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"{dataset.path}: no case has a dense 'label' to make a weak one from")
     axis = _slice_axis(args.slice_axis, dataset)
     options = parse_options(args.option) | ({"background": True} if args.background else {})
-    strategy = Strategy(args.strategy, axis, **options)
+    said = dict(options)
+    walk = {name: options.pop(name) for name in WALK if name in options} if args.strategy == WALKER else None
+    drawing = args.strategy if walk is None else str(options.pop("seeds", "scribble"))
+    if walk is not None:  # without drawn background all of a slice would be organ
+        options.setdefault("background", True)
+        if drawing in ("box", WALKER):
+            raise ValueError(
+                f"--option seeds={drawing}: the random walker starts from what is drawn, such as a scribble"
+            )
+    strategy = Strategy(drawing, axis, **options)
+    grow = None if walk is None else _walker(dataset, axis, walk)
 
     names = dataset.class_names
     if strange := [k for k in np.ravel(options.get("classes") or []).tolist() if not 0 <= k < len(names)]:
@@ -89,18 +104,18 @@ def run(args: argparse.Namespace) -> int:
     with whole_folder(out) as work:
         for case in tqdm(cases, desc="weaken", unit="case"):
             try:
-                counts += _weaken_case(dataset, case, strategy, case_seed(args.seed, case["case"]), work, sets)
+                counts += _weaken_case(dataset, case, strategy, case_seed(args.seed, case["case"]), work, sets, grow)
             except (ValueError, EOFError, MemoryError) as error:
                 failed[case["case"]] = str(error)
         if len(failed) == len(cases):
             raise ValueError(next(iter(failed.values())))
         several = {str(len(names) + j): [names[k] for k in classes] for j, classes in enumerate(sets)}
-        absent = axis == dataset.slice_axis and args.strategy not in HIDING and "classes" not in options
+        absent = axis == dataset.slice_axis and drawing not in HIDING and "classes" not in options
         section = {
             "kind": args.strategy,
             "values": {**{str(k): name for k, name in enumerate(names)}, **several, "255": "unlabelled"},
             "undrawn_means_absent": absent,
-            "made_with": {"strategy": args.strategy, "seed": args.seed, "slice_axis": axis, "options": options},
+            "made_with": {"strategy": args.strategy, "seed": args.seed, "slice_axis": axis, "options": said},
         }
         write_dataset(work, _description(dataset, section, out, failed))
     _print_counts(names, counts)
@@ -145,10 +160,12 @@ def _weaken_case(
     seed: int,
     out: Path,
     sets: list[tuple[int, ...]],
+    grow: Callable[[Mapping[str, Any], np.ndarray], np.ndarray] | None = None,
 ) -> np.ndarray:
     """Write the weak label of a case; return the voxels of each class in the dense and the weak label, shape (2, K).
 
-    Boxes overlap: the sets of classes that do get values of their own, in the order of ``sets``, which grows.
+    Boxes overlap: the sets of classes that do get values of their own, in the order of ``sets``, which grows. ``grow``
+    makes more of what was drawn in a case.
     """
     from wss_monai.functional.weak.box_maps import box_index, split_index
 
@@ -160,11 +177,35 @@ def _weaken_case(
             weak = box_index(channels, sets)
         else:
             weak = strategy.draw(dense, np.random.RandomState(seed))
+            weak = weak if grow is None else grow(case, weak)
             channels = split_index(weak, (), count)
     except ValueError as error:
         raise ValueError(f"case '{case['case']}', {dataset.file_of(case, 'label')}: {error}") from error
     _save(weak, like, out / _target(case))
     return np.stack([of.reshape(count, -1).sum(axis=1) for of in (split_index(dense, (), count), channels)])
+
+
+def _walker(
+    dataset: Dataset, axis: int | None, options: Mapping[str, Any]
+) -> Callable[[Mapping[str, Any], np.ndarray], np.ndarray]:
+    """A function that grows what is drawn in a case, (*spatial), by the random walker on its image."""
+    from wss_monai.io.volumes import read_array
+    from wss_monai.transforms import RandomWalkerd
+
+    walker = RandomWalkerd(len(dataset.class_names), axis, **options)
+
+    def grow(case: Mapping[str, Any], drawn: np.ndarray) -> np.ndarray:
+        source = dataset.file_of(case, "image")
+        first = source[0] if isinstance(source, list) else source
+        if first is None:
+            raise ValueError("the random walker needs the image, which the case does not have")
+        image = np.asarray(read_array(first)[0], np.float32)
+        grown: np.ndarray = walker({"case": case["case"], "image": image[None], "weak_label": drawn[None]})[
+            "weak_label"
+        ]
+        return grown[0]
+
+    return grow
 
 
 def _target(case: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from wss_monai.handlers.checkpoint import TrainingCheckpoint
 from wss_monai.handlers.epoch_log import EpochLog
 from wss_monai.handlers.finite_loss import FiniteLoss
 from wss_monai.handlers.gradient_norms import GradientNorms
+from wss_monai.handlers.initial_weights import InitialWeights, take_weights
 from wss_monai.handlers.load_weights import StrictCheckpointLoader
 from wss_monai.handlers.loss_scaling import LossScaling
 from wss_monai.handlers.multipliers import Multipliers, UpdateMultipliers
@@ -45,6 +46,7 @@ __all__ = [
     "EpochLog",
     "FiniteLoss",
     "GradientNorms",
+    "InitialWeights",
     "LossScaling",
     "Multipliers",
     "Patience",
@@ -70,6 +72,7 @@ __all__ = [
     "ValidationScore",
     "VolumeScores",
     "WeightRamp",
+    "take_weights",
 ]
 
 __getattr__ = names_of("handlers")

@@ -27,28 +27,48 @@ class AveragedNetwork:
         network: whose weights are averaged; of ``DistributedDataParallel`` the module inside.
         decay: greatest a, the share of the former average; about 1 / (1 - decay) updates are remembered.
         warmup: how fast it follows at first; a short run, in which all weights are young, wants more than 1.
+        own_statistics: buffers are not averaged: the averaged network stays in training mode, normalises by the batches
+            that it sees itself and keeps their statistics, as in the code that Peng et al. (MELBA 2021:009) refer to.
+        shrink: part of each averaged weight that is taken away at each update; 1e-6 in the same code.
 
     Attributes:
-        network: the averaged network, in evaluation mode, without gradients.
+        network: the averaged network, in evaluation mode (but with ``own_statistics``), without gradients.
 
     Raises:
-        ValueError: a decay outside [0, 1), a warmup below 1.
+        ValueError: a decay or shrink outside [0, 1), a warmup below 1.
     """
 
-    def __init__(self, network: nn.Module, decay: float = 0.99, warmup: float = 1.0) -> None:
-        if not 0 <= decay < 1:
-            raise ValueError(f"decay must be at least 0 and less than 1, got {decay}.")
+    def __init__(
+        self,
+        network: nn.Module,
+        decay: float = 0.99,
+        warmup: float = 1.0,
+        own_statistics: bool = False,
+        shrink: float = 0.0,
+    ) -> None:
+        for name, value in (("decay", decay), ("shrink", shrink)):
+            if not 0 <= value < 1:
+                raise ValueError(f"{name} must be at least 0 and less than 1, got {value}.")
         if not warmup >= 1:
             raise ValueError(f"warmup must be at least 1, got {warmup}.")
         self.decay = decay
         self.warmup = warmup
         self.source = network.module if isinstance(network, DistributedDataParallel) else network
         self.averaged = AveragedModel(self.source, multi_avg_fn=self._average, use_buffers=True)
-        self.network: nn.Module = self.averaged.module.eval().requires_grad_(False)
+        self.own_statistics = own_statistics
+        self.shrink = shrink
+        self.network: nn.Module = self.averaged.module.train(own_statistics).requires_grad_(False)
 
     def update(self) -> None:
         """Take the network's weights into the average."""
+        buffers = list(self.network.buffers()) if self.own_statistics else []
+        kept = [buffer.clone() for buffer in buffers]
         self.averaged.update_parameters(self.source)
+        for buffer, value in zip(buffers, kept, strict=True):
+            buffer.copy_(value)
+        if self.shrink:
+            for weight in self.network.parameters():
+                weight.mul_(1 - self.shrink)
 
     def state_dict(self) -> dict[str, Any]:
         """The average and how many iterations are in it."""

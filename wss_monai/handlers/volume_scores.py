@@ -48,6 +48,7 @@ class VolumeScores:
         seed: of the run, for the summary.
         slice_axis: axis across the slices, of bounds on slices and of ``slices.csv``.
         part: which part of the data the cases are ("test", "validation", "training"), for the summary.
+        drop_missed: see ``wss_monai.metrics.summarize_confusion``.
         weights: the file of weights that predict, whose name and SHA-256 the summary says; None: not known.
 
     Attributes:
@@ -69,6 +70,7 @@ class VolumeScores:
         slice_axis: int = 2,
         part: str = "",
         weights: str | os.PathLike[str] | None = None,
+        drop_missed: bool = False,
     ) -> None:
         if not cases:
             raise ValueError(
@@ -82,6 +84,7 @@ class VolumeScores:
         self.bounds_origin = bounds_origin
         self.seed = seed
         self.part = part
+        self.drop_missed = drop_missed
         self.weights = None if weights is None else Path(weights)
         self.failed: dict[str, str] = {}
         self.hold = Hold(output_dir, "evaluation", lambda: "start the same evaluation again.")
@@ -149,7 +152,7 @@ class VolumeScores:
         summary = summarize_volumes(rows, self.class_names)
         summary |= summarize_weak_labels(rows, self.class_names)
         summary |= summarize_slices(slices)
-        summary |= summarize_confusion(np.sum(counts, axis=0), self.class_names) if counts else {}
+        summary |= self._of_confusion(counts) if counts else {}
         summary["constraint_satisfaction"] = summarize_constraints(constraints) if constraints else {}
         summary |= {"evaluated_on": self.part} if self.part else {}
         summary |= {"bounds_origin": self.bounds_origin, "seed": self.seed}
@@ -168,6 +171,9 @@ class VolumeScores:
             print(summary_text(summary, self.class_names))
             print(f"written to {self.folder}")
         return summary
+
+    def _of_confusion(self, counts: list[np.ndarray]) -> dict[str, Any]:
+        return summarize_confusion(np.sum(counts, axis=0), self.class_names, self.drop_missed)
 
     def _of_all_processes(self) -> list[ScoredVolume]:
         """What all processes scored, each case once, in the order of the cases."""

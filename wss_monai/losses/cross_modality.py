@@ -56,24 +56,31 @@ class EquivariantCAMLoss(ShownSettings, WeightedSumLoss):
             computed.
         visible: the least part of a map's sum that must stay in the frame for the tag "present" to count in the
             second view; 0: it always counts, as published.
+        border: what a moved map shows where it came from outside of the frame: "masked": the maps are not compared
+            there; "compared": it counts as 0 and is compared, as published.
 
     Attributes:
         live: name -> value of the term with its gradient, while ``keep_live`` is true.
 
     Raises:
-        ValueError: unknown terms, or without a classification, ``visible`` outside 0..1.
+        ValueError: unknown terms, or without a classification, ``visible`` outside 0..1, another word for ``border``.
     """
 
-    shown = ("modalities", "weights", "visible")
+    shown = ("modalities", "weights", "visible", "border")
 
-    def __init__(self, modalities: int, terms: Mapping[str, Sequence[Any]], visible: float = 0.5) -> None:
+    def __init__(
+        self, modalities: int, terms: Mapping[str, Sequence[Any]], visible: float = 0.5, border: str = "masked"
+    ) -> None:
         super().__init__(terms)
         if not set(terms) <= set(PARTS) or PARTS[0] not in terms:
             raise ValueError(f"terms must be out of {PARTS}, with 'classification'; got {sorted(terms)}.")
         if not 0 <= visible <= 1:
             raise ValueError(f"visible must lie in 0..1, got {visible}.")
+        if border not in ("masked", "compared"):
+            raise ValueError(f"border must be 'masked' or 'compared', got {border!r}.")
         self.modalities = modalities
         self.visible = visible
+        self.border = border
         self.tags_key = str(terms[PARTS[0]][0].target_keys["tags"])
         self.keep_live = False
         self.live: dict[str, Tensor] = {}
@@ -116,7 +123,7 @@ class EquivariantCAMLoss(ShownSettings, WeightedSumLoss):
             values["exchange"] = self.terms["exchange"](z1, z2)
         if "within" in self.terms or "cross" in self.terms:
             dims = shown1.dim() - 2
-            valid = view.valid(tuple(shown1.shape[2:]), raw.device)
+            valid = view.valid(tuple(shown1.shape[2:]), raw.device) if self.border == "masked" else None
             p = view(max_norm(shown1, dims).transpose(0, 1)).transpose(0, 1)
             q = max_norm(shown2, dims)
             if "within" in self.terms:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from wss_monai.functional import UNLABELLED
 from wss_monai.functional.class_values import check_classes
-from wss_monai.functional.settings import check_flags
+from wss_monai.functional.settings import check_flags, is_number
 from wss_monai.functional.wide import wide
 from wss_monai.losses.reduction import checked_reduction, reduced
 from wss_monai.losses.term import probabilities
@@ -50,6 +50,8 @@ class PartialCrossEntropyLoss(_PartialLoss):
             in a batch of mixed labels a densely labelled sample does not outweigh a scribble a hundred times.
         per_class: average over the labelled voxels of each class first, then over the classes that have any (in each
             sample where ``per_sample``), so that much labelled background does not outweigh a stroke in an organ.
+        floor: -log(p + floor) in place of -log p. The tutorials' code has 1e-10: a voxel whose probability lies far
+            below has nearly no gradient any more, where the exact form pulls as hard as it can.
         reduction: "mean", as above; "sum"; or "none": a cost a voxel (B, *spatial), 0 where it is unlabelled, and with
             ``per_sample`` a mean a sample (B,), 0 where nothing is labelled. ``per_class`` without ``per_sample`` has
             the mean alone.
@@ -58,6 +60,9 @@ class PartialCrossEntropyLoss(_PartialLoss):
         checked_classes: 0: each call looks for class indices that the logits do not have, for which a GPU has to be
             waited for. ``wss_monai.handlers.TrainingCheck`` looks through the whole training set instead, once, and
             sets the number of classes.
+
+    Raises:
+        ValueError: flags that are no truth values, a floor that is no number from 0 to below 1.
     """
 
     uses_probs = False
@@ -69,12 +74,17 @@ class PartialCrossEntropyLoss(_PartialLoss):
         target_key: str = "weak_label",
         per_sample: bool = False,
         per_class: bool = False,
+        floor: float = 0.0,
         reduction: str = "mean",
     ) -> None:
         super().__init__(ignore_index, classes, target_key)
         check_flags(per_sample=per_sample, per_class=per_class)
+        if not is_number(floor) or not 0 <= floor < 1:
+            raise ValueError(f"floor must be a number from 0 to below 1, got {floor!r}.")
         self.per_sample = per_sample
         self.per_class = per_class
+        self.floor = float(floor)
+        self.uses_probs = self.floor > 0
         if per_class and not per_sample:
             reduction = checked_reduction(reduction, ("mean",), "per_class without per_sample is a mean of the batch")
         self.reduction = checked_reduction(reduction)
@@ -88,15 +98,29 @@ class PartialCrossEntropyLoss(_PartialLoss):
         index = self._index(target, logits)
         logits = wide(logits)
         if self.per_class:
-            cost = F.cross_entropy(logits, index, ignore_index=self.ignore_index, reduction="none").flatten(1)
+            cost = self._costs(logits, index, probs).flatten(1)
             return _mean_of_samples(*_means_of_groups(cost, index.flatten(1), logits.shape[1], self), self.reduction)
         if self.per_sample:
             count = (index != self.ignore_index).flatten(1).sum(1)
-            means = _sums_of_samples(logits, index, self.ignore_index) / count.clamp(min=1)
-            return _mean_of_samples(means, count > 0, self.reduction)
-        kept = "none" if self.reduction == "none" else "sum"
-        total = F.cross_entropy(logits, index, ignore_index=self.ignore_index, reduction=kept)
+            if self.floor:
+                sums = self._costs(logits, index, probs).flatten(1).sum(1)
+            else:
+                sums = _sums_of_samples(logits, index, self.ignore_index)
+            return _mean_of_samples(sums / count.clamp(min=1), count > 0, self.reduction)
+        if self.floor or self.reduction == "none":
+            cost = self._costs(logits, index, probs)
+            total = cost if self.reduction == "none" else cost.sum()
+        else:
+            total = F.cross_entropy(logits, index, ignore_index=self.ignore_index, reduction="sum")
         return total / (index != self.ignore_index).sum().clamp(min=1) if self.reduction == "mean" else total
+
+    def _costs(self, logits: Tensor, index: Tensor, probs: Tensor | None) -> Tensor:
+        """Cost of each labelled voxel (B, *spatial), 0 at the others."""
+        if not self.floor:
+            return F.cross_entropy(logits, index, ignore_index=self.ignore_index, reduction="none")
+        known = index != self.ignore_index
+        own = probabilities(logits, probs).gather(1, torch.where(known, index, 0).unsqueeze(1)).squeeze(1)
+        return torch.where(known, -(own + self.floor).log(), 0.0)
 
 
 def _mean_of_samples(means: Tensor, there: Tensor, reduction: str) -> Tensor:

@@ -16,7 +16,7 @@ from wss_monai.losses.weighted_sum import WeightedSumLoss
 
 __all__ = ["FeatureMutualInformationLoss", "SemiSupervisedLoss"]
 
-CONSISTENCY, INFORMATION = "consistency", "mutual_information"
+CONSISTENCY, INFORMATION, OUTPUTS = "consistency", "mutual_information", "output_information"
 SETTINGS = ("scale", *LOSS_SETTINGS, *HEAD_SETTINGS)
 
 
@@ -102,8 +102,9 @@ class SemiSupervisedLoss(ShownSettings, WeightedSumLoss):
 
     ``consistency`` compares the prediction of the moved image, through which the gradient flows, with the moved
     prediction of the image itself (unsupervised data augmentation, "uda") or of a teacher. ``mutual_information``
-    compares cluster assignments of features of both views, with a gradient through both. Source: Peng, Pedersoli and
-    Desrosiers, MELBA 2021:009, released code.
+    compares cluster assignments of features of both views, with a gradient through both; ``output_information`` the
+    class probabilities themselves (Peng, Pedersoli and Desrosiers, MIDL 2020). Source: Peng, Pedersoli and Desrosiers,
+    MELBA 2021:009, released code.
 
     Args:
         labelled: name -> [loss, weight] of terms on the labelled images; the first is supervised.
@@ -112,6 +113,7 @@ class SemiSupervisedLoss(ShownSettings, WeightedSumLoss):
         consistency: [loss, weight], see `ConsistencyLoss`.
         mutual_information: [loss, weight], see `FeatureMutualInformationLoss`.
         teacher: the target of the consistency is the teacher's prediction.
+        output_information: [loss, weight] of the softmax of both views' logits, see `LocalIICLoss`.
 
     Raises:
         ValueError: no labelled term, two terms of one name, a teacher without consistency.
@@ -127,9 +129,10 @@ class SemiSupervisedLoss(ShownSettings, WeightedSumLoss):
         mutual_information: Sequence[Any] | None = None,
         teacher: bool = False,
         label_key: str = "label",
+        output_information: Sequence[Any] | None = None,
     ) -> None:
         unlabelled = unlabelled or {}
-        views = {CONSISTENCY: consistency, INFORMATION: mutual_information}
+        views = {CONSISTENCY: consistency, INFORMATION: mutual_information, OUTPUTS: output_information}
         views = {name: term for name, term in views.items() if term is not None}
         if not labelled:
             raise ValueError("labelled is empty: give a supervised term, name: [loss, weight].")
@@ -150,7 +153,8 @@ class SemiSupervisedLoss(ShownSettings, WeightedSumLoss):
     @property
     def needs_first(self) -> bool:
         """Whether the network has to see the unlabelled images as they are."""
-        return bool(self.unlabelled) or INFORMATION in self.views or (CONSISTENCY in self.views and not self.teacher)
+        both = INFORMATION in self.views or OUTPUTS in self.views
+        return bool(self.unlabelled) or both or (CONSISTENCY in self.views and not self.teacher)
 
     @property
     def needs_second(self) -> bool:
@@ -195,6 +199,10 @@ class SemiSupervisedLoss(ShownSettings, WeightedSumLoss):
             loss: Any = self.terms[INFORMATION]
             total = total + self._part(INFORMATION, loss(output["clusters"]))
             self.parts |= {f"{INFORMATION}_{name}": value for name, value in loss.values.items()}
+        if OUTPUTS in self.views:
+            first = target["view"](torch.softmax(output["first"].float(), 1))
+            second = torch.softmax(output["second"].float(), 1)
+            total = total + self._part(OUTPUTS, self.terms[OUTPUTS](second, first))
         return total
 
     def _part(self, name: str, value: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ def confusion_matrix(prediction: np.ndarray, label: np.ndarray, num_classes: int
     return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
-def summarize_confusion(matrix: np.ndarray, class_names: Sequence[str]) -> dict[str, Any]:
+def summarize_confusion(matrix: np.ndarray, class_names: Sequence[str], drop_missed: bool = False) -> dict[str, Any]:
     """IoU of each class over all voxels of all volumes, background included, as PASCAL VOC counts it.
 
     A class without a true positive has the IoU 0 and stays in the mean, also where neither the references nor the
@@ -45,6 +45,8 @@ def summarize_confusion(matrix: np.ndarray, class_names: Sequence[str]) -> dict[
     Args:
         matrix: (K, K) sum of `confusion_matrix` over the volumes.
         class_names: names of the K classes, background first.
+        drop_missed: leave classes without a true positive out of the mean, as the code published with Seed, Expand and
+            Constrain does, which makes it larger.
 
     Returns:
         ``iou_pooled`` ``{"mean": ..., "<class>": ...}`` over all K classes, ``confusion`` (rows: reference, columns:
@@ -59,8 +61,9 @@ def summarize_confusion(matrix: np.ndarray, class_names: Sequence[str]) -> dict[
     right = matrix.diagonal()
     union = matrix.sum(0) + matrix.sum(1) - right
     iou = (right / np.maximum(union, 1)).tolist()
+    counted = [value for value in iou if value > 0 or not drop_missed]
     return {
-        "iou_pooled": {"mean": sum(iou) / len(iou), **dict(zip(class_names, iou, strict=True))},
+        "iou_pooled": {"mean": sum(counted) / max(len(counted), 1), **dict(zip(class_names, iou, strict=True))},
         "confusion": matrix.tolist(),
         "classes_never_seen": [name for name, n in zip(class_names, union.tolist(), strict=True) if n == 0],
     }

@@ -9,6 +9,7 @@ from wss_monai.networks.cluster_heads import ClusterHead
 from wss_monai.networks.cluster_network import ClusterNetwork
 from wss_monai.networks.dense_crf import DenseCRF
 from wss_monai.networks.dual_decoder import DecoderMixture, DualDecoder
+from wss_monai.networks.enet import ENet
 from wss_monai.networks.feature_tap import FeatureTap
 from wss_monai.networks.large_fov import LargeFOV
 from wss_monai.networks.mi_unet import MIUNet
@@ -26,6 +27,7 @@ __all__ = [
     "DecoderMixture",
     "DenseCRF",
     "DualDecoder",
+    "ENet",
     "FeatureTap",
     "LargeFOV",
     "MIUNet",

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 
 import torch
 from monai.networks.blocks import Convolution
@@ -44,10 +45,11 @@ class LargeFOV(nn.Module):
     published interpolation with aligned corners). Their softmax is p up to the bound of 1e-5, so that sliding windows,
     argmax and validation take them for the logits of any other network.
 
-    Published results start from VGG-16 trained on ImageNet. Here the network starts from nothing: all convolutions but
-    ``fc8`` come from He's normal distribution over their inputs with zero biases, ``fc8`` from N(0, 0.01) with zero
-    bias as published. Sixteen layers without normalisation learn slowly from there: ``norm`` "batch" or "instance"
-    helps, and is off by default because the published network has none.
+    Published results start from VGG-16 trained on ImageNet; a file of such weights, by the names of torchvision or of
+    caffe, is loaded by ``initialize_from`` (``own_names``). Without one the network starts from nothing: all
+    convolutions but ``fc8`` come from He's normal distribution over their inputs with zero biases, ``fc8`` from
+    N(0, 0.01) with zero bias as published. Sixteen layers without normalisation learn slowly from there: ``norm``
+    "batch" or "instance" helps, and is off by default because the published network has none.
 
     Reference: Chen et al., Semantic image segmentation with deep convolutional nets and fully connected CRFs (2015);
     Kolesnikov and Lampert, Seed, Expand and Constrain (2016).
@@ -143,6 +145,27 @@ class LargeFOV(nn.Module):
         if self.training or self.upsample == "never":
             return z
         return self._on_voxels(z, x)
+
+    def own_names(self, names: Iterable[str]) -> dict[str, str]:
+        """What tensors of VGG-16 are called here, for those that there are: name in the file -> name in this network.
+
+        Known are the names of torchvision (``features.0.weight``), in whose order the convolutions come, and those of
+        caffe (``conv1_1.weight``, ``fc6.weight``), with ``features.`` or ``module.`` before them or not.
+        """
+        names = list(names)
+        places = [(stage, layer) for stage, depth in enumerate(DEPTHS) for layer in range(depth)]
+        own = {f"conv{stage + 1}_{layer + 1}": f"stages.{stage}.{layer}.conv" for stage, layer in places}
+        numbers = sorted({int(match[1]) for name in names if (match := re.match(r"features\.(\d+)\.weight$", name))})
+        if len(numbers) == len(places):
+            own |= {f"features.{number}": layer for number, layer in zip(numbers, list(own.values()), strict=True)}
+        own |= {"fc6": "fc6.conv", "fc7": "fc7.conv", "fc8": "fc8"}
+        found: dict[str, str] = {}
+        for name in names:
+            layer, _, kind = name.rpartition(".")
+            short = layer if layer in own else layer.rpartition(".")[2]
+            if kind in ("weight", "bias") and short in own:
+                found[name] = f"{own[short]}.{kind}"
+        return found
 
     def _on_voxels(self, z: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """Give log-probabilities (B, K, *spatial), float32 or wider, from logits (B, K, *grid)."""

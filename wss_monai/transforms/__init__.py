@@ -27,6 +27,7 @@ from wss_monai.transforms.far_background import FarBackgroundd
 from wss_monai.transforms.fill_classes import FillClassesd
 from wss_monai.transforms.filled_boxes import FilledBoxesd
 from wss_monai.transforms.image_files import VolumeReader
+from wss_monai.transforms.jitter_augment import JitterAugment
 from wss_monai.transforms.load_case import LoadCased
 from wss_monai.transforms.partial_cross_entropy import PartialCrossEntropyd
 from wss_monai.transforms.percentiles import ScalePercentilesd
@@ -55,6 +56,7 @@ __all__ = [
     "FarBackgroundd",
     "FillClassesd",
     "FilledBoxesd",
+    "JitterAugment",
     "LabelBounds",
     "LabelBoundsd",
     "LoadCased",

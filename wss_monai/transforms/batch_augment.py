@@ -22,7 +22,6 @@ REACH = 0.2
 LOST = 0.05
 """A class without any labelled voxel may be cut where more than this fraction of the domain left the frame."""
 
-
 MAPS = ("weak_label", "label", "far_background", "averaged_label", "boxes")
 """Index maps of a batch, which are moved with the image; boxes have one channel a class."""
 TAGS = ("slice_tags", "tags")
@@ -75,6 +74,8 @@ class BatchAugment:
         ValueError: numbers out of range, axes that the image does not have, quarter turns in a plane with unequal
             extents.
     """
+
+    warp = staticmethod(warp_image)
 
     def __init__(
         self,
@@ -161,8 +162,7 @@ class BatchAugment:
 
     def apply(self, batch: Mapping[str, Any], plan: AugmentPlan) -> dict[str, Any]:
         """A copy of the batch with image, maps and tags changed as planned, where they lie."""
-        image = batch["image"]
-        shape = tuple(image.shape[2:])
+        image, shape = batch["image"], tuple(batch["image"].shape[2:])
         rows, chosen, intensities, cut = send_together(
             (grid_rows(plan.matrix, shape), plan.chosen, plan.intensities.to(image.dtype), plan.cut), image.device
         )
@@ -172,7 +172,7 @@ class BatchAugment:
         if maps:
             warped = warp_index(torch.cat([batch[key] for key in maps], 1) if maps[1:] else batch[maps[0]], grid)
             out.update(zip(maps, warped.split([batch[key].shape[1] for key in maps], 1), strict=True))
-        out["image"] = self._change_intensities(warp_image(image, grid), chosen, intensities, plan.seed)
+        out["image"] = self._change_intensities(self.warp(image, grid), chosen, intensities, plan.seed)
         for key in TAGS:
             if key in batch and not self.keep_tags:
                 if batch[key].shape != plan.cut.shape:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from wss_monai.functional.settings import check_flags
 from wss_monai.functional.spatial_map import SpatialMap
 from wss_monai.functional.warps import about_centre, quarter_turns
 
@@ -33,6 +34,7 @@ class RandEquivariantTransform:
         shift: largest translation as a fraction of the extent.
         scaling: smallest and largest factor.
         axes: spatial axes along which things are shifted and scaled; None: all. Leave out the axis across thick slices.
+        one_a_batch: flip and scale are one for the batch, as published; turns and shifts are drawn a sample there too.
 
     Raises:
         ValueError: an unknown family, numbers out of range.
@@ -46,7 +48,9 @@ class RandEquivariantTransform:
         shift: float = 0.3,
         scaling: Sequence[float] = (0.8, 1.2),
         axes: Sequence[int] | None = None,
+        one_a_batch: bool = False,
     ) -> None:
+        check_flags(one_a_batch=one_a_batch)
         families = list(FAMILIES) if family == "all" else [family] if isinstance(family, str) else list(family)
         if not families or not set(families) <= set(FAMILIES):
             raise ValueError(f"family must be 'all' or out of {FAMILIES}, got {family!r}.")
@@ -64,6 +68,7 @@ class RandEquivariantTransform:
         self.shift = shift
         self.scaling = [float(factor) for factor in scaling]
         self.axes = None if axes is None else list(axes)
+        self.one_a_batch = one_a_batch
 
     def __repr__(self) -> str:
         """Everything that the draw depends on, for the record of a run."""
@@ -86,8 +91,10 @@ class RandEquivariantTransform:
         family = self.families[int(torch.randint(0, len(self.families), (1,), generator=generator))]
         linear = torch.eye(dimensions, dtype=torch.float64).repeat(count, 1, 1)
         offset = torch.zeros(count, dimensions, dtype=torch.float64)
+        draws = 1 if self.one_a_batch else count
         if family == "flip":
-            chosen = torch.tensor(self.flips)[torch.randint(0, len(self.flips), (count,), generator=generator)]
+            chosen = torch.tensor(self.flips)[torch.randint(0, len(self.flips), (draws,), generator=generator)]
+            chosen = chosen.expand(count)
             linear[torch.arange(count), chosen, chosen] = -1
         elif family == "turn":
             linear = self._quarters(count, shape, generator)
@@ -97,7 +104,7 @@ class RandEquivariantTransform:
             offset = (drawn * most).round()
         else:
             low, high = self.scaling
-            factors = low + (high - low) * torch.rand(count, generator=generator, dtype=torch.float64)
+            factors = low + (high - low) * torch.rand(draws, generator=generator, dtype=torch.float64)
             for axis in axes:
                 linear[:, axis, axis] = factors
         return SpatialMap(about_centre(linear, offset, tuple(shape)), tuple(shape))

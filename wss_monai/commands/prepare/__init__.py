@@ -10,7 +10,7 @@ from wss_monai.commands.kinds import add_kinds
 __all__ = ["RELEASES", "add_parser"]
 
 RELEASES = (
-    *("acdc", "folder", "markups", "bids", "promise12", "decathlon", "brats", "png-slices", "nnunet"),
+    *("acdc", "folder", "markups", "bids", "promise12", "decathlon", "brats", "png-slices", "png-masks", "nnunet"),
     "localization-cues",
 )
 """Modules of this folder, one a release, as `wss_monai.commands.kinds.add_kinds` wants them."""

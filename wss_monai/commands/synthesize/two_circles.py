@@ -18,6 +18,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_picture_options(parser, (1000, 100), 25)
     text = "ellipses, half axes 1 to the radius less 1, in place of circles"
     parser.add_argument("--ellipses", action="store_true", help=text)
+    text = "weak ellipses of a tenth of each half axis, as published; some are empty (default: a disc)"
+    parser.add_argument("--small-weak", action="store_true", help=text)
 
 
 @generation
@@ -25,4 +27,4 @@ def run(args: argparse.Namespace, out: Path) -> str:
     """Generate circles."""
     from wss_monai.data.phantoms.toy import Circles
 
-    return write_pictures(args, out, Circles(tuple(args.size), args.radius, args.ellipses))
+    return write_pictures(args, out, Circles(tuple(args.size), args.radius, args.ellipses, args.small_weak))

@@ -20,6 +20,8 @@ PARTS = ("train", "val")
 """The parts of a set, in the order of the seeds."""
 EDGE = 0.45
 """How far, in pixels, a disc reaches beyond its radius, so that radii 50, 25, 5 and 2 give 8005, 2025, 97 and 21."""
+SMALL_EDGE = 0.4
+"""The same for half axes of 0 to 2 pixels, whose ellipses then have 3, 5, 11 and 21 pixels, as Pillow draws them."""
 MAX_SIGMA = 100
 """Noise levels are drawn from the whole numbers below."""
 
@@ -118,6 +120,8 @@ class Circles(_Toy):
         size: width and height in pixels.
         radius: of both, pixels; the weak disc's is a tenth of it.
         ellipses: draw ellipses, with half axes from 1 to ``radius`` - 1, the same for both; the weak disc is clipped.
+        small_weak: the weak ellipse has a tenth of each half axis, cut to whole pixels, as in the summer school's code;
+            where both are 0 nothing is drawn.
 
     Raises:
         ValueError: a circle that is too small or does not fit.
@@ -126,6 +130,7 @@ class Circles(_Toy):
     size: tuple[int, int] = (256, 256)
     radius: int = 25
     ellipses: bool = False
+    small_weak: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot be drawn."""
@@ -137,8 +142,9 @@ class Circles(_Toy):
         half = (int(R.randint(1, self.radius)), int(R.randint(1, self.radius))) if self.ellipses else (self.radius,) * 2
         centres = [[int(R.randint(self.radius, n - self.radius)) for n in self.size] for _ in range(2)]
         distractor, target = (ellipse(self.size, (x, y), half) for x, y in centres)
-        small = self.radius // 10
-        weak = ellipse(self.size, (centres[1][0], centres[1][1]), (small, small)) & target
+        small = (half[0] // 10, half[1] // 10) if self.small_weak else (self.radius // 10,) * 2
+        weak = ellipse(self.size, (centres[1][0], centres[1][1]), small, SMALL_EDGE if self.small_weak else EDGE)
+        weak = weak & target if any(small) or not self.small_weak else np.zeros_like(weak)
         clean = np.zeros(self.size, np.uint8)
         clean[distractor] = 255
         clean[target] = 125

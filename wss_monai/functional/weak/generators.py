@@ -82,6 +82,7 @@ def centroid_blob(
     per_component: bool = False,
     width: int | Sequence[int] = 4,
     jitter: int = 0,
+    truncated: bool = False,
 ) -> np.ndarray:
     """Draw one ellipse at the rounded centroid of each class, clipped by the class.
 
@@ -92,6 +93,7 @@ def centroid_blob(
         R: see the module; needed with ``jitter`` only.
         width: full width in voxels, one or one an axis; the half-width is ``width // 2``.
         jitter: the centre is moved along each axis by a whole number drawn from -jitter..jitter.
+        truncated: the centroid is cut to whole voxels towards 0 in place of rounded, as in the published code.
     """
     half = per_axis("width", width, np.ndim(label)) // 2
     if jitter < 0:
@@ -100,7 +102,8 @@ def centroid_blob(
         raise ValueError("jitter draws at random: pass R=np.random.RandomState(seed)")
 
     def mark(region: np.ndarray) -> np.ndarray:
-        centre = np.rint(ndimage.center_of_mass(region)).astype(int)
+        mean = np.asarray(ndimage.center_of_mass(region))
+        centre = (np.trunc(mean) if truncated else np.rint(mean)).astype(int)
         if jitter and R is not None:
             centre = centre + R.randint(-jitter, jitter + 1, size=region.ndim)
         blob = stamp(region.shape, [centre], half) & region

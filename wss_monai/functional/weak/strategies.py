@@ -41,7 +41,7 @@ STRATEGIES: dict[str, Callable[..., np.ndarray]] = {
 KINDS: dict[str, tuple[type, bool]] = {
     **dict.fromkeys(("classes", "width", "margin", "radius"), (Integral, True)),
     **dict.fromkeys(("jitter", "iterations", "number", "every", "inset"), (Integral, False)),
-    **dict.fromkeys(("background", "per_component"), (bool, False)),
+    **dict.fromkeys(("background", "per_component", "truncated"), (bool, False)),
     "deform": (Real, False),
 }
 """Option of a generator -> type of its value, and whether there may be several."""

@@ -135,6 +135,8 @@ class LabelBounds(Transform):
         slice_axis: as in ``ConstantBounds``.
         lower: lower side of a class that is there, in place of the measure less the margin (published: 1).
         absent: (lower, upper) of a class that is not there, in place of the rule above; None = no bound on that side.
+            "measured": the margin around the measure 0 of what is not there, as the tutorials and papers have it:
+            [0, 0] relative, [0, margin] absolute, both sides counting (a log-barrier refuses the former).
 
     Raises:
         ValueError: wrong mode, interval of absent classes or a margin that is not positive.
@@ -150,8 +152,10 @@ class LabelBounds(Transform):
         descriptor: Descriptor | None = None,
         slice_axis: int | None = None,
         lower: float | None = None,
-        absent: Sequence[Any] | None = None,
+        absent: Sequence[Any] | str | None = None,
     ) -> None:
+        if isinstance(absent, str) and absent != "measured":
+            raise ValueError(f"absent must be (lower, upper), 'measured' or None, got {absent!r}.")
         if mode not in ("relative", "absolute"):
             raise ValueError(f"mode must be 'relative' or 'absolute', got {mode!r}.")
         if not margin > 0:
@@ -162,8 +166,13 @@ class LabelBounds(Transform):
         self.descriptor = descriptor or Size()
         self.slice_axis = slice_axis
         self.lower = lower
-        absent = completed(self.descriptor).when_absent if absent is None else absent
-        self.absent = check_interval(pairs_of("absent", absent), self.descriptor, "an absent class")
+        if isinstance(absent, str):
+            around_nothing = torch.tensor([0.0, 0.0 if mode == "relative" else margin])
+            self.absent = around_nothing.expand(1, 2)
+        else:
+            absent = completed(self.descriptor).when_absent if absent is None else absent
+            self.absent = check_interval(pairs_of("absent", absent), self.descriptor, "an absent class")
+        self.measured = isinstance(absent, str)
 
     def __call__(self, label: Tensor) -> Tensor:
         """Bounds for a channel-first index map (1, *spatial)."""
@@ -175,9 +184,15 @@ class LabelBounds(Transform):
         bounds = torch.stack((lower, measure + margin), -1)
         size = one_hot.flatten(2).sum(-1)[..., None, None]
         known = (index != UNLABELLED).flatten(1).any(1)[:, None, None, None]
-        bounds = torch.where(known & (size == 0), self.absent, torch.where(known, bounds, torch.tensor(NO_BOUND)))
+        bounds = torch.where(known, bounds, torch.tensor(NO_BOUND))
+        absent = torch.tensor(NO_BOUND) if self.measured else self.absent
+        bounds = torch.where(known & (size == 0), absent, bounds)
         bounds[:, 0] = torch.tensor(NO_BOUND)
         bounds = check_interval(bounds, self.descriptor, "the dense label")
+        if self.measured:  # after the check, which takes a lower side of 0 for none
+            nothing = known & (size == 0)
+            nothing[:, 0] = False
+            bounds = torch.where(nothing, self.absent, bounds)
         return bounds if self.slice_axis is not None else bounds[0]
 
 
