@@ -37,7 +37,8 @@ class ConstraintLoss(nn.Module):
             summed over classes, components and both sides, divided by the voxels of the tensor, mean over the batch.
         region_key: key of the batch that holds the region, e.g. "boxes", so that several terms may share it; None:
             "region_{term}" where there is one.
-        reduction: "mean" of the samples, as above; "sum" (in the tutorials' code, whose batches hold one); or "none": a cost a sample, (B,), with ``group`` a group.
+        reduction: "mean" of the samples, as above; "sum" (in the tutorials' code, whose batches hold one); or "none": a
+            cost a sample, (B,), with ``group`` a group.
 
     Attributes:
         violation: mean of max(z, 0) over all finite sides of the last batch, detached.

@@ -237,7 +237,9 @@ class PartialDiceCELoss(nn.Module):
         self.lambda_dice = lambda_dice
         self.lambda_ce = lambda_ce
         self.dice = PartialDiceLoss(include_background, 1e-5, ignore_index, classes, "", self.reduction)
-        self.cross_entropy = PartialCrossEntropyLoss(ignore_index, classes, "", per_sample, per_class, self.reduction)
+        self.cross_entropy = PartialCrossEntropyLoss(
+            ignore_index, classes, "", per_sample, per_class, reduction=self.reduction
+        )
         self.target_keys = {"target": target_key}
 
     def forward(self, logits: Tensor, target: Tensor, *, probs: Tensor | None = None) -> Tensor:
