@@ -54,7 +54,7 @@ def test_the_loop_finds_the_disc(code, capsys):
 def test_t_is_that_of_the_bundles(code):
     schedule = BarrierSchedule(torch.nn.Identity())
     for epoch in (0, 7, 19):
-        assert code["barrier_t"](epoch, 20) == pytest.approx(schedule.t(epoch + 1, 20))
+        assert code["barrier_t"](epoch + 1, 20) == pytest.approx(schedule.t(epoch + 1, 20))
 
 
 def test_lightning_trains_logs_and_goes_on(code, tmp_path):
@@ -69,7 +69,7 @@ def test_lightning_trains_logs_and_goes_on(code, tmp_path):
     module = code["Segmentation"]()
     first = trainer(4)
     first.fit(module, batches)
-    assert module.loss.t == pytest.approx(code["barrier_t"](3, 4))
+    assert module.loss.t == pytest.approx(code["barrier_t"](4, 4))
     logged = {name: float(value) for name, value in first.logged_metrics.items()}
     assert {*logged} == {"loss_partial", "loss_size", "violation_size"}
     assert logged["loss_partial"] == pytest.approx(float(module.loss.parts["partial"]))
@@ -100,7 +100,7 @@ def test_the_sum_of_the_page_is_compiled_once(code, monkeypatch):
     exec(block.replace("fullgraph=True", "fullgraph=True, backend=counter"), code | {"counter": counter}, code)
     batch, network = code["make_batch"](), code["make_network"]()
     for epoch in range(10):
-        code["loss"].set_t(code["barrier_t"](epoch, 10))
+        code["loss"].set_t(code["barrier_t"](epoch + 1, 10))
         logits = network(batch["image"])
         assert torch.equal(code["compiled"](logits, batch), code["loss"](logits, batch))
     assert counter.frame_count == 1

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
+from monai.networks.utils import eval_mode
 from torch import Tensor, nn
 
 from wss_monai.functional import UNLABELLED
@@ -93,19 +94,15 @@ class AveragedPredictions:
             store.tensors[KEY] = send(self.labels(store.tensors.get("weak_label")), images.device)
         self.logged = {"averaged_share": (store.tensors[KEY] != UNLABELLED).float().mean()}
 
-    @torch.no_grad()
     def _predict(self, images: Tensor, device: torch.device | str | None) -> None:
         """One more prediction of all slices into the average."""
-        modes = {module: module.training for module in self.network.modules()}
-        self.network.eval()
         if self.average is None:
             self.average = torch.zeros(len(images), self.num_classes, *images.shape[2:], dtype=torch.float16)
-        for start in range(0, len(images), self.batch_size):
-            part = slice(start, start + self.batch_size)
-            said = torch.softmax(self.network(send(images[part], device)).float(), 1).cpu()
-            self.average[part] = torch.lerp(self.average[part].float(), said, self.share).half()
-        for module, mode in modes.items():
-            module.training = mode
+        with eval_mode(self.network):
+            for start in range(0, len(images), self.batch_size):
+                part = slice(start, start + self.batch_size)
+                said = torch.softmax(self.network(send(images[part], device)).float(), 1).cpu()
+                self.average[part] = torch.lerp(self.average[part].float(), said, self.share).half()
 
     def labels(self, drawn: Tensor | None = None) -> Tensor:
         """Labels (N, 1, H, W), uint8, of the averages; 255 where none is sure or where something is drawn."""

@@ -12,7 +12,17 @@ from pathlib import Path
 
 from wss_monai.io.folder_lock import LOCK, owner_is_gone, write_owner
 
-__all__ = ["whole_folder", "working_folder"]
+__all__ = ["refuse_taken", "whole_folder", "working_folder"]
+
+
+def refuse_taken(out: Path) -> None:
+    """Refuse a place for a new folder that holds something.
+
+    Raises:
+        FileExistsError: a file, or a folder that is not empty, is there.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise FileExistsError(f"'{out}' exists already; remove it, or choose another --out")
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from wss_monai.io.json_files import read_text
-from wss_monai.io.whole_folder import whole_folder
+from wss_monai.io.whole_folder import refuse_taken, whole_folder
 from wss_monai.io.yaml_files import check_yaml
 from wss_monai.label_app.settings import APP_FILE
 
@@ -59,8 +59,7 @@ def make_app(
         ValueError: a folder is no bundle, two have one name, or settings or weights are for several.
     """
     out = Path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise FileExistsError(f"'{out}' exists already; remove it, or choose another --out")
+    refuse_taken(out)
     folders = [Path(os.path.abspath(bundle)) for bundle in bundles]
     for folder in folders:
         if not (folder / "configs" / "metadata.json").is_file():

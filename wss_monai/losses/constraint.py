@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wss_monai.functional.descriptors import Descriptor, completed
+from wss_monai.functional.hard_classes import hard_classes
 from wss_monai.losses.half_gradient import HalfGradient
 from wss_monai.losses.penalties import needs_interior
 from wss_monai.losses.reduction import checked_reduction, reduced
@@ -181,8 +182,7 @@ class ConstraintLoss(nn.Module):
         dual = None
         if self.penalty.violation == "hard":
             with torch.no_grad():
-                index = probs.max(1).indices
-                hard = F.one_hot(index, probs.shape[1]).movedim(-1, 1).to(probs)
+                hard = F.one_hot(hard_classes(probs), probs.shape[1]).movedim(-1, 1).to(probs)
                 dual = self._violations(hard, *about)[0]
         cost: Tensor = self.penalty(z, key, dual, known)
         return cost

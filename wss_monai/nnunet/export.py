@@ -22,7 +22,7 @@ from wss_monai.io.grids import read_grid
 from wss_monai.io.nifti_files import save_image, write_volume
 from wss_monai.io.tables import write_json
 from wss_monai.io.volumes import read_volume
-from wss_monai.io.whole_folder import working_folder
+from wss_monai.io.whole_folder import refuse_taken, working_folder
 from wss_monai.transforms import LoadCased
 
 __all__ = ["Exported", "export_nnunet"]
@@ -73,8 +73,7 @@ def export_nnunet(data: str | os.PathLike[str], out: str | os.PathLike[str], den
     out = Path(out)
     if not NAME.fullmatch(out.name):
         raise ValueError(f"--out: nnU-Net finds data sets by names such as Dataset501_MINE, got '{out.name}'")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise FileExistsError(f"'{out}' exists already; remove it, or choose another --out")
+    refuse_taken(out)
     cases = load_cases(data, fold="all", validation=0, dense=dense, seed=seed)
     if "ignore" in cases.class_names:
         raise ValueError("a class is called 'ignore', which is nnU-Net's word for what is not labelled: rename it")

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wss_monai.commands.kinds import new_folder
-from wss_monai.commands.prepare.json_words import some_names, values_of
+from wss_monai.commands.prepare.found_cases import print_labels, some_names
+from wss_monai.commands.prepare.json_words import values_of
 
 if TYPE_CHECKING:
     from wss_monai.data.releases.bids import BidsCases
@@ -52,11 +53,10 @@ def run(args: argparse.Namespace) -> int:
     """
     from wss_monai.data.releases.bids import find_bids, seen_from
     from wss_monai.data.schema import write_dataset
-    from wss_monai.io.whole_folder import whole_folder
+    from wss_monai.io.whole_folder import refuse_taken, whole_folder
 
     source, out = Path(args.source), Path(args.out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise FileExistsError(f"'{out}' exists already; remove it, or choose another --out")
+    refuse_taken(out)
     found = find_bids(
         source,
         args.suffix,
@@ -125,11 +125,7 @@ def _print(found: BidsCases) -> None:
     """Print what was found, and what not."""
     patients = {case["patient"] for case in found.cases}
     print(f"images ({', '.join(found.suffixes)}): {len(found.cases)} cases of {len(patients)} subjects")
-    for role, lacking in found.without.items():
-        word = {"label": "dense labels", "weak_label": "weak labels"}[role]
-        print(f"{word}: {len(found.cases) - len(lacking)}; cases without: {some_names(lacking)}")
-        if found.orphans[role]:
-            print(f"{word} without an image, left out: {some_names(found.orphans[role])}")
+    print_labels(len(found.cases), found.without, found.orphans)
     for case, lacking in found.incomplete.items():
         print(f"left out: '{case}' lacks {lacking}")
     if found.ungrouped:

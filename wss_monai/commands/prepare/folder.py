@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wss_monai.commands.prepare.conversion import print_notes
-from wss_monai.commands.prepare.json_words import json_object, some_names, values_of
+from wss_monai.commands.prepare.found_cases import print_labels, some_names
+from wss_monai.commands.prepare.json_words import json_object, values_of
 
 if TYPE_CHECKING:
     from wss_monai.data.releases.folder import FolderCases
@@ -117,11 +118,7 @@ def _print(found: FolderCases) -> None:
     patients = {case["patient"] for case in found.cases}
     print(f"images: {len(found.cases)} cases of {len(patients)} patients", end="")
     print(f", modalities {found.modalities}" if found.modalities else "")
-    for role, lacking in found.without.items():
-        word = {"label": "dense labels", "weak_label": "weak labels"}[role]
-        print(f"{word}: {len(found.cases) - len(lacking)}; cases without: {some_names(lacking)}")
-        if found.orphans[role]:
-            print(f"{word} without an image, left out: {some_names(found.orphans[role])}")
+    print_labels(len(found.cases), found.without, found.orphans)
     for case, lacking in found.incomplete.items():
         print(f"left out: case '{case}' lacks the modalities {lacking}")
     if found.unmatched:

@@ -1,18 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""JSON objects on the command line of `prepare`, label files of ITK-SNAP in their place, and lists of names."""
+"""JSON objects on the command line of `prepare`, and label files of ITK-SNAP in their place."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from wss_monai.commands.words import json_or_file
 
-__all__ = ["json_object", "some_names", "values_of"]
-
-SHOWN = 5
-"""How many names of a list are printed."""
+__all__ = ["json_object", "values_of"]
 
 
 def json_object(text: str, name: str) -> Any:
@@ -50,11 +46,3 @@ def values_of(text: str, name: str, clear: str) -> Any:
     from wss_monai.io.label_files import CLEAR, read_label_file
 
     return {str(CLEAR): clear} | {str(value): label for value, label in read_label_file(text).items()}
-
-
-def some_names(names: Sequence[str]) -> str:
-    """Say how many there are, and the first."""
-    if not names:
-        return "none"
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return f"{len(names)} ({', '.join(names[:SHOWN])}{more})"

@@ -6,7 +6,8 @@ from __future__ import annotations
 import argparse
 
 from wss_monai.commands.kinds import new_folder, told_failures
-from wss_monai.commands.prepare.json_words import json_object, some_names, values_of
+from wss_monai.commands.prepare.found_cases import some_names
+from wss_monai.commands.prepare.json_words import json_object, values_of
 
 HELP = "points and boxes set in 3D Slicer"
 DESCRIPTION = (

@@ -24,7 +24,7 @@ from wss_monai.functional.weak.marks import box_place, draw_point
 from wss_monai.io.markups import ENDING, MarkedBox, MarkedPoint, read_markups
 from wss_monai.io.nifti_files import write_volume
 from wss_monai.io.volumes import read_array
-from wss_monai.io.whole_folder import whole_folder
+from wss_monai.io.whole_folder import refuse_taken, whole_folder
 
 __all__ = ["Drawn", "prepare_markups"]
 
@@ -93,8 +93,7 @@ def prepare_markups(
         ValueError: patterns, labels or words do not fit, or nothing could be drawn.
     """
     root, out = Path(source), Path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise FileExistsError(f"'{out}' exists already; remove it, or choose another --out")
+    refuse_taken(out)
     if not (np.isfinite(radius) and radius >= 0):
         raise ValueError(f"--radius must be mm, 0 or more, got {radius}")
     names = class_names_of(label_map(dict(labels), "--labels"))

@@ -16,7 +16,7 @@ import numpy as np
 
 from wss_monai.data.schema import write_dataset
 from wss_monai.io.archives import unpack
-from wss_monai.io.whole_folder import working_folder
+from wss_monai.io.whole_folder import refuse_taken, working_folder
 
 __all__ = ["Entry", "Preparation", "digest_of", "opened", "preparation", "refuse_missing", "some", "visible_files"]
 
@@ -143,8 +143,7 @@ def preparation(out: str | os.PathLike[str]) -> Iterator[Preparation]:
         FileExistsError: `out` is there already and not empty.
     """
     out = Path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise FileExistsError(f"'{out}' exists already; remove it, or choose another --out")
+    refuse_taken(out)
     with working_folder(out) as work:
         yield Preparation(out, work)
 
