@@ -174,11 +174,6 @@ class ConstraintLoss(nn.Module):
         group = about[3]
         if group is not None:
             key = torch.unique(group)
-        if key is None:
-            raise ValueError(
-                f"{type(self.penalty).__name__} remembers each sample: give key (B,), the numbers of the samples (the "
-                "loader of a bundle gives them as 'sample')."
-            )
         dual = None
         if self.penalty.violation == "hard":
             with torch.no_grad():
