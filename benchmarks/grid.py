@@ -144,8 +144,10 @@ def git_commit() -> str:
 
 
 def run_facts(folder: Path) -> dict[str, str]:
-    """Commit, device, cost and size of the network of a run, and when its constraints held; what its files do not say is
-    left empty."""
+    """Commit, device, cost and size of the network of a run, and when its constraints held.
+
+    What its files do not say is left empty.
+    """
     record, facts = (
         {} if not file.is_file() else json.loads(file.read_text()) for file in (folder / "run.json", folder / FACTS)
     )

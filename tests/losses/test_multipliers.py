@@ -10,6 +10,7 @@ import torch
 from ignite.engine import Engine
 from torch.optim import SGD
 
+from wss_monai.functional.box_descriptors import BoxStrips
 from wss_monai.functional.descriptors import Size
 from wss_monai.handlers import Multipliers, UpdateMultipliers
 from wss_monai.losses import (
@@ -205,6 +206,26 @@ def test_groups_are_remembered_by_their_numbers():
     rows = loss.terms["size"].penalty.rows["multiplier"]
     assert len(rows) == 8 and rows[[2, 7], 1, 0, 1].tolist() == [3.0, 3.0]  # 2 slices of 2 voxels, over a bound of 1
     assert float(rows.sum()) == 6.0
+
+
+def test_strips_of_a_box_share_the_multiplier_of_the_worst():
+    """A box of 2 x 4 voxels: with strips of 2 lines one along the first axis and two along the second; then 2 x 2."""
+    loss = WeightedSumLoss({"t": (ConstraintLoss(BoxStrips(width=2), PrimalDual(rate=1.0), scale=1.0), 1.0)}).train()
+    bounds = torch.tensor([[-torch.inf, torch.inf], [1.0, torch.inf]]).view(1, 2, 1, 2)
+    boxes = torch.zeros(1, 1, 4, 4, dtype=torch.uint8)
+    probs = torch.zeros(1, 4, 4)
+    boxes[..., :2, :] = 1
+    probs[..., 0, 0], probs[..., 1, 1] = 0.4, 0.8  # strips: (0.4 + 0.8) / 2, the same, and 0
+    target = {"bounds_t": bounds, "region_t": boxes, "sample": torch.tensor([0])}
+    logits = torch.stack((1 - probs, probs), 1).clamp(min=1e-6).log().requires_grad_()
+    loss(logits, target)
+    Multipliers(loss).update()
+    rows = loss.terms["t"].penalty.rows["multiplier"]
+    assert rows.shape == (1, 2, 1, 2) and rows[0, 1, 0, 0] == pytest.approx(1.0, abs=1e-4)
+    boxes[..., 2:] = 0  # one strip along each axis, 0.6
+    assert loss(logits, target).item() == pytest.approx(0.4, abs=1e-4)
+    Multipliers(loss).update()
+    assert loss.terms["t"].penalty.rows["multiplier"][0, 1, 0, 0] == pytest.approx(1.4, abs=1e-4)
 
 
 def test_state_goes_through_a_checkpoint_bit_for_bit():

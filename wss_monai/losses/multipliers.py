@@ -30,9 +30,9 @@ class DualPenalty(ShownSettings, nn.Module):
     ``update`` moves the multipliers of those samples; in evaluation mode nothing is noted. They are part of
     ``state_dict()``, so that a resumed run goes on as the uninterrupted one.
 
-    A sample is seen once an epoch, so that its multipliers need many epochs. ``per`` "set" has one multiplier a side for
-    all samples, which each batch moves: the constraint is then that the mean of max(z, 0) over the set is at most
-    ``tolerance``, and takes the place of z; its estimate is the mean over the batch.
+    A sample is seen once an epoch, so that its multipliers need many epochs. ``per`` "set" has one multiplier a side
+    for all samples, which each batch moves. The constraint is then that the mean of max(z, 0) over the set is at most
+    ``tolerance``: the batch's mean less the tolerance takes the place of z.
 
     Args:
         start: multiplier of a side that was not seen so far, at least 0.
@@ -92,8 +92,8 @@ class DualPenalty(ShownSettings, nn.Module):
             key, there = torch.zeros(1, dtype=torch.long, device=z.device), there.any(0, keepdim=True)
         if key is None:
             raise ValueError(
-                f"{type(self).__name__} remembers each sample: give key (B,), the numbers of the samples (the loader of "
-                "a bundle gives them as 'sample'), or let the whole set share its multipliers: per='set'."
+                f"{type(self).__name__} remembers each sample: give key (B,), the numbers of the samples (the loader of a "
+                "bundle gives them as 'sample'), or let the whole set share its multipliers: per='set'."
             )
         multiplier = self._of("multiplier", key, z)
         if self.training and torch.is_grad_enabled():
