@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 HOLDS = 0.05
-"""A mean violation that counts as satisfied: sides are missed by 5 % of their bounds in the mean. In augmented batches it
-never comes to 0; on the scribbles of ACDC runs end at 0.02 to 0.1."""
+"""A mean violation that counts as satisfied: sides are missed by 5 % of their bounds in the mean. It never
+comes to 0 in augmented batches; on the scribbles of ACDC runs end at 0.02 to 0.1."""
 NEVER = "never"
 
 

@@ -3,7 +3,8 @@
 
     python benchmarks/toy_logbarrier.py
 
-``--enforcers`` runs mode constrained instead, by each of them, with ``--weights`` of both terms: for docs/results/enforcers.md.
+``--enforcers`` runs mode constrained instead, by each of them, with ``--weights`` of both terms
+(docs/results/enforcers.md).
 200 generated images (100 for validation), batch 1, so that an epoch is 200 iterations and t grows by 10 % with each.
 Dice of the validation images, of the network at that iteration; in the CSV file a row a run.
 """
