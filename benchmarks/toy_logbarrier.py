@@ -34,7 +34,7 @@ FACTS = ("weights", "iterations", "cpu_seconds", "steps_to_satisfy", "final_viol
 def dice_at(folder: Path) -> dict[int, float]:
     """Validation Dice of a run at the shown numbers of iterations that it has come to."""
     with (folder / "metrics.csv").open() as file:
-        rows = {int(row["iteration"]): row["val_dice"] for row in csv.DictReader(file)}
+        rows = {int(row["iteration"]): row.get("val_dice") for row in csv.DictReader(file)}
     return {count: float(rows[count]) for count in ITERATIONS if rows.get(count)}
 
 

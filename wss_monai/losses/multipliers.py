@@ -92,8 +92,8 @@ class DualPenalty(ShownSettings, nn.Module):
             key, there = torch.zeros(1, dtype=torch.long, device=z.device), there.any(0, keepdim=True)
         if key is None:
             raise ValueError(
-                f"{type(self).__name__} remembers each sample: give key (B,), the numbers of the samples (the loader of "
-                "a bundle gives them as 'sample'), or let the whole set share its multipliers: per='set'."
+                f"{type(self).__name__} remembers each sample: give key (B,), the numbers of the samples (in a "
+                "bundle's batches 'sample'), or let the whole set share its multipliers: per='set'."
             )
         multiplier = self._of("multiplier", key, z)
         if self.training and torch.is_grad_enabled():
