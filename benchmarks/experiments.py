@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from enforcer_arms import WEIGHTS_3D, enforced, tried
+from enforcer_arms import MIDDLE_3D, enforced, tried
 from network_arms import CHOSEN, TRIED, TRIED_3D, grid
 from peer_arms import AS_AUTHORS, BETTER, chosen_peers, peer_arm, tried_peers
 
@@ -303,8 +303,8 @@ EXPERIMENTS: dict[str, Experiment] = {
     ),
     "enforcers_hippocampus": Experiment(
         about="the same on volumes of the hippocampus with a few spots each, in 3D",
-        arms={"partial": (CPU, {"mode": "partial"}), **enforced({"constant": CONSTANT}, weights=WEIGHTS_3D)},
-        tried=tried({"constant": CONSTANT}, WEIGHTS_3D),
+        arms={"partial": (CPU, {"mode": "partial"}), **enforced({"constant": CONSTANT}, weights=MIDDLE_3D)},
+        tried=tried({"constant": CONSTANT}, MIDDLE_3D),
         bundle="hippocampus_logbarrier",
         data="data/HIPPOCAMPUS_POINTS",
         split="hippocampus40.json",

@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from constraint_facts import write_curves
-from enforcer_arms import SET_WEIGHTS, WEIGHTS, settings_of
+from enforcer_arms import MIDDLE_OF_SET, WEIGHTS, settings_of
 from grid import ROOT, run_grid, write_csv
 
 MODES = ("full", "quadratic", "logbarrier")
@@ -68,7 +68,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--modes", nargs="+", default=list(MODES))
-    enforcers = [*WEIGHTS, *SET_WEIGHTS]
+    enforcers = [*WEIGHTS, *MIDDLE_OF_SET]
     parser.add_argument(
         "--enforcers", nargs="+", default=[], choices=enforcers, metavar="NAME", help=", ".join(enforcers)
     )
