@@ -3,8 +3,8 @@
 
 Both take the violation at the same point for the step of x and for that of the multipliers, cut these at 0, and have
 the same augmented Lagrangian. Two differences: Cooper's running mean (nuPI) starts at 0 in its code, where ours
-and its documentation start with the first violation; and with a rate below r, where a bound holds by more than m / r, our
-multiplier shrinks by the share rate / r, Cooper's by rate x |z|.
+and its documentation start with the first violation; and with a rate below r, where a bound holds by more than m / r,
+our multiplier shrinks by the share rate / r, Cooper's by rate x |z|.
 """
 
 from __future__ import annotations

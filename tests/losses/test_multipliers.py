@@ -132,7 +132,7 @@ def test_known_optimum_with_one_multiplier_for_the_set(penalty):
     a = torch.tensor([[2.0], [1.5], [-1.0]], dtype=torch.float64)
     x = torch.zeros_like(a).requires_grad_()
     optimizer = SGD([x], 0.05)
-    for _ in range(3000):
+    for _ in range(1200):
         optimizer.zero_grad()
         (((x - a) ** 2).sum() / 2 + penalty(x - 1.0).mean()).backward()
         optimizer.step()
