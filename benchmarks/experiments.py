@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from enforcer_arms import MIDDLE_3D, enforced, tried
 from network_arms import CHOSEN, TRIED, TRIED_3D, grid
 from peer_arms import AS_AUTHORS, BETTER, chosen_peers, peer_arm, tried_peers
 
@@ -73,6 +74,9 @@ HIPPOCAMPUS_SLICES: dict[str, object] = {
 }
 """A 2D bundle on the slices of the hippocampus; bounds in mm2, which no arm uses."""
 NETWORK_FACTS = ("weights", "iterations", "cpu_seconds")
+ESTIMATED = {"bounds_from": "estimated", "bounds_file": BOUNDS}
+CONSTRAINT_FACTS = (*NETWORK_FACTS, "steps_to_satisfy", "final_violation")
+"""See benchmarks/constraint_facts.py."""
 ORACLE, CONSTANT = {"bounds_from": "oracle"}, {"bounds_from": "constant"}
 NORMAL = {"ED": {"RV": 156, "Myo": 82, "LV": 145}, "ES": {"RV": 70, "Myo": 82, "LV": 59}}
 """ml of healthy adults, the middle of the means of men and women (Petersen et al., JCMR 19:18, 2017, UK Biobank, 45 to
@@ -152,28 +156,6 @@ def tried_pseudo(first: str = "pseudo", **common: object) -> Arms:
             {"mode": mode, **(common if mode == "pseudo" else {}), **changed},
         )
     return arms
-
-
-ENFORCERS: dict[str, dict[str, object]] = {
-    "quadratic": {"enforcer_weight": 0.3},
-    "relu": {"enforcer_weight": 0.03},
-    "logbarrier": {"enforcer_weight": 0.003},
-    "augmented_lagrangian": {"enforcer_weight": 0.03},
-    "primal_dual": {"enforcer_weight": 0.03},
-}
-"""Enforcer -> its weight before any was tried."""
-
-
-def enforced(bounds: Mapping[str, Mapping[str, object]], factors: tuple[float, ...] = (1.0,)) -> Arms:
-    """Arms named ``<enforcer>_<bounds>``, and ``..._x<factor>`` with so many times the weight."""
-    out: dict[str, tuple[tuple[str, ...], dict[str, object]]] = {}
-    for name, settings in ENFORCERS.items():
-        for origin, where in bounds.items():
-            for factor in factors:
-                arm = f"{name}_{origin}" + ("" if factor == 1 else f"_x{factor:g}")
-                weight = {"enforcer_weight": round(factor * float(str(settings["enforcer_weight"])), 6)}
-                out[arm] = (CPU, {"mode": "constrained", "enforcer": name, **where, **weight})
-    return out
 
 
 def size_weights(**tried: tuple[float, ...]) -> Arms:
@@ -301,11 +283,32 @@ EXPERIMENTS: dict[str, Experiment] = {
     ),
     "enforcers": Experiment(
         about="penalties, the barrier and duality on the same bounds, on the scribbles of ACDC",
-        arms=enforced({"constant": CONSTANT, "estimated": {"bounds_from": "estimated", "bounds_file": BOUNDS}}),
-        tried=enforced({"estimated": {"bounds_from": "estimated", "bounds_file": BOUNDS}}, (0.1, 0.3, 3.0, 10.0)),
+        arms={
+            "partial": (CPU, {"mode": "partial"}),
+            **enforced({"constant": CONSTANT, "estimated": ESTIMATED, "oracle": ORACLE}),
+        },
+        tried=tried({"estimated": ESTIMATED}),
         fit=("--dense", "5", "--terms", "size"),
         pieces=True,
-        facts=NETWORK_FACTS,
+        facts=CONSTRAINT_FACTS,
+    ),
+    "enforcers_points": Experiment(
+        about="the same on a disc of 21 pixels in each class of each slice of ACDC, background included",
+        arms={"partial": (CPU, {"mode": "partial"}), **enforced({"estimated": ESTIMATED})},
+        tried=tried({"estimated": ESTIMATED}),
+        weaken=("--strategy", "points", "--option", "radius=2", "--background"),
+        fit=("--dense", "5", "--terms", "size"),
+        pieces=True,
+        facts=CONSTRAINT_FACTS,
+    ),
+    "enforcers_hippocampus": Experiment(
+        about="the same on volumes of the hippocampus with a few spots each, in 3D",
+        arms={"partial": (CPU, {"mode": "partial"}), **enforced({"constant": CONSTANT}, weights=MIDDLE_3D)},
+        tried=tried({"constant": CONSTANT}, MIDDLE_3D),
+        bundle="hippocampus_logbarrier",
+        data="data/HIPPOCAMPUS_POINTS",
+        split="hippocampus40.json",
+        facts=CONSTRAINT_FACTS,
     ),
     "hippocampus": Experiment(
         about="the hippocampus in 3D from a few spots a volume (weaken them first, see docs/results/hippocampus.md)",

@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
 
+from constraint_facts import constraint_facts
 from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -143,7 +144,10 @@ def git_commit() -> str:
 
 
 def run_facts(folder: Path) -> dict[str, str]:
-    """Commit, device, cost and size of the network of a run; what its files do not say is left empty."""
+    """Commit, device, cost and size of the network of a run, and when its constraints held.
+
+    What its files do not say is left empty.
+    """
     record, facts = (
         {} if not file.is_file() else json.loads(file.read_text()) for file in (folder / "run.json", folder / FACTS)
     )
@@ -151,6 +155,7 @@ def run_facts(folder: Path) -> dict[str, str]:
     known |= {"cpu_seconds": facts.get("cpu_seconds"), "weights": record.get("parameters"), "iterations": None}
     if record.get("max_epochs") and record.get("iterations_per_epoch"):
         known["iterations"] = record["max_epochs"] * record["iterations_per_epoch"]
+    known |= constraint_facts(folder)
     return {name: "" if value is None else str(value) for name, value in known.items()}
 
 

@@ -17,6 +17,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from constraint_facts import write_curves
 from experiments import BOUNDS, EXPERIMENTS, Arms
 from grid import ROOT, add_grid_options, fold_settings, out_folder, run_grid, show
 from run_protocol import add_protocol_options, run_protocol
@@ -86,7 +87,10 @@ def run(name: str, options: argparse.Namespace) -> None:
             for summary, seed in zip(runs, options.seeds, strict=True):
                 kept = score(out / f"{arm}_s{seed}")
                 summary |= {f"{key}_largest": kept[key] for key in LARGEST}
-    show(results, options.csv or out / "results.csv", also, experiment.facts)
+    file = options.csv or out / "results.csv"
+    show(results, file, also, experiment.facts)
+    if "final_violation" in experiment.facts:
+        write_curves(out, chosen, options.seeds, file.with_name(f"{file.stem}_curves.csv"))
     minutes = (time.perf_counter() - started) / 60
     print(f"{minutes:.1f} minutes, {options.jobs} runs at a time, one thread each", file=sys.stderr)
 

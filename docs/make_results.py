@@ -36,8 +36,10 @@ HEADINGS = {
 }
 HIDDEN = re.compile(r"seed|fold|commit|device|seconds|hd95_mm_.*|volume_error_ml_abs_.*")
 DIGITS = {"hd95_mm": 1, "volume_error_ml_abs": 1, "missed": 1, "seconds": 0, "cpu_seconds": 0}
-DIGITS |= {"weights": 0, "iterations": 0}
+DIGITS |= {"weights": 0, "iterations": 0, "steps_to_satisfy": 0}
 """Decimals of means over seeds; three if not said."""
+BY_SEED = {"steps_to_satisfy"}
+"""Columns that show a value for each seed: some may never get there."""
 Row = dict[str, str]
 
 
@@ -65,6 +67,9 @@ def merged(rows: list[Row]) -> list[Row]:
         one: Row = {}
         for name in each[0]:
             found = [row[name] for row in each]
+            if name in BY_SEED:
+                one[name] = " / ".join(value for value in found if value)
+                continue
             numeric = name not in ("arm", "seed", "fold", "commit") and all(map(is_number, found))
             mean = f"{statistics.fmean(map(float, found)):.{digits_of(name)}f}" if numeric else ""
             one[name] = mean if numeric else " / ".join(dict.fromkeys(value for value in found if value))
@@ -156,10 +161,10 @@ def stale() -> list[str]:
 
 
 def unused() -> list[str]:
-    """CSV files that no page shows."""
+    """CSV files that no page shows; those of curves are for pictures."""
     shown = {match[2].split(" ")[0] for page in pages() for match in TABLE.finditer(page.read_text(encoding="utf-8"))}
     files = {str(file.relative_to(DATA)) for file in DATA.rglob("*.csv") if file.relative_to(DATA).parts[0] != "gpu"}
-    return sorted(files - shown)
+    return sorted(file for file in files - shown if not file.endswith("_curves.csv"))
 
 
 def main() -> None:

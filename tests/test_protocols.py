@@ -15,6 +15,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from monai.bundle import ConfigParser
 from monai.transforms import Resize
 from this_process import run_module
 from tiny import ROOT, make_dataset, run_workflow
@@ -242,6 +243,15 @@ def in_this_process(benchmarks, monkeypatch):
     monkeypatch.setattr(grid, "run_bundle", run_bundle)
     here = SimpleNamespace(run=lambda line, check, cwd: start(line, cwd))
     monkeypatch.setattr(benchmarks, "subprocess", here)
+
+
+def test_the_published_rate_falls_with_each_iteration():
+    """The overlay names its handler by number, which another handler before it would shift."""
+    parser = ConfigParser()
+    files = [ROOT / "bundles/acdc_logbarrier/configs/train.yaml", ROOT / "benchmarks/overlays/sgd_poly.yaml"]
+    parser.read_config(ConfigParser.load_config_files([str(file) for file in files]))
+    (changed,) = [handler for handler in parser["train#handlers"] if handler.get("epoch_level") is False]
+    assert changed["_target_"] == "LrScheduleHandler"
 
 
 SMOKE = {

@@ -82,7 +82,10 @@ def test_facts_of_a_run_come_from_its_own_files(tmp_path):
     (tmp_path / "run.json").write_text(json.dumps(record))
     (tmp_path / grid.FACTS).write_text(json.dumps({"commit": "abc1234", "seconds": 12.5, "cpu_seconds": 9.5}))
     expected = {"commit": "abc1234", "device": "CPU, 1 thread(s)", "seconds": "12.5", "cpu_seconds": "9.5"}
-    assert grid.run_facts(tmp_path) == {**expected, "weights": "123", "iterations": "236"}
+    expected |= {"weights": "123", "iterations": "236", "steps_to_satisfy": "", "final_violation": ""}
+    assert grid.run_facts(tmp_path) == expected
+    (tmp_path / "metrics.csv").write_text("iteration,violation_size\n59,0.5\n118,0.03\n")
+    assert grid.run_facts(tmp_path) == {**expected, "steps_to_satisfy": "118", "final_violation": "0.03"}
 
 
 def test_further_facts_are_columns_where_an_experiment_wants_them(tmp_path):

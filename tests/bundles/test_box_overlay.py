@@ -14,6 +14,7 @@ import torch
 from wss_monai.__main__ import main
 
 BOX = ("train.yaml", "box.yaml")
+TERMS = ("tightness", "size", "outside")
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +46,26 @@ def test_it_trains_and_evaluates(boxes, run_bundle, penalty):
     measured = rows(out / "evaluation" / "constraints.csv")
     assert {row["unit"] for row in measured if row["term"] == "tightness"} == {"voxel a line"}
     assert {row["origin"] for row in measured} == {"box"}
+
+
+@pytest.mark.parametrize("name", ["relu", "augmented_lagrangian", "primal_dual"])
+def test_each_term_has_multipliers_of_its_own(boxes, run_bundle, name):
+    flow, out = run_bundle(*BOX, folder=boxes, enforcer=name)
+    lines = rows(out / "metrics.csv")
+    assert all(float(lines[0][f"violation_{term}"]) > 0 for term in TERMS)
+    loss = flow.parser.get_parsed_content("loss")
+    assert len({id(loss.terms[term].penalty) for term in TERMS}) == 3
+    assert [loss.weights[term] for term in TERMS] == [0.1, 1.0, 0.1]
+    if name != "relu":
+        assert all(float(lines[-1][f"multiplier_max_{term}"]) > 0 for term in TERMS)
+
+
+def test_the_former_name_of_the_setting_stays(boxes, run_bundle, tmp_path):
+    found = []
+    for settings in ({"enforcer": "quadratic"}, {"box_penalty": "quadratic"}):
+        _, out = run_bundle(*BOX, folder=boxes, out=tmp_path / next(iter(settings)), **settings)
+        found.append(torch.load(out / "model.pt", weights_only=True))
+    assert all(torch.equal(found[0][key], found[1][key]) for key in found[0])
 
 
 def test_pseudo_labels_lie_in_the_boxes(boxes, run_bundle):

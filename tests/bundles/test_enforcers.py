@@ -36,7 +36,22 @@ def test_enforcers_of_that_name_are_the_modes(run_bundle, weak_dataset, tmp_path
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
-@pytest.mark.parametrize("settings", [{"enforcer": "augmented_lagrangian"}, {"enforcer": "primal_dual"}])
+def test_multipliers_of_the_set_are_moved_by_every_batch(run_bundle, weak_dataset):
+    of_set = {"enforcer": "primal_dual", "enforcers#primal_dual#per": "set", "enforcers#primal_dual#tolerance": 0.0}
+    flow, out = run_bundle("train.yaml", folder=weak_dataset, **MODE, **STRONG, **of_set)
+    penalty = flow.parser.get_parsed_content("loss").terms["size"].penalty
+    assert penalty.rows["multiplier"].shape == (1, 4, 1, 2) and float(penalty.rows["multiplier"].max()) > 0
+    assert float(rows_of(out)[0]["multiplier_max_size"]) > 0  # in the first epoch already
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"enforcer": "augmented_lagrangian"},
+        {"enforcer": "primal_dual"},
+        {"enforcer": "primal_dual", "enforcers#primal_dual#per": "set"},
+    ],
+)
 def test_resumed_run_ends_where_the_uninterrupted_run_ends(run_bundle, weak_dataset, tmp_path, settings):
     settings = {**MODE, **STRONG, **settings, "folder": weak_dataset, "train#trainer#max_epochs": 4}
     settings[f"enforcers#{settings['enforcer']}#violation"] = "hard"
@@ -68,6 +83,7 @@ def test_volumes_have_multipliers_of_their_own(run_bundle, weak_dataset, tmp_pat
     [
         ({"enforcer": "lagrangian"}, "enforcer must be one of ['quadratic', 'relu', 'logbarrier', "),
         ({"enforcers#augmented_lagrangian#penalty": -1}, "penalty must be a positive number"),
+        ({"enforcers#augmented_lagrangian#per": "class"}, "per must be one of ['sample', 'set'], got 'class'"),
     ],
 )
 def test_impossible_settings_are_refused(run_bundle, settings, message):

@@ -103,6 +103,19 @@ def test_constant_size_bounds_are_a_term_of_every_mode_but_partial(run_mi, mode)
     assert loss.t == pytest.approx(5 * 1.1**50)  # in the last epoch
 
 
+@pytest.mark.parametrize("name", ["relu", "augmented_lagrangian", "primal_dual"])
+def test_size_bounds_by_any_enforcer(run_mi, name):
+    settings = {"size_bounds_from": "constant", "size_bounds": {"RV": [None, 40], "Myo": [None, 40], "LV": [None, 40]}}
+    flow, out = run_mi(*SIZE, mode="uda", enforcer=name, **settings)
+    rows, loss = rows_of(out), flow.parser.get_parsed_content("loss")
+    assert float(rows[0]["violation_size"]) > 0 and ("t" not in rows[0] or not rows[0]["t"])
+    if name != "relu":
+        assert float(rows[0]["multiplier_max_size"]) == 0  # no slice was seen twice so far
+        moved = loss.terms["size"].penalty.rows["multiplier"]
+        labelled = len(flow.parser.get_parsed_content("train#dataloader").store.labelled)
+        assert float(moved[:labelled].sum()) == 0 < float(moved[labelled:].sum())
+
+
 def test_other_bounds_are_not_resumed_and_missing_ones_are_asked_for(run_mi, bounds_file, tmp_path):
     settings = {"size_bounds_from": "constant", "train#trainer#max_epochs": 3}
     flow, out = run_mi(*SIZE, run=False, **settings)

@@ -131,6 +131,43 @@ def test_toy_2_trains_without_a_labelled_pixel(run, circles, tmp_path, mode):
     assert set(differing_voxels(tmp_path / "run").values()) == {0}
 
 
+@pytest.mark.parametrize("name", ["relu", "logbarrier", "augmented_lagrangian", "primal_dual"])
+def test_toy_2_takes_any_enforcer_for_both_terms(run, circles, name):
+    settings = {"mode": "constrained", "enforcer": name, "centroid_margin": 2.0}
+    flow, rows = run("toy_logbarrier", "train.yaml", folder=circles, **settings)
+    assert all(float(rows[0][f"violation_{term}"]) > 0 for term in ("size", "centroid"))
+    terms = flow.parser.get_parsed_content("loss").terms
+    assert terms["size"].penalty is not terms["centroid"].penalty
+    if name in ("augmented_lagrangian", "primal_dual"):
+        assert all(float(rows[1][f"multiplier_max_{term}"]) > 0 for term in ("size", "centroid"))
+    assert (rows[1].get("t", "") == "1.1") == (name == "logbarrier")
+
+
+@pytest.mark.parametrize(
+    ("bundle", "same"),
+    [
+        ("toy_logbarrier", {"mode": "quadratic"}),
+        ("toy_logbarrier", {"mode": "logbarrier"}),
+        ("toy_size", {"mode": "quadratic"}),
+    ],
+)
+def test_the_enforcer_of_that_name_is_the_mode(run, toy, circles, tmp_path, bundle, same):
+    folder = toy if bundle == "toy_size" else circles
+    run(bundle, "train.yaml", folder=folder, out=tmp_path / "mode", **same)
+    enforced = {"mode": "constrained", "enforcer": same["mode"]}
+    run(bundle, "train.yaml", folder=folder, out=tmp_path / "constrained", **enforced)
+    first, second = weights(tmp_path / "mode"), weights(tmp_path / "constrained")
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_toy_1_by_multipliers(run, toy):
+    settings = {"mode": "constrained", "enforcer": "augmented_lagrangian", "train#trainer#max_epochs": 3}
+    _, rows = run("toy_size", "train.yaml", folder=toy, **settings)
+    assert float(rows[0]["multiplier_max_size"]) == 0 < float(rows[-1]["multiplier_max_size"])
+    _, rows = run("toy_size", "train.yaml", folder=toy, overwrite=True, **settings | {"enforcer": "logbarrier"})
+    assert float(rows[-1]["t"]) > float(rows[0]["t"]) > 1
+
+
 def test_t_of_toy_2_grows_by_a_tenth_an_epoch(run, circles):
     _, rows = run("toy_logbarrier", "train.yaml", folder=circles, **{"train#trainer#max_epochs": 3})
     assert [float(row["t"]) for row in rows] == pytest.approx([1, 1.1, 1.21])

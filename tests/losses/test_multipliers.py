@@ -10,6 +10,7 @@ import torch
 from ignite.engine import Engine
 from torch.optim import SGD
 
+from wss_monai.functional.box_descriptors import BoxStrips
 from wss_monai.functional.descriptors import Size
 from wss_monai.handlers import Multipliers, UpdateMultipliers
 from wss_monai.losses import (
@@ -118,6 +119,46 @@ def test_known_optimum_of_a_convex_problem(penalty, weight, expected):
         assert z.grad[0].tolist() == pytest.approx([1.0, 0.0], abs=1.1e-3)
 
 
+@pytest.mark.parametrize(
+    "penalty",
+    [
+        AugmentedLagrangian(penalty=1.0, per="set", tolerance=0.25),
+        PrimalDual(rate=0.2, damping=1.0, per="set", tolerance=0.25),
+    ],
+)
+def test_known_optimum_with_one_multiplier_for_the_set(penalty):
+    """Half of (x - a)^2 with a = (2, 1.5, -1), where the mean of max(x - 1, 0) is at most 1/4: two share a multiplier
+    m, x = a - m / 3 where it is above 1, so 1 + 0.5 - 2 m / 3 = 3 / 4."""
+    a = torch.tensor([[2.0], [1.5], [-1.0]], dtype=torch.float64)
+    x = torch.zeros_like(a).requires_grad_()
+    optimizer = SGD([x], 0.05)
+    for _ in range(1200):
+        optimizer.zero_grad()
+        (((x - a) ** 2).sum() / 2 + penalty(x - 1.0).mean()).backward()
+        optimizer.step()
+        penalty.update()
+    assert x[:, 0].tolist() == pytest.approx([1.625, 1.125, -1.0], abs=1e-3)
+    assert multiplier(penalty) == pytest.approx([1.125], abs=1e-3) and len(penalty.rows["multiplier"]) == 1
+
+
+def test_one_multiplier_for_the_set_by_hand():
+    """Of the first side two samples have 1 and -3 (mean violation 1/2), of the second one 0.2 and one no bound."""
+    penalty = PrimalDual(rate=2.0, per="set", tolerance=0.1).train()
+    z = torch.tensor([[1.0, 0.2], [-3.0, 9.0]])
+    known = torch.tensor([[True, True], [True, False]])
+    assert penalty(z, torch.tensor([5, 3]), known=known).tolist() == [[0, 0], [0, 0]]
+    penalty.update()
+    assert multiplier(penalty) == pytest.approx([0.8, 0.2])  # 2 x (1/2 - 0.1), 2 x (0.2 - 0.1)
+    assert penalty(z, known=known)[0].tolist() == pytest.approx([0.8 * 0.4, 0.2 * 0.1])
+    penalty(-z.abs(), known=torch.tensor([[True, False]] * 2))
+    penalty.update()
+    assert multiplier(penalty) == pytest.approx([0.6, 0.2])  # a side that no sample of the batch has stays
+    lagrangian = AugmentedLagrangian(penalty=2.0, rate=0.5, per="set", tolerance=0.1, start=1.0).train()
+    assert lagrangian(z[:1]).tolist() == [[pytest.approx((2.8**2 - 1) / 4), pytest.approx((1.2**2 - 1) / 4)]]
+    lagrangian.update()
+    assert multiplier(lagrangian) == pytest.approx([1 + 0.5 * 0.9, 1 + 0.5 * 0.1])
+
+
 def sum_of(penalty, **settings):
     return WeightedSumLoss({"size": (ConstraintLoss(Size(), penalty, **settings), 1.0)})
 
@@ -167,6 +208,26 @@ def test_groups_are_remembered_by_their_numbers():
     assert float(rows.sum()) == 6.0
 
 
+def test_strips_of_a_box_share_the_multiplier_of_the_worst():
+    """A box of 2 x 4 voxels: with strips of 2 lines one along the first axis and two along the second; then 2 x 2."""
+    loss = WeightedSumLoss({"t": (ConstraintLoss(BoxStrips(width=2), PrimalDual(rate=1.0), scale=1.0), 1.0)}).train()
+    bounds = torch.tensor([[-torch.inf, torch.inf], [1.0, torch.inf]]).view(1, 2, 1, 2)
+    boxes = torch.zeros(1, 1, 4, 4, dtype=torch.uint8)
+    probs = torch.zeros(1, 4, 4)
+    boxes[..., :2, :] = 1
+    probs[..., 0, 0], probs[..., 1, 1] = 0.4, 0.8  # strips: (0.4 + 0.8) / 2, the same, and 0
+    target = {"bounds_t": bounds, "region_t": boxes, "sample": torch.tensor([0])}
+    logits = torch.stack((1 - probs, probs), 1).clamp(min=1e-6).log().requires_grad_()
+    loss(logits, target)
+    Multipliers(loss).update()
+    rows = loss.terms["t"].penalty.rows["multiplier"]
+    assert rows.shape == (1, 2, 1, 2) and rows[0, 1, 0, 0] == pytest.approx(1.0, abs=1e-4)
+    boxes[..., 2:] = 0  # one strip along each axis, 0.6
+    assert loss(logits, target).item() == pytest.approx(0.4, abs=1e-4)
+    Multipliers(loss).update()
+    assert loss.terms["t"].penalty.rows["multiplier"][0, 1, 0, 0] == pytest.approx(1.4, abs=1e-4)
+
+
 def test_state_goes_through_a_checkpoint_bit_for_bit():
     loss = sum_of(PrimalDual(rate=0.3, damping=0.2, memory=0.5)).train()
     logits = torch.randn(2, 2, 4, 4, generator=torch.Generator().manual_seed(0), requires_grad=True)
@@ -184,6 +245,20 @@ def test_state_goes_through_a_checkpoint_bit_for_bit():
     assert torch.equal(visit(loss, [5, 3]), visit(other, [5, 3]))
     first, second = (each.terms["size"].penalty.rows for each in (loss, other))
     assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_the_multipliers_of_the_set_go_through_a_checkpoint_and_between_processes():
+    first, second = (PrimalDual(rate=1.0, per="set", tolerance=0.0).train() for _ in range(2))
+    for penalty, z in ((first, [[1.0], [0.0]]), (second, [[2.0], [3.0]])):
+        penalty(torch.tensor(z))
+        penalty.update()
+    parts = [first.take_changes(), second.take_changes()]
+    for penalty in (first, second):
+        penalty.put_changes(parts)
+        assert penalty.rows["multiplier"].tolist() == [[1.5]]  # the mean of 0.5 and 2.5
+    other = PrimalDual(rate=1.0, per="set")
+    other.set_extra_state(first.get_extra_state())
+    assert other.rows["multiplier"].tolist() == [[1.5]]
 
 
 def test_changes_of_processes_are_put_together():
@@ -216,6 +291,8 @@ def test_no_multipliers_nothing_to_do():
         (lambda: PrimalDual(memory=1), "memory must be at least 0 and less than 1"),
         (lambda: PrimalDual(start=-1), "start must be a number of at least 0"),
         (lambda: PrimalDual(violation="firm"), r"violation must be one of \['soft', 'hard'\], got 'firm'"),
+        (lambda: PrimalDual(per="class"), r"per must be one of \['sample', 'set'\], got 'class'"),
+        (lambda: PrimalDual(tolerance=-0.1), "tolerance must be a number of at least 0, got -0.1"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(make, message):
@@ -229,6 +306,8 @@ def test_what_is_missing_or_shared_is_told():
     del batch["sample"]
     with pytest.raises(ValueError, match=r"PrimalDual remembers each sample: give key \(B,\)"):
         loss(torch.zeros(2, 2, 4, 4), batch)
+    shared = sum_of(PrimalDual(per="set"))
+    assert float(shared(torch.zeros(2, 2, 4, 4), batch)) == 0  # which needs no numbers
     penalty = PrimalDual().train()
     penalty(torch.zeros(1, 2), KEY)
     penalty.update()

@@ -126,13 +126,13 @@ class ConstraintLoss(nn.Module):
             self._check_room(bounds if self.classes is None else bounds[:, self.classes])
         about = (bounds, spacing, region, group, group_weight)
         z, known = self._violations(probs, *about)
+        self.violation = torch.where(known, z.detach().relu(), 0.0).sum() / known.sum().clamp(min=1)
         if getattr(self.penalty, "keyed", False):
-            cost = self._remembered(probs, z, known, about, key)
+            cost, known = self._remembered(probs, z, known, about, key)
         else:
             cost = self.penalty(z)
         cost = torch.where(known, cost, 0.0).flatten(1).sum(1)
         sides = known.flatten(1).sum(1)
-        self.violation = torch.where(known, z.detach().relu(), 0.0).sum() / sides.sum().clamp(min=1)
         whole = math.prod(logits.shape[2:]) if self.published else sides.clamp(min=1)
         value = reduced(cost / whole, self.reduction)
         return value if half is None else half.loss(value)
@@ -169,23 +169,29 @@ class ConstraintLoss(nn.Module):
         signed = torch.stack((bounds[..., 0] - measure, measure - bounds[..., 1]), -1)
         return torch.where(known, signed, -1.0) / scale, known
 
-    def _remembered(self, probs: Tensor, z: Tensor, known: Tensor, about: tuple, key: Tensor | None) -> Tensor:
-        """Cost by a penalty with multipliers of each sample or group."""
+    def _remembered(
+        self, probs: Tensor, z: Tensor, known: Tensor, about: tuple, key: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Cost by a penalty with multipliers of each sample or group, and the sides that have one."""
         group = about[3]
         if group is not None:
             key = torch.unique(group)
-        if key is None:
-            raise ValueError(
-                f"{type(self.penalty).__name__} remembers each sample: give key (B,), the numbers of the samples (the "
-                "loader of a bundle gives them as 'sample')."
-            )
         dual = None
         if self.penalty.violation == "hard":
             with torch.no_grad():
                 hard = F.one_hot(hard_classes(probs), probs.shape[1]).movedim(-1, 1).to(probs)
-                dual = self._violations(hard, *about)[0]
+                dual, _ = self._worst(*self._violations(hard, *about))
+        z, known = self._worst(z, known)
         cost: Tensor = self.penalty(z, key, dual, known)
-        return cost
+        return cost, known
+
+    def _worst(self, z: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+        """The worst of values that have one pair of bounds, since their number differs from batch to batch: all of them
+        hold where it does. Other values as they are."""
+        if not completed(self.descriptor).one_bound:
+            return z, known
+        worst = torch.where(known, z, -math.inf).amax(2, keepdim=True)
+        return torch.where(worst.isfinite(), worst, -1.0), known.any(2, keepdim=True)
 
     def _check_shape(self, logits: Tensor, bounds: Tensor) -> None:
         if bounds.dim() != 4 or bounds.shape[-1] != 2 or bounds.shape[:2] != logits.shape[:2]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Constraints by duality: a multiplier for each side of each constraint of each sample.
+"""Constraints by duality: a multiplier for each side of each constraint, of each sample or of the whole set.
 
 Other penalties are functions of the violation z alone. These remember: how much a side is worth enforcing is learnt,
 from how it was violated before. `wss_monai.handlers.UpdateMultipliers` updates them after each step.
@@ -19,6 +19,7 @@ from wss_monai.functional.wide import wide
 __all__ = ["AugmentedLagrangian", "DualPenalty", "PrimalDual"]
 
 VIOLATIONS = ("soft", "hard")
+PER = ("sample", "set")
 
 
 class DualPenalty(ShownSettings, nn.Module):
@@ -29,55 +30,85 @@ class DualPenalty(ShownSettings, nn.Module):
     ``update`` moves the multipliers of those samples; in evaluation mode nothing is noted. They are part of
     ``state_dict()``, so that a resumed run goes on as the uninterrupted one.
 
+    A sample is seen once an epoch, so that its multipliers need many epochs. ``per`` "set" has one multiplier a side
+    for all samples, which each batch moves. The constraint is then that the mean of max(z, 0) over the set is at most
+    ``tolerance``: the batch's mean less the tolerance takes the place of z.
+
     Args:
         start: multiplier of a side that was not seen so far, at least 0.
         violation: what the multipliers are updated by: "soft", z of the softmax, by which the network learns; or
             "hard", z of the most probable classes, which is what is wanted in the end (the proxy constraints of Cotter
             et al., JMLR 20, 2019).
+        per: "sample" or "set".
+        tolerance: mean violation of a side that the set may have, at least 0; for ``per`` "set" alone.
 
     Attributes:
         keyed: tells ``ConstraintLoss`` to name the samples.
         logged: ``mean`` and ``max`` of the multipliers of the last call, and ``active``, the share above 0.
 
     Raises:
-        ValueError: a negative start, an unknown violation.
+        ValueError: a negative start or tolerance, an unknown violation or ``per``.
     """
 
     keyed = True
     strict_interior = False
 
-    def __init__(self, start: float = 0.0, violation: str = "soft") -> None:
+    def __init__(
+        self, start: float = 0.0, violation: str = "soft", per: str = "sample", tolerance: float = 0.05
+    ) -> None:
         super().__init__()
-        if not is_number(start) or not start >= 0:
-            raise ValueError(f"start must be a number of at least 0, got {start!r}.")
-        if violation not in VIOLATIONS:
-            raise ValueError(f"violation must be one of {list(VIOLATIONS)}, got {violation!r}.")
+        for name, number in (("start", start), ("tolerance", tolerance)):
+            if not is_number(number) or not number >= 0:
+                raise ValueError(f"{name} must be a number of at least 0, got {number!r}.")
+        for name, word, known in (("violation", violation, VIOLATIONS), ("per", per, PER)):
+            if word not in known:
+                raise ValueError(f"{name} must be one of {list(known)}, got {word!r}.")
         self.start, self.violation = float(start), violation
+        self.per, self.tolerance = per, float(tolerance)
         self.rows: dict[str, Tensor] = {}
         self.logged: dict[str, Tensor] = {}
         self._changed: set[int] = set()
         self._seen: tuple[Tensor, Tensor, Tensor] | None = None
 
-    def forward(self, z: Tensor, key: Tensor, dual_z: Tensor | None = None, known: Tensor | None = None) -> Tensor:
-        """Cost of violations, of their shape.
+    def forward(
+        self, z: Tensor, key: Tensor | None = None, dual_z: Tensor | None = None, known: Tensor | None = None
+    ) -> Tensor:
+        """Cost of violations, of their shape; with ``per`` "set" all samples have the same.
 
         Args:
             z: (B, ...) by which the network learns.
-            key: (B,) whole numbers from 0, a sample each.
+            key: (B,) whole numbers from 0, a sample each; with ``per`` "set" not needed.
             dual_z: (B, ...) by which the multipliers are updated; None: z.
             known: (B, ...) the sides that there are; None: all.
+
+        Raises:
+            ValueError: no key where there has to be one; sides of another number than before.
         """
         z = wide(z)
+        shape, dual = z.shape, z if dual_z is None else wide(dual_z)
+        there = torch.ones_like(z, dtype=torch.bool) if known is None else known
+        if self.per == "set":
+            z, dual = self._of_set(z, there), self._of_set(dual, there)
+            key, there = torch.zeros(1, dtype=torch.long, device=z.device), there.any(0, keepdim=True)
+        if key is None:
+            raise ValueError(
+                f"{type(self).__name__} remembers each sample: give key (B,), the numbers of the samples (in a "
+                "bundle's batches 'sample'), or let the whole set share its multipliers: per='set'."
+            )
         multiplier = self._of("multiplier", key, z)
         if self.training and torch.is_grad_enabled():
-            there = torch.ones_like(z, dtype=torch.bool) if known is None else known
-            self._seen = (key.detach(), (z if dual_z is None else wide(dual_z)).detach(), there)
+            self._seen = (key.detach(), dual.detach(), there)
         self.logged = {
             "mean": multiplier.mean(),
             "max": multiplier.max(),
             "active": (multiplier > 0).float().mean(),
         }
-        return self.cost(z, multiplier)
+        return self.cost(z, multiplier).expand(shape)
+
+    def _of_set(self, z: Tensor, known: Tensor) -> Tensor:
+        """The mean violation of each side in the batch, less the tolerance: (1, ...)."""
+        total = torch.where(known, z.relu(), 0.0).sum(0, keepdim=True)
+        return total / known.sum(0, keepdim=True).clamp(min=1) - self.tolerance
 
     def cost(self, z: Tensor, multiplier: Tensor) -> Tensor:
         """Elementwise cost, for multipliers that are constants."""
@@ -163,18 +194,24 @@ class AugmentedLagrangian(DualPenalty):
     Args:
         penalty: r, above 0.
         rate: of the update, above 0 and at most r; None: r.
-        start, violation: as in `DualPenalty`.
+        start, violation, per, tolerance: as in `DualPenalty`.
 
     Raises:
         ValueError: numbers out of range.
     """
 
-    shown = ("penalty", "rate", "start", "violation")
+    shown = ("penalty", "rate", "start", "violation", "per", "tolerance")
 
     def __init__(
-        self, penalty: float = 1.0, rate: float | None = None, start: float = 0.0, violation: str = "soft"
+        self,
+        penalty: float = 1.0,
+        rate: float | None = None,
+        start: float = 0.0,
+        violation: str = "soft",
+        per: str = "sample",
+        tolerance: float = 0.05,
     ) -> None:
-        super().__init__(start, violation)
+        super().__init__(start, violation, per, tolerance)
         check_positive(penalty=penalty, rate=penalty if rate is None else rate)
         self.penalty, self.rate = float(penalty), float(penalty if rate is None else rate)
         if self.rate > self.penalty:
@@ -201,13 +238,13 @@ class PrimalDual(DualPenalty):
         rate: of the ascent, above 0.
         damping: of the change of the running mean, at least 0.
         memory: of the running mean, from 0 to less than 1.
-        start, violation: as in `DualPenalty`.
+        start, violation, per, tolerance: as in `DualPenalty`.
 
     Raises:
         ValueError: numbers out of range.
     """
 
-    shown = ("rate", "damping", "memory", "start", "violation")
+    shown = ("rate", "damping", "memory", "start", "violation", "per", "tolerance")
 
     def __init__(
         self,
@@ -216,8 +253,10 @@ class PrimalDual(DualPenalty):
         memory: float = 0.0,
         start: float = 0.0,
         violation: str = "soft",
+        per: str = "sample",
+        tolerance: float = 0.05,
     ) -> None:
-        super().__init__(start, violation)
+        super().__init__(start, violation, per, tolerance)
         check_positive(rate=rate)
         if not damping >= 0:
             raise ValueError(f"damping must be at least 0, got {damping}.")
