@@ -262,7 +262,11 @@ def write_csv(
     results: Mapping[str, Sequence[Mapping]], file: Path, also: Sequence[str] = (), facts_too: Sequence[str] = ()
 ) -> None:
     """Write the rows of :func:`csv_rows`; a column that a row lacks is left empty there."""
-    rows = csv_rows(results, also, facts_too)
+    write_rows(csv_rows(results, also, facts_too), file)
+
+
+def write_rows(rows: Sequence[Mapping[str, object]], file: Path) -> None:
+    """Write a CSV file; a column that a row lacks is left empty there."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w", encoding="utf-8", newline="") as lines:

@@ -19,6 +19,8 @@ from pathlib import Path
 
 from experiments import BOUNDS, EXPERIMENTS, Arms
 from grid import ROOT, add_grid_options, fold_settings, out_folder, run_grid, show
+from label_arms import ARMS
+from label_efficiency import ABOUT, NAME, add_options, run_label_efficiency
 from run_protocol import add_protocol_options, run_protocol
 from scores import LARGEST, score
 
@@ -35,6 +37,7 @@ def make_parser() -> argparse.ArgumentParser:
             where = "where the weak labels go, or are; default: in the folder of runs"
             options.add_argument("--weak", type=Path, default=None, help=where)
         add_protocol_options(options, experiment)
+    add_options(names.add_parser(NAME, help=ABOUT, description=ABOUT))
     return parser
 
 
@@ -94,6 +97,10 @@ def run(name: str, options: argparse.Namespace) -> None:
 def main() -> None:
     parser = make_parser()
     options = parser.parse_args()
+    if options.name == NAME:
+        if unknown := set(options.arms or ()).difference(ARMS):
+            parser.error(f"no arms {sorted(unknown)}; there are {[*ARMS]}")
+        return run_label_efficiency(options, weaken, fit)
     if options.protocol:
         try:
             return run_protocol(options, EXPERIMENTS[options.name], weaken, fit)
