@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from experiments import BOUNDS, NETWORK_FACTS
 from grid import add_grid_options, csv_rows, fold_settings, out_folder, run_grid, write_rows
-from label_arms import ARMS, DRAWINGS, EPOCH, FIT, SECONDS, Drawing, LabelArm
+from label_arms import ARMS, DRAWINGS, EPOCH, FIT, PHOTOGRAPHS, SECONDS, Drawing, LabelArm
 from scores import LARGEST, score
 
 from wss_monai.data import draw_dense, load_cases
@@ -42,9 +42,9 @@ class Drawn:
     slices: int
     drawings: int
 
-    def minutes(self, kind: str) -> float:
-        """How long that takes, by what is assumed."""
-        return self.drawings * SECONDS[kind][0] / 60
+    def minutes(self, kind: str, dense: float = SECONDS["dense"][0]) -> float:
+        """How long that takes, by what is assumed; ``dense``: seconds of a dense mask."""
+        return self.drawings * (dense if kind == "dense" else SECONDS[kind][0]) / 60
 
 
 def add_options(options: argparse.ArgumentParser) -> None:
@@ -210,6 +210,7 @@ def head_of(arm: LabelArm, drawn: Mapping[str, Drawn]) -> dict[str, object]:
         "drawings": first.drawings,
         "dense_patients": arm.dense,
         "minutes": f"{sum(each.minutes(kind) for kind, each in drawn.items()):.1f}",
+        "minutes_photographs": f"{sum(each.minutes(kind, PHOTOGRAPHS) for kind, each in drawn.items()):.1f}",
     }
 
 
@@ -217,7 +218,8 @@ def print_counts(
     arms: Mapping[str, LabelArm], counts: Mapping[tuple[str, int], Mapping[str, Drawn]], seeds: Sequence[int]
 ) -> None:
     """Print what is drawn for each arm: Markdown."""
-    print("| arm | seed | drawn | patients | slices | drawings | dense besides | minutes |\n|---|---|---|---|---|---|---|---|")
+    print("| arm | seed | drawn | patients | slices | drawings | dense besides | minutes | as photographs |")
+    print("|" + "---|" * 9)
     for name, arm in arms.items():
         for seed in seeds:
             row = head_of(arm, counts[name, seed])

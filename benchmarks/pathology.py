@@ -40,6 +40,8 @@ def add_options(options: argparse.ArgumentParser) -> None:
 
 def run_pathology(options: argparse.Namespace, weaken: Weaken, fit: Fit) -> None:
     """Draw points, fit sizes, train and score what is not there yet; print the table and write the CSV file."""
+    if options.tune:
+        raise SystemExit("pathology chooses nothing: leave out --tune.")
     arms, out = options.arms or ARMS, out_folder(options, NAME)
     weak = out / "weak"
     weaken(options.data.resolve(), POINTS, weak)
