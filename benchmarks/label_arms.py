@@ -16,9 +16,9 @@ SECONDS: dict[str, tuple[float, str]] = {
     "dense": (20.0, "20 min for both phases of a heart, Bai et al., JCMR 20:65, 2018, over about 60 contours"),
 }
 """Kind of drawing -> assumed seconds for one class in one slice, and where the number is from. Nobody timed these
-labels. Background that is drawn counts as a class; a class that a slice does not show costs nothing, but its tag does."""
+labels. Background that is drawn counts as a class; a class that a slice does not show costs nothing."""
 PHOTOGRAPHS = 79.2
-"""Seconds for the mask of an object in a photograph, Lin et al., ECCV 2014 (COCO), in the place of those of dense masks:
+"""Seconds for the mask of an object in a photograph, Lin et al., ECCV 2014 (COCO), in the place of those of "dense":
 then all kinds are timed on photographs."""
 
 POINTS = ("--strategy", "points", "--option", "radius=2", "--background")

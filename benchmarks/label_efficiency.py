@@ -29,7 +29,9 @@ from wss_monai.functional.weak.generators import present_classes
 from wss_monai.transforms import LoadCased
 
 NAME = "label-efficiency"
-ABOUT = "Dice against minutes of drawing: points, scribbles, boxes and dense masks, of all slices and patients or of few"
+ABOUT = (
+    "Dice against minutes of drawing: points, scribbles, boxes and dense masks, of all slices and patients or of few"
+)
 Weaken = Callable[[Path, Sequence[str], Path], None]
 Fit = Callable[[Sequence[str], Mapping[str, object], int, Path], None]
 
@@ -182,16 +184,16 @@ def marks(case: dict, kind: str) -> np.ndarray:
 
     Dense masks: the organs. Boxes: the boxes. Else what the weak label shows, drawn background too.
     """
-    key = (kind, str(case["label" if kind == "dense" else "weak_label"]))
+    drawn = "label" if kind == "dense" else "weak_label"
+    key = (kind, str(case[drawn]))
     if key not in MARKED:
-        classes = 1 + max(case["label_values"].values())
-        loaded = LoadCased(["image", "label"] if kind == "dense" else ["image", "weak_label"], num_classes=classes)(case)
-        axis = case["slice_axis"]
+        classes, axis = 1 + max(case["label_values"].values()), case["slice_axis"]
+        loaded = LoadCased(["image", drawn], num_classes=classes)(case)
         if kind == "box":
-            boxes = np.asarray(loaded["boxes"])
-            found = (boxes > 0).any(axis=tuple(a for a in range(1, 4) if a != axis + 1)).T
+            others = tuple(a for a in (1, 2, 3) if a != axis + 1)
+            found = (np.asarray(loaded["boxes"]) > 0).any(axis=others).T
         else:
-            found = present_classes(np.asarray(loaded["label" if kind == "dense" else "weak_label"])[0], classes, axis)
+            found = present_classes(np.asarray(loaded[drawn])[0], classes, axis)
         MARKED[key] = np.array(found, bool)
         if kind in ("dense", "box"):
             MARKED[key][:, 0] = False

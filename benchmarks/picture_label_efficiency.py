@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The README's figure: Dice against minutes of drawing, from the results of `benchmarks/run.py label-efficiency`.
 
-    python benchmarks/picture_label_efficiency.py
+python benchmarks/picture_label_efficiency.py
 """
 
 from __future__ import annotations

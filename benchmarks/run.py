@@ -24,7 +24,6 @@ from grid import ROOT, add_grid_options, fold_settings, out_folder, run_grid, sh
 from run_protocol import add_protocol_options, run_protocol
 from scores import LARGEST, score
 
-
 OWN = {
     label_efficiency.NAME: (label_efficiency, label_efficiency.run_label_efficiency),
     pathology.NAME: (pathology, pathology.run_pathology),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wss_monai.commands.kinds import told_failures
-from wss_monai.io.json_files import parse_json
+from wss_monai.commands.words import parse_options
 
 if TYPE_CHECKING:
     from wss_monai.data.schema import Dataset
@@ -141,11 +141,8 @@ def _keep(
     args: argparse.Namespace, dataset: Dataset, cases: Sequence[Mapping[str, Any]], axis: int | None, out: Path
 ) -> int:
     """Write the weak labels of the cases as they are in every n-th slice, and unlabelled elsewhere."""
-    from tqdm import tqdm
-
-    from wss_monai.data.kept_slices import keep_slices
+    from wss_monai.data.kept_slices import thin_out
     from wss_monai.data.schema import write_dataset
-    from wss_monai.functional.weak.strategies import case_seed
     from wss_monai.io.whole_folder import whole_folder
 
     options = parse_options(args.option)
@@ -154,40 +151,14 @@ def _keep(
         raise ValueError(f"strategy 'keep' takes one option, such as --option every=3; got {options}")
     if args.background or args.preview or axis is None:
         raise ValueError("strategy 'keep' draws nothing: leave out --background, --preview and --slice-axis none")
-    counts, failed = np.zeros(2, dtype=np.int64), dict[str, str]()
     with whole_folder(out) as work:
-        for case in tqdm(cases, desc="weaken", unit="case"):
-            draw = np.random.RandomState(case_seed(args.seed, case["case"]))
-            try:
-                counts += keep_slices(dataset, case, axis, every, draw, work / _target(case))
-            except (ValueError, EOFError, MemoryError) as error:
-                failed[case["case"]] = str(error)
-        if len(failed) == len(cases):
-            raise ValueError(next(iter(failed.values())))
+        counts, failed = thin_out(dataset, cases, axis, every, args.seed, {c["case"]: work / _target(c) for c in cases})
         former = dataset.raw["weak_label"]
         made = {"strategy": KEEP, "seed": args.seed, "slice_axis": axis, "options": options}
         made |= {"of": former["made_with"]} if "made_with" in former else {}
         write_dataset(work, _description(dataset, {**former, "made_with": made}, out, failed, thinned=True))
     print(f"{out / 'dataset.json'}: {counts[1]} of {counts[0]} slices with a drawing kept")
     return told_failures(failed, f"left out of {out / 'dataset.json'}")
-
-
-def parse_options(words: Sequence[str]) -> dict[str, Any]:
-    """Read `KEY=VALUE` words; values are JSON (2, 0.5, true, [1, 2]).
-
-    Raises:
-        ValueError: a word has no `=`, or its value is no JSON.
-    """
-    options: dict[str, Any] = {}
-    for word in words:
-        key, equals, value = word.partition("=")
-        try:
-            options[key.strip()] = parse_json(value)
-        except ValueError as error:
-            raise ValueError(
-                f"--option must be KEY=VALUE with a value such as 2, 0.5, true or [1,2]; got '{word}'"
-            ) from (error if equals else None)
-    return options
 
 
 def _slice_axis(word: str | None, dataset: Dataset) -> int | None:

@@ -9,14 +9,56 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+from tqdm import tqdm
 
 from wss_monai.data.dataset import Dataset
 from wss_monai.data.schema import UNLABELLED_NAME
 from wss_monai.functional import UNLABELLED
 from wss_monai.functional.weak.generators import every_nth
+from wss_monai.functional.weak.strategies import case_seed
 from wss_monai.io.nifti_files import write_like
 
-__all__ = ["drawn_slices", "keep_slices"]
+__all__ = ["keep_slices", "thin_out"]
+
+
+def thin_out(
+    dataset: Dataset,
+    cases: Sequence[Mapping[str, Any]],
+    axis: int,
+    every: int,
+    seed: int,
+    targets: Mapping[str, Path],
+) -> tuple[tuple[int, int], dict[str, str]]:
+    """Write the weak labels of the cases as they are in every n-th slice, and unlabelled in the others.
+
+    Args:
+        dataset: of the cases.
+        cases: entries of dataset.json with a weak label.
+        axis: of the slices, in the stored files.
+        every: n.
+        seed: of the draw of the first slice; each case has its own.
+        targets: name of a case -> the file to write, NIfTI.
+
+    Returns:
+        The number of slices with a drawing, before and after, and what was wrong with the cases that failed, by name.
+
+    Raises:
+        ValueError: every case failed; says what was wrong with the first.
+    """
+    before = after = 0
+    failed: dict[str, str] = {}
+    for case in tqdm(cases, desc="weaken", unit="case"):
+        name = case["case"]
+        try:
+            R = np.random.RandomState(case_seed(seed, name))
+            drawn, kept = keep_slices(dataset, case, axis, every, R, targets[name])
+        except (ValueError, EOFError, MemoryError) as error:
+            failed[name] = str(error)
+        else:
+            before, after = before + drawn, after + kept
+    if len(failed) == len(cases):
+        raise ValueError(next(iter(failed.values())))
+    return (before, after), failed
 
 
 def keep_slices(
