@@ -86,6 +86,7 @@ DRAWINGS: dict[str, Drawing] = {
     "points_third": Drawing("points", "points, every third slice", (POINTS, THIRD)),
     **{f"points_{n}": Drawing("points", f"points, {n} patients", (POINTS,), n) for n in (5, 10)},
     "dense": Drawing("dense", "dense masks"),
+    "tags": Drawing("tags", "tags of slices"),
     **{f"dense_{n}": Drawing("dense", f"dense masks, {n} patients", patients=n) for n in (1, 3, 5)},
 }
 
@@ -121,6 +122,9 @@ ARMS: dict[str, LabelArm] = {
     "boxes_partial": LabelArm("boxes", "partial", {"mode": "partial", "box_filled": True}, BOX),
     "boxes_constraints": LabelArm("boxes", "constraints", {}, BOX),
     "scribbles_normal": LabelArm("scribbles", "pseudo_constraints", HEALTHY),
+    "tags_normal": LabelArm("tags", "pseudo_constraints", HEALTHY),
+    "tags_pseudo": pseudo_on("tags"),
+    "tags_partial": LabelArm("tags", "partial", PARTIAL),
     "scribbles_10_partial": LabelArm("scribbles_10", "partial", PARTIAL),
     "scribbles_10_normal": LabelArm("scribbles_10", "pseudo_constraints", HEALTHY),
     "points_5_normal": LabelArm("points_5", "pseudo_constraints", HEALTHY),

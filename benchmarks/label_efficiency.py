@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from experiments import BOUNDS, NETWORK_FACTS
-from grid import add_grid_options, csv_rows, fold_settings, out_folder, run_grid, write_rows
+from grid import add_grid_options, csv_rows, fold_settings, out_folder, run_bundle, run_grid, write_rows
 from label_arms import ARMS, DRAWINGS, EPOCH, FIT, PHOTOGRAPHS, SECONDS, Drawing, LabelArm
 from scores import LARGEST, score
 
@@ -142,11 +142,27 @@ def settings_of(
         file = out / "splits" / f"{drawing.patients}_s{seed}.json"
         restricted(here, drawn_patients(drawing, here, seed), file)
         settings |= {"split": file, **EPOCH}
+    if drawing.kind == "tags":
+        settings["dataset_dir"] = cues_of_tags(here, seed, out / "tags")
     if BOUNDS in settings.values():
         file = out / "bounds" / f"{arm.drawing}_s{seed}.json"
         fit(FIT, here, seed, file)
         settings = {key: str(file) if value == BOUNDS else value for key, value in settings.items()}
     return arm.overlays, settings
+
+
+def cues_of_tags(common: Mapping[str, object], seed: int, out: Path) -> Path:
+    """The folder of cues of a classifier that learnt the tags of the slices; made once a seed.
+
+    The tags are those that the scribbles say (drawn: present, else absent); their voxels teach nothing.
+    """
+    run, overlays = out / f"classifier_s{seed}", ("cpu.yaml", "classifier.yaml")
+    if not (run / "cues" / "dataset.json").exists():
+        settings = {**common, "seed": seed, "output_dir": run}
+        if not (run / "model.pt").exists():
+            run_bundle(run.name, "training", overlays, {**settings, "overwrite": True}, 1, "acdc_sec")
+        run_bundle(run.name, "cues", (*overlays, "cues.yaml"), settings, 1, "acdc_sec")
+    return run / "cues"
 
 
 def restricted(common: Mapping[str, object], patients: Iterable[str], file: Path) -> None:
@@ -182,7 +198,8 @@ def count(cases: Sequence[dict], patients: Iterable[str], kind: str) -> Drawn:
 def marks(case: dict, kind: str) -> np.ndarray:
     """Which classes somebody draws in which slices of a case, (S, K).
 
-    Dense masks: the organs. Boxes: the boxes. Else what the weak label shows, drawn background too.
+    Dense masks: the organs. Boxes: the boxes. Tags: every organ in every slice, present or not. Else what the weak
+    label shows, drawn background too.
     """
     drawn = "label" if kind == "dense" else "weak_label"
     key = (kind, str(case[drawn]))
@@ -193,9 +210,9 @@ def marks(case: dict, kind: str) -> np.ndarray:
             others = tuple(a for a in (1, 2, 3) if a != axis + 1)
             found = (np.asarray(loaded["boxes"]) > 0).any(axis=others).T
         else:
-            found = present_classes(np.asarray(loaded[drawn])[0], classes, axis)
+            found = present_classes(np.asarray(loaded[drawn])[0], classes, axis) | (kind == "tags")
         MARKED[key] = np.array(found, bool)
-        if kind in ("dense", "box"):
+        if kind in ("dense", "box", "tags"):
             MARKED[key][:, 0] = False
     return MARKED[key]
 

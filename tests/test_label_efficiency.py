@@ -53,11 +53,12 @@ def test_drawings_and_minutes(module, data, tmp_path):
             {**common, "dataset_dir": efficiency.draw(arms.ARMS[name].drawing, data, tmp_path / "out", weaken)},
             0,
         )
-        for name in ("scribbles_partial", "points_normal", "boxes_partial", "dense_full", "dense_3_full")
+        for name in ("scribbles_partial", "points_normal", "boxes_partial", "tags_pseudo", "dense_full", "dense_3_full")
     }
     assert count["scribbles_partial"] == {"scribble": efficiency.Drawn(6, 24, 6 * 15)}
     assert count["points_normal"] == {"points": efficiency.Drawn(6, 24, 6 * 15)}
     assert count["boxes_partial"] == {"box": efficiency.Drawn(6, 24, 6 * 11)}
+    assert count["tags_pseudo"] == {"tags": efficiency.Drawn(6, 24, 6 * 4 * 3)}
     assert count["dense_full"] == {"dense": efficiency.Drawn(6, 24, 6 * 11)}
     assert count["dense_3_full"] == {"dense": efficiency.Drawn(3, 12, 3 * 11)}
     head = efficiency.head_of(arms.ARMS["dense_3_full"], count["dense_3_full"])
