@@ -27,6 +27,8 @@ SUMMARY = "metrics_summary.json"
 """What a run that is finished has in its folder."""
 FACTS = "benchmark.json"
 """What a grid notes in a run's folder: commit, seconds of training and evaluation, CPU seconds of training."""
+PLAIN = ("training", "cues")
+"""What is run without evaluate.yaml."""
 SCORES = ("dice", "hd95_mm", "volume_error_ml_abs")
 """Scores whose values by class are written."""
 
@@ -39,11 +41,11 @@ def command(run_id: str, overlays: Sequence[str], overrides: Overrides, bundle: 
     """
     late = [file for file in overlays if file.endswith("_evaluate.yaml")]
     files = ["train.yaml", *(file for file in overlays if file not in late)]
-    files += ["evaluate.yaml", *late] if run_id != "training" else []
+    files += ["evaluate.yaml", *late] if run_id not in PLAIN else []
     config = str([str(ROOT / "bundles" / bundle / "configs" / file) for file in files])
     if bundle != "acdc_mutual_information":  # which had epochs of a fixed length from the first
         overrides = {"epoch_iterations": "$None", **overrides}  # an epoch is a pass, as when the results were measured
-    if run_id == "training":  # the bundle refuses settings that have no effect
+    if run_id in PLAIN:  # the bundle refuses settings that have no effect
         overrides = {key: value for key, value in overrides.items() if key != "evaluate_on"}
     elif "\nkeep_largest:" in (ROOT / "bundles" / bundle / "configs" / "evaluate.yaml").read_text(encoding="utf-8"):
         overrides = {"keep_largest": False, **overrides}  # scored as predicted, unless an arm says so
@@ -267,7 +269,11 @@ def write_csv(
     results: Mapping[str, Sequence[Mapping]], file: Path, also: Sequence[str] = (), facts_too: Sequence[str] = ()
 ) -> None:
     """Write the rows of :func:`csv_rows`; a column that a row lacks is left empty there."""
-    rows = csv_rows(results, also, facts_too)
+    write_rows(csv_rows(results, also, facts_too), file)
+
+
+def write_rows(rows: Sequence[Mapping[str, object]], file: Path) -> None:
+    """Write a CSV file; a column that a row lacks is left empty there."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w", encoding="utf-8", newline="") as lines:

@@ -17,11 +17,19 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import label_efficiency
+import pathology
 from constraint_facts import write_curves
 from experiments import BOUNDS, EXPERIMENTS, Arms
 from grid import ROOT, add_grid_options, fold_settings, out_folder, run_grid, show
 from run_protocol import add_protocol_options, run_protocol
 from scores import LARGEST, score
+
+OWN = {
+    label_efficiency.NAME: (label_efficiency, label_efficiency.run_label_efficiency),
+    pathology.NAME: (pathology, pathology.run_pathology),
+}
+"""Experiments whose arms differ by their data: name -> the file that describes them, and what runs them."""
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -36,6 +44,8 @@ def make_parser() -> argparse.ArgumentParser:
             where = "where the weak labels go, or are; default: in the folder of runs"
             options.add_argument("--weak", type=Path, default=None, help=where)
         add_protocol_options(options, experiment)
+    for name, (module, _) in OWN.items():
+        module.add_options(names.add_parser(name, help=module.ABOUT, description=module.ABOUT))
     return parser
 
 
@@ -98,6 +108,11 @@ def run(name: str, options: argparse.Namespace) -> None:
 def main() -> None:
     parser = make_parser()
     options = parser.parse_args()
+    if options.name in OWN:
+        module, run_arms = OWN[options.name]
+        if unknown := set(options.arms or ()).difference(module.ARMS):
+            parser.error(f"no arms {sorted(unknown)}; there are {[*module.ARMS]}")
+        return run_arms(options, weaken, fit)
     if options.protocol:
         try:
             return run_protocol(options, EXPERIMENTS[options.name], weaken, fit)

@@ -10,7 +10,8 @@ import SimpleITK as sitk
 from PIL import Image
 
 from wss_monai.__main__ import main
-from wss_monai.commands.weaken import NAMES, parse_options
+from wss_monai.commands.weaken import NAMES
+from wss_monai.commands.words import parse_options
 from wss_monai.data.datalist import load_cases
 from wss_monai.data.schema import read_dataset
 from wss_monai.functional.weak.generators import present_classes
@@ -153,7 +154,7 @@ def test_slice_axis_none_draws_in_3d(data, tmp_path):
 
 
 def test_every_strategy_is_listed_in_the_help():
-    assert NAMES.split(", ") == [*STRATEGIES, "random_walker"]
+    assert NAMES.split(", ") == [*STRATEGIES, "random_walker", "keep"]
 
 
 def test_options_are_json():

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wss_monai.commands.kinds import told_failures
-from wss_monai.io.json_files import parse_json
+from wss_monai.commands.words import parse_options
 
 if TYPE_CHECKING:
     from wss_monai.data.schema import Dataset
@@ -20,11 +20,13 @@ if TYPE_CHECKING:
 __all__ = ["add_parser", "run"]
 
 NAMES = "random_blob, centroid_blob, erosion, box, scribble, scribble_interior, scribble_border, points, sparse_slices"
-NAMES += ", random_walker"
+NAMES += ", random_walker, keep"
 WALKER = "random_walker"
 """The strategy that needs the image: what another strategy draws, grown to whole slices."""
 WALK = ("beta", "lacking")
 """Its own options; ``seeds`` names the other strategy, and all others are that one's."""
+KEEP = "keep"
+"""The strategy that takes what is drawn already, of whatever kind, and leaves it in every n-th slice alone."""
 HIDING = ("sparse_slices",)
 """Strategies that may leave out a class that a slice shows, since the slice is not annotated."""
 
@@ -57,6 +59,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Write the weak labels, then the dataset.json that describes them, and print what was labelled.
 
+    With the strategy ``keep``, thin out the weak labels that are there.
+
     A case whose label cannot be used is left out, and named at the end: the exit code is 1 then. The folder appears, or
     gets its files, when all is written.
 
@@ -73,15 +77,19 @@ def run(args: argparse.Namespace) -> int:
     dataset, out = read_dataset(args.data), Path(args.out)
     if (out / "dataset.json").exists():
         raise ValueError(f"--out: '{out}' holds a dataset.json already; remove it or choose another folder")
-    cases = [case for case in dataset.training + dataset.test if case.get("label") is not None]
+    source = "weak_label" if args.strategy == KEEP else "label"
+    cases = [case for case in dataset.training + dataset.test if case.get(source) is not None]
     if taken := [case for case in cases if (out / _target(case)).exists()]:
         raise ValueError(
             f"--out: '{out / _target(taken[0])}' is there already and no dataset.json of this command says what it is; "
             "choose another folder"
         )
     if not cases:
-        raise ValueError(f"{dataset.path}: no case has a dense 'label' to make a weak one from")
+        what = "'weak_label' to thin out" if args.strategy == KEEP else "dense 'label' to make a weak one from"
+        raise ValueError(f"{dataset.path}: no case has a {what}")
     axis = _slice_axis(args.slice_axis, dataset)
+    if args.strategy == KEEP:
+        return _keep(args, dataset, cases, axis, out)
     options = parse_options(args.option) | ({"background": True} if args.background else {})
     said = dict(options)
     walk = {name: options.pop(name) for name in WALK if name in options} if args.strategy == WALKER else None
@@ -129,22 +137,28 @@ def run(args: argparse.Namespace) -> int:
     return told_failures(failed, f"left out of {out / 'dataset.json'}")
 
 
-def parse_options(words: Sequence[str]) -> dict[str, Any]:
-    """Read `KEY=VALUE` words; values are JSON (2, 0.5, true, [1, 2]).
+def _keep(
+    args: argparse.Namespace, dataset: Dataset, cases: Sequence[Mapping[str, Any]], axis: int | None, out: Path
+) -> int:
+    """Write the weak labels of the cases as they are in every n-th slice, and unlabelled elsewhere."""
+    from wss_monai.data.kept_slices import thin_out
+    from wss_monai.data.schema import write_dataset
+    from wss_monai.io.whole_folder import whole_folder
 
-    Raises:
-        ValueError: a word has no `=`, or its value is no JSON.
-    """
-    options: dict[str, Any] = {}
-    for word in words:
-        key, equals, value = word.partition("=")
-        try:
-            options[key.strip()] = parse_json(value)
-        except ValueError as error:
-            raise ValueError(
-                f"--option must be KEY=VALUE with a value such as 2, 0.5, true or [1,2]; got '{word}'"
-            ) from (error if equals else None)
-    return options
+    options = parse_options(args.option)
+    every = options.get("every")
+    if set(options) != {"every"} or not isinstance(every, int) or isinstance(every, bool) or every < 1:
+        raise ValueError(f"strategy 'keep' takes one option, such as --option every=3; got {options}")
+    if args.background or args.preview or axis is None:
+        raise ValueError("strategy 'keep' draws nothing: leave out --background, --preview and --slice-axis none")
+    with whole_folder(out) as work:
+        counts, failed = thin_out(dataset, cases, axis, every, args.seed, {c["case"]: work / _target(c) for c in cases})
+        former = dataset.raw["weak_label"]
+        made = {"strategy": KEEP, "seed": args.seed, "slice_axis": axis, "options": options}
+        made |= {"of": former["made_with"]} if "made_with" in former else {}
+        write_dataset(work, _description(dataset, {**former, "made_with": made}, out, failed, thinned=True))
+    print(f"{out / 'dataset.json'}: {counts[1]} of {counts[0]} slices with a drawing kept")
+    return told_failures(failed, f"left out of {out / 'dataset.json'}")
 
 
 def _slice_axis(word: str | None, dataset: Dataset) -> int | None:
@@ -257,8 +271,13 @@ def _save(weak: np.ndarray, like: Any, target: Path) -> None:
     save_image(nib.Nifti1Image(weak, like.affine, header), target)
 
 
-def _description(dataset: Dataset, section: dict[str, Any], out: Path, left_out: Container[str]) -> dict[str, Any]:
-    """Return the content of the new dataset.json: the old one, its paths seen from the new folder."""
+def _description(
+    dataset: Dataset, section: dict[str, Any], out: Path, left_out: Container[str], thinned: bool = False
+) -> dict[str, Any]:
+    """Return the content of the new dataset.json: the old one, its paths seen from the new folder.
+
+    Where labels were thinned out, cases keep their own meaning of them.
+    """
     from wss_monai.data.derived_dataset import carried, leads_outside, moved_case
 
     parts: dict[str, list[dict[str, Any]]] = {}
@@ -266,8 +285,8 @@ def _description(dataset: Dataset, section: dict[str, Any], out: Path, left_out:
         parts[part] = []
         for case in (case for case in cases if case["case"] not in left_out):
             moved = moved_case(dataset, case, out)
-            moved["weak_labels"] = None
-            moved["weak_label"] = None if case.get("label") is None else _target(case)
+            moved["weak_labels"] = case.get("weak_labels") if thinned else None
+            moved["weak_label"] = None if case.get("weak_label" if thinned else "label") is None else _target(case)
             parts[part].append({key: value for key, value in moved.items() if value is not None})
     outside = leads_outside([case for part in parts.values() for case in part])
     section = {"weak_label": section, **({"files_outside": True} if outside else {})}

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from wss_monai.io.json_files import parse_json, read_json
 
-__all__ = ["class_names", "json_or_file"]
+__all__ = ["class_names", "json_or_file", "parse_options"]
 
 
 def json_or_file(text: str) -> Any:
@@ -36,3 +37,21 @@ def class_names(words: str | None) -> list[str] | None:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ValueError(f"--class-names must be a JSON list of names, got {words!r}")
     return names
+
+
+def parse_options(words: Sequence[str]) -> dict[str, Any]:
+    """Read `KEY=VALUE` words; values are JSON (2, 0.5, true, [1, 2]).
+
+    Raises:
+        ValueError: a word has no `=`, or its value is no JSON.
+    """
+    options: dict[str, Any] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        try:
+            options[key.strip()] = parse_json(value)
+        except ValueError as error:
+            raise ValueError(
+                f"--option must be KEY=VALUE with a value such as 2, 0.5, true or [1,2]; got '{word}'"
+            ) from (error if equals else None)
+    return options

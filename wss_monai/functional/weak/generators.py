@@ -247,7 +247,7 @@ def sparse_slices(
     axis = axis_index(axis, label.ndim)
     kept = np.isin(label, chosen_classes(label, classes, background))
     if every is not None:
-        slices = np.arange(R.randint(min(every, label.shape[axis])), label.shape[axis], every)
+        slices = every_nth(label.shape[axis], every, R)
     else:
         other = tuple(a for a in range(3) if a != axis)
         shown = np.flatnonzero((kept & (label > 0)).any(axis=other))
@@ -256,6 +256,17 @@ def sparse_slices(
     here[slices] = True
     kept &= here.reshape([-1 if a == axis else 1 for a in range(3)])
     return np.where(kept, label, UNLABELLED).astype(np.uint8)
+
+
+def every_nth(length: int, every: int, R: np.random.RandomState) -> np.ndarray:
+    """Choose every n-th of the slices 0 to ``length`` - 1; the first one is drawn among the first n.
+
+    Raises:
+        ValueError: ``every`` is less than 1.
+    """
+    if every < 1:
+        raise ValueError(f"every must be 1 or more, got {every}")
+    return np.arange(R.randint(min(every, length)), length, every)
 
 
 def slicewise(
