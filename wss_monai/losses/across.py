@@ -50,7 +50,7 @@ class _AcrossLoss(nn.Module):
                 with torch.no_grad():
                     hard = F.one_hot(hard_classes(probs), probs.shape[1]).movedim(-1, 1).to(probs)
                     dual = torch.where(known, violations(hard)[0], -1.0)
-            cost = self.penalty(z, key, dual, known) if len(z) else z.sum(-1)
+            cost = self.penalty(z, key, dual, known) if len(z) else z
         else:
             cost = self.penalty(z)
         cost = torch.where(known, cost, 0.0).flatten(1).sum(1)
