@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What constraints across cases and across slices add, for `benchmarks/run.py anatomy_across`.
 
-Each stands beside the same batches without its term: ``<mode>_paired_batches`` are batches of four slices of each of
-the two cases of a patient, as many an epoch as with shuffled slices; ``<mode>_volume_batches`` are batches of all slices
-of a volume, as many slices an epoch in a fifth fewer batches.
+Each stands beside the same batches without its term. ``<mode>_paired_batches``: four slices of each of the two cases of
+a patient, as many batches an epoch as with shuffled slices. ``<mode>_volume_batches``: all slices of a volume, as many
+slices an epoch, in a fifth fewer batches.
 """
 
 from __future__ import annotations

@@ -1349,7 +1349,6 @@ loader_case(
 )
 
 
-
 def across_loss() -> WeightedSumLoss:
     return WeightedSumLoss(
         {

@@ -32,7 +32,7 @@ def rows_of(folder: Path) -> list[dict[str, str]]:
 @pytest.mark.parametrize("mode", ["quadratic", "logbarrier", "constrained", "pseudo"])
 @pytest.mark.parametrize("term", OVERLAYS)
 def test_each_mode_has_the_term(run_bundle, hearts, term, mode):
-    flow, out = run_bundle("train.yaml", OVERLAYS[term], folder=hearts, mode=mode, **HEART)
+    _, out = run_bundle("train.yaml", OVERLAYS[term], folder=hearts, mode=mode, **HEART)
     rows = rows_of(out)
     assert all(float(row[f"violation_{term}"]) >= 0 for row in rows)
     assert len(rows) == 2 and f"loss_{term}" in rows[0]
@@ -67,6 +67,12 @@ def test_both_at_once_and_their_evaluation(run_bundle, hearts):
     assert "equal_volume" not in {row["term"] for row in rows}
     origin = json.loads((out / "metrics_summary.json").read_text())["bounds_origin"]
     assert origin == "constant, smooth areas constant, equal volume stated"
+
+
+def test_shares_of_the_mean_area(run_bundle, hearts):
+    settings = {"smooth_areas_relative": True, "smooth_areas": {"LV": [None, 0.001]}, "mode": "quadratic"}
+    _, out = run_bundle("train.yaml", "smooth_areas.yaml", folder=hearts, **HEART, **settings)
+    assert float(rows_of(out)[-1]["violation_smooth_areas"]) > 0
 
 
 def test_pseudo_labels_alone_have_no_bounds_on_size(run_bundle, hearts):

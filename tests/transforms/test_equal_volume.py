@@ -63,12 +63,16 @@ def cones() -> list[dict]:
     """Two cases of a patient: a cone of the same ml in voxels of 1 x 1 x 10 and of 1.25 x 1.25 x 8 mm."""
     out = []
     for phase, step, thickness in (("ED", 1.0, 10.0), ("ES", 1.25, 8.0)):
-        axes = [(torch.arange(n) - (n - 1) / 2) * s for n, s in ((96, step), (96, step), (round(80 / thickness), thickness))]
+        axes = [
+            (torch.arange(n) - (n - 1) / 2) * s for n, s in ((96, step), (96, step), (round(80 / thickness), thickness))
+        ]
         x, y, z = torch.meshgrid(*axes, indexing="ij")
         index = (x**2 + y**2 < (18 + z / 8) ** 2).to(torch.uint8) * 2
         image = case((step, step, thickness), tuple(index.shape))["image"]
         rows = torch.tensor([1, 0, 1]).repeat(index.shape[2], 1)
-        out.append({"case": f"p_{phase}", "patient": "p", "image": image, "weak_label": index[None], "slice_tags": rows})
+        out.append(
+            {"case": f"p_{phase}", "patient": "p", "image": image, "weak_label": index[None], "slice_tags": rows}
+        )
     return out
 
 

@@ -81,7 +81,9 @@ class AreaChange(Measure):
         growth = linear.det().abs()
         if linear.shape[-1] == 3:
             across = linear[:, self.slice_axis, self.slice_axis].abs()
-            mixed = torch.cat((linear[:, self.slice_axis], linear[:, :, self.slice_axis]), -1).abs().sum(-1) - 2 * across
+            mixed = (
+                torch.cat((linear[:, self.slice_axis], linear[:, :, self.slice_axis]), -1).abs().sum(-1) - 2 * across
+            )
             tilted = mixed > 1e-6 * across
             cut = cut | tilted[:, None].to(cut.device)
             growth, across = growth / across.clamp(min=EPS), across.clamp(min=EPS)

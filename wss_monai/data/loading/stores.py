@@ -58,7 +58,10 @@ class SliceStore(CaseStore):
         self._ends = [0, *counts.cumsum(0).tolist()]
         keys = [key for key in self.columns.buffers if not key.startswith("of_case.")]
         self.position = self._positions(counts.tolist())
-        self.tensors = {key: self.columns.rows(key) for key in keys} | {"volume": self.volume, "position": self.position}
+        self.tensors = {key: self.columns.rows(key) for key in keys} | {
+            "volume": self.volume,
+            "position": self.position,
+        }
 
     def _add(self, number: int, name: str, case: Mapping[str, Any]) -> dict[str, Tensor]:
         if case["image"].ndim != 4:
