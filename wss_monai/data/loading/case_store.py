@@ -17,6 +17,7 @@ from wss_monai.data.loading.fingerprint import fingerprint
 from wss_monai.data.loading.prepared_cases import PreparedCases
 from wss_monai.data.loading.store_place import StorePlace
 from wss_monai.functional.plain_tensor import plain_tensor
+from wss_monai.io.grids import voxel_edges
 
 __all__ = ["MAPS", "CaseStore", "WholeCases", "check_maps", "check_same_entries"]
 
@@ -75,6 +76,10 @@ class CaseStore:
                 out[key] = bytes(value.tolist()).decode() if key in TEXTS else value.clone()
         self.columns.release(sum(value.nbytes for value in out.values() if isinstance(value, Tensor)))
         return out
+
+    def _step(self, number: int, axis: int) -> float:
+        """Edge of the voxels of a case along a spatial axis, in mm."""
+        return voxel_edges(self.columns.entry("of_case.affine", number), 3)[axis]
 
     def _volume(self, key: str, number: int) -> Tensor:
         """Image or map of a case, (C, *spatial)."""

@@ -18,7 +18,7 @@ from wss_monai.functional import UNLABELLED
 from wss_monai.functional.patch_tags import longest_absence, tags_of_part, tags_of_volume
 from wss_monai.functional.plain_tensor import plain_tensor
 from wss_monai.functional.transfer import send
-from wss_monai.io.grids import spacing_of, voxel_edges
+from wss_monai.io.grids import spacing_of
 
 
 class SliceStore(CaseStore):
@@ -57,11 +57,9 @@ class SliceStore(CaseStore):
         self.volume = torch.arange(len(counts)).repeat_interleave(counts)
         self._ends = [0, *counts.cumsum(0).tolist()]
         keys = [key for key in self.columns.buffers if not key.startswith("of_case.")]
-        self.position = self._positions(counts.tolist())
-        self.tensors = {key: self.columns.rows(key) for key in keys} | {
-            "volume": self.volume,
-            "position": self.position,
-        }
+        self.position = torch.cat([self._step(v, slice_axis) * torch.arange(n) for v, n in enumerate(counts)]).float()
+        own = {"volume": self.volume, "position": self.position}
+        self.tensors = {key: self.columns.rows(key) for key in keys} | own
 
     def _add(self, number: int, name: str, case: Mapping[str, Any]) -> dict[str, Tensor]:
         if case["image"].ndim != 4:
@@ -92,11 +90,6 @@ class SliceStore(CaseStore):
         self._first = self._first or {key: value[:0].clone() for key, value in row.items()}
         self.volume_terms = terms
         return row
-
-    def _positions(self, counts: Sequence[int]) -> Tensor:
-        affines = [self.columns.entry("of_case.affine", number) for number in range(len(counts))]
-        steps = [voxel_edges(affine, 3)[self.slice_axis] for affine in affines]
-        return torch.cat([step * torch.arange(count) for step, count in zip(steps, counts, strict=True)]).float()
 
     def _row(self, case: Mapping[str, Any]) -> dict[str, Tensor]:
         """The slices of a case, one tensor a key."""
