@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from across_arms import across_arms, tried_across
 from enforcer_arms import MIDDLE_3D, enforced, tried
 from network_arms import CHOSEN, TRIED, TRIED_3D, grid
 from peer_arms import AS_AUTHORS, BETTER, chosen_peers, peer_arm, tried_peers
@@ -197,6 +198,13 @@ def tried_boxes() -> Arms:
     }
 
 
+ACROSS: dict[str, dict[str, object]] = {
+    "logbarrier": {"mode": "logbarrier", "bounds_from": "estimated", "bounds_file": BOUNDS},
+    "pseudo": {"mode": "pseudo", **stated(NORMAL)},
+}
+"""What constraints across cases and slices are added to."""
+
+
 EXPERIMENTS: dict[str, Experiment] = {
     "acdc": Experiment(
         about="real ACDC scribbles: what constraints on size add",
@@ -255,6 +263,15 @@ EXPERIMENTS: dict[str, Experiment] = {
         about="the same on a disc of 21 pixels in each class of each slice of ACDC, background included",
         arms=pseudo_arms(),
         tried=tried_pseudo("pseudo_normal", **stated(NORMAL)),
+        weaken=("--strategy", "points", "--option", "radius=2", "--background"),
+        fit=("--dense", "5", "--terms", "size"),
+        pieces=True,
+        facts=NETWORK_FACTS,
+    ),
+    "anatomy_across": Experiment(
+        about="equal volumes of the myocardium in ED and ES, and smooth areas, on a disc in each class of each slice",
+        arms=across_arms(ACROSS),
+        tried=tried_across(ACROSS),
         weaken=("--strategy", "points", "--option", "radius=2", "--background"),
         fit=("--dense", "5", "--terms", "size"),
         pieces=True,

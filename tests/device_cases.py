@@ -36,6 +36,7 @@ from wss_monai.engines import (
 )
 from wss_monai.evaluation import VolumeScorer
 from wss_monai.functional import cue_maps, patch_tags, warps
+from wss_monai.functional.area_change import AreaChange
 from wss_monai.functional.box_descriptors import BoxStrips, OutsideSize
 from wss_monai.functional.cams import channels as cams
 from wss_monai.functional.cams import cues as cam_cues
@@ -68,6 +69,7 @@ from wss_monai.losses import (
     CrossModalityEquivarianceLoss,
     DualDecoderLoss,
     EntropyLoss,
+    EqualVolumeLoss,
     EquivariantCAMLoss,
     ExpansionLoss,
     FeatureMutualInformationLoss,
@@ -83,6 +85,7 @@ from wss_monai.losses import (
     ReLUPenalty,
     SeedingLoss,
     SemiSupervisedLoss,
+    SmoothAreasLoss,
     TagLoss,
     WeightedSumLoss,
     WithinModalityEquivarianceLoss,
@@ -139,6 +142,7 @@ SYNCS: dict[str, int] = {
     "partial-dice-ce-3d": 2,
     "constraint-box_strips-2d": 6,
     "constraint-box_strips-3d": 8,
+    **{f"equal-volume-{penalty}-{dims}d": 1 for penalty in ("quadratic", "relu", "barrier") for dims in (2, 3)},
     "constraint-group-2d": 4,
     "constraint-group-weight-2d": 4,
     "constraint-group-published-2d": 4,
@@ -219,6 +223,7 @@ SYNCS: dict[str, int] = {
     "semi-supervised-iteration-teacher": 1,
     "slice-store": 6,
     "slice-store-whole-volumes": 10,
+    "slice-store-pairs": 2,
     "patch-store": 6,
     "paired-loader": 2,
     "epoch-log": 13,
@@ -491,6 +496,42 @@ for published in (False, True):
             lambda p=published: ConstraintLoss(Size(), LogBarrierExtension(), published=p),
             lambda w=weighted: grouped(2, w),
         )
+
+# Losses: constraints across cases and slices.
+
+
+def across(dims: int, **also: Any) -> dict[str, Any]:
+    """Four samples of three volumes, of which the first two are a pair; the last class is free in one of them."""
+    limits = torch.tensor([4.0, 4.4]).repeat(4, CLASSES, 1, 1)
+    limits[1, 2] = torch.tensor([-math.inf, 4.4])
+    return {"logits": logits(dims, batch=4), "bounds": limits, "group": torch.tensor([0, 3, 1, 1]), **also}
+
+
+for dims in (2, 3):
+    for name, penalty in PENALTIES.items():
+        add_loss(
+            f"equal-volume-{name}-{dims}d",
+            lambda p=penalty: EqualVolumeLoss(p()),
+            lambda n=dims: across(n, pairs=torch.tensor([[0, 1, 0]]), group_weight=torch.tensor([1.0, 2.0, 1.0, 3.0])),
+        )
+for name, penalty in PENALTIES.items():
+    add_loss(
+        f"smooth-areas-{name}-2d",
+        lambda p=penalty: SmoothAreasLoss(p()),
+        lambda: across(
+            2,
+            bounds=torch.tensor([-math.inf, 0.1]).repeat(4, CLASSES, 1, 1),
+            group=torch.tensor([0, 1, 0, 0]),
+            position=torch.tensor([0.0, 8.0, 16.0, 8.0]),
+            spacing=spacing(2, 4),
+            slice_tags=torch.tensor([[1, 1, -1], [1, 0, 1], [1, 1, 1], [1, 1, -1]]),
+        ),
+    )
+add_loss(
+    "constraint-area_change-3d",
+    lambda: ConstraintLoss(AreaChange(slice_axis=1, relative=True), LogBarrierExtension()),
+    lambda: {"logits": logits(3), "bounds": bounds(AreaChange(slice_axis=1), 3), "spacing": spacing(3)},
+)
 
 # Losses: conditional random fields, and seeds that are expanded and constrained.
 
@@ -823,7 +864,7 @@ for dims in (2, 3):
         lambda n=dims: batch_of(n, "weak_label"),
         kind="transform",
     )
-    for moved in (*(d() for d in DESCRIPTORS), BoxStrips(width=2), OutsideSize()):
+    for moved in (*(d() for d in DESCRIPTORS), AreaChange(), BoxStrips(width=2), OutsideSize()):
         if dims == 3 and moved.name in ("box_strips", "outside_size"):
             continue
 
@@ -1305,6 +1346,26 @@ loader_case(
     "paired-loader",
     lambda: PairedLoader(SliceStore(volumes(False)), SliceStore(volumes(False)), 2, 2, 2),
     lambda: WeightedSumLoss({"partial": [PartialCrossEntropyLoss(), 1.0]}),
+)
+
+
+def across_loss() -> WeightedSumLoss:
+    return WeightedSumLoss(
+        {
+            "partial": [PartialCrossEntropyLoss(), 1.0],
+            "size": [EqualVolumeLoss(QuadraticPenalty()), 0.1],
+            "smooth": [SmoothAreasLoss(QuadraticPenalty()), 0.1],
+        }
+    )
+
+
+loader_case(
+    "slice-store-pairs",
+    lambda: BatchLoader(
+        SliceStore([{**case, "patient": "p", "bounds_smooth": case["bounds_size"]} for case in volumes()]),
+        volume_sampler=VolumeBatchSampler(pairs="patient"),
+    ),
+    across_loss,
 )
 
 # Handlers: what they do in an iteration or a validation.

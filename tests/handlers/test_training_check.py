@@ -14,6 +14,7 @@ from wss_monai.handlers import TrainingCheck
 from wss_monai.losses import (
     ClassificationLoss,
     ConstraintLoss,
+    EqualVolumeLoss,
     EquivariantCAMLoss,
     ExpansionLoss,
     LogBarrierExtension,
@@ -66,6 +67,14 @@ def test_class_that_nobody_drew_is_named():
 def test_nothing_drawn_at_all():
     with pytest.raises(ValueError, match="there is no labelled voxel in 'weak_label' of any of the 2 training cases"):
         check([case("a"), case("b")], loss())
+
+
+def test_equal_volumes_teach_no_class():
+    equal = {"partial": (PartialCrossEntropyLoss(), 1.0), "size": (EqualVolumeLoss(QuadraticPenalty()), 1.0)}
+    bounds = [*FREE, *FREE, 1.0, 2.0]
+    cases = [{**case("a", (0, 1), bounds=bounds), "patient": "p"}, {**case("b", (0,), bounds=bounds), "patient": "p"}]
+    with pytest.raises(ValueError, match=r"classes \['LV'\] have no labelled voxel"):
+        check(cases, WeightedSumLoss(equal))
 
 
 def test_a_lower_bound_teaches_a_class_and_an_upper_one_the_background():

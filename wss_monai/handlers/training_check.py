@@ -185,6 +185,8 @@ class TrainingCheck:
                 "come from tags, labels or values that are not there. Set --size_bounds (in 3D --volume_bounds), "
                 "choose another --bounds_from, or a mode without constraints such as pseudo or partial."
             )
+        if not getattr(term, "sizes", True):
+            return torch.zeros_like(lower)
         learnt = lower & acting
         learnt[0] |= bool((upper & acting).any())
         return learnt

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Losses: partial supervision, constraints, and their weighted sum. All take logits."""
 
+from wss_monai.losses.across import EqualVolumeLoss, SmoothAreasLoss
 from wss_monai.losses.bounds_of_batch import drawn_classes, size_bounds
 from wss_monai.losses.consistency import ConsistencyLoss, EntropyLoss
 from wss_monai.losses.constraint import ConstraintLoss
@@ -39,6 +40,7 @@ __all__ = [
     "DualDecoderLoss",
     "DualPenalty",
     "EntropyLoss",
+    "EqualVolumeLoss",
     "EquivariantCAMLoss",
     "ExpansionLoss",
     "FeatureMutualInformationLoss",
@@ -56,6 +58,7 @@ __all__ = [
     "ReLUPenalty",
     "SeedingLoss",
     "SemiSupervisedLoss",
+    "SmoothAreasLoss",
     "TagLoss",
     "Term",
     "TotalVariationLoss",

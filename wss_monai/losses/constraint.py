@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from wss_monai.functional.descriptors import Descriptor, completed
 from wss_monai.functional.hard_classes import hard_classes
+from wss_monai.losses.groups import sum_groups
 from wss_monai.losses.half_gradient import HalfGradient
 from wss_monai.losses.penalties import needs_interior
 from wss_monai.losses.reduction import checked_reduction, reduced
@@ -238,15 +239,7 @@ class ConstraintLoss(nn.Module):
         """One measure, one pair of bounds and one scale a group; the domain is all that the group stands for."""
         if not self.descriptor.additive:
             raise ValueError(f"'{self.descriptor.name}' of a volume is not the sum over its slices: give no group.")
-        weight = measure.new_ones(measure.shape[0]) if weight is None else weight.to(measure)
-        _, index = torch.unique(group, return_inverse=True)
-        groups = int(index.max()) + 1
-        total = measure.new_zeros(groups, *measure.shape[1:]).index_add(0, index, measure * weight.view(-1, 1, 1))
-        slices = weight.new_zeros(groups).index_add(0, index, weight)
-        spread = index.view(-1, 1, 1).expand_as(bounds[..., 0])
-        lower = total.new_zeros(total.shape).scatter_reduce(0, spread, bounds[..., 0], "amin", include_self=False)
-        upper = total.new_zeros(total.shape).scatter_reduce(0, spread, bounds[..., 1], "amax", include_self=False)
-        joint = torch.stack((lower, upper), -1)
+        _, total, joint, slices = sum_groups(measure, bounds, group, weight)
         scale = torch.cat(
             [self._scale(joint[i : i + 1], (round(count), *shape)) for i, count in enumerate(slices.tolist())]
         )

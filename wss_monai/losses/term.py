@@ -28,6 +28,8 @@ class Term(Protocol):
         two_sided: whether it learns from tags alone to tell images with a class from those without it, and so needs
             both. False.
         descriptor: what a constraint measures; its bounds are the argument ``bounds``. None: no constraint.
+        sizes: whether the bounds of a constraint say how much of a class there is, so that a class may be learnt from
+            them alone. True.
         violation: how far a constraint was outside in the last call, a scalar. None: no constraint.
         checked_classes: 0: each call checks the values of its targets, for which a GPU has to be waited for. n: they
             were found to be right before, for so many classes. A module that checks nothing does not have it.
@@ -37,6 +39,7 @@ class Term(Protocol):
     uses_probs: bool
     two_sided: bool
     descriptor: Descriptor | None
+    sizes: bool
     violation: Tensor | None
     checked_classes: int
 

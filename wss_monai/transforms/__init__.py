@@ -16,6 +16,7 @@ from wss_monai.transforms.bounds.constant import (
     LabelBounds,
     LabelBoundsd,
 )
+from wss_monai.transforms.bounds.equal_volume import EqualVolumed
 from wss_monai.transforms.bounds.estimated import EstimatedBounds, EstimatedBoundsd, WeakCuesd
 from wss_monai.transforms.bounds.predicted import PredictedBounds, PredictedBoundsd
 from wss_monai.transforms.cam_logits import CAMLogits, CAMLogitsd
@@ -50,6 +51,7 @@ __all__ = [
     "DenseCRFd",
     "EmptinessBounds",
     "EmptinessBoundsd",
+    "EqualVolumed",
     "EstimatedBounds",
     "EstimatedBoundsd",
     "EstimatedSizesd",

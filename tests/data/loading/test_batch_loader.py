@@ -200,6 +200,94 @@ class TestVolumes:
             next(iter(loader))
 
 
+def pairs_store(patients: tuple[str, ...], depths: tuple[int, ...] | None = None) -> SliceStore:
+    """A volume of each of these patients; intensities are the number of the slice."""
+    cases, start = [], 0
+    for patient, depth in zip(patients, depths or (6,) * len(patients), strict=True):
+        image = torch.arange(start, start + depth, dtype=torch.float32).expand(1, 2, 2, depth)
+        bounds = torch.tensor([1.0, 2.0]).repeat(2, 1, 1)
+        cases.append({"image": image, "bounds_ml": bounds, "patient": patient, "case": f"c{len(cases)}"})
+        start += depth
+    return SliceStore(cases)
+
+
+class TestPairs:
+    def test_both_cases_of_a_patient_and_single_ones_alone(self):
+        loader = BatchLoader(pairs_store(("a", "b", "a", "c", "b")), volume_sampler=VolumeBatchSampler(pairs="patient"))
+        assert loader.store.patient.tolist() == [0, 1, 0, 2, 1]
+        found = {}
+        for batch in loader:
+            volumes = tuple(batch["volume"].unique().tolist())
+            assert len(batch["volume"]) == 6 * len(volumes)
+            assert torch.equal(batch["group"], batch["volume"])  # each case has an augmentation of its own
+            found[volumes] = batch["pairs"].tolist()
+        assert found == {(0, 2): [[0, 2, 0]], (1, 4): [[1, 4, 1]], (3,): []}
+        assert batch["pairs"].dtype == torch.int64 and batch["pairs"].shape[1] == 3
+        assert len(loader) == 3
+
+    def test_three_pairs_in_a_batch(self):
+        sampler = VolumeBatchSampler(volumes_per_batch=3, pairs="patient")
+        (batch,) = BatchLoader(pairs_store(("a", "b", "a", "c", "b", "c")), volume_sampler=sampler)
+        assert batch["pairs"].tolist() == [[0, 2, 0], [1, 4, 1], [3, 5, 2]]
+
+    def test_many_cases_of_a_patient_are_paired_anew(self):
+        loader = BatchLoader(pairs_store(("a",) * 5), volume_sampler=VolumeBatchSampler(pairs="patient"))
+        seen = set()
+        for epoch in range(1, 20):
+            loader.set_epoch(epoch)
+            parts = [batch["volume"].unique().tolist() for batch in loader]
+            assert sorted(map(len, parts)) == [2, 3] and sorted(flat(parts)) == [0, 1, 2, 3, 4]
+            seen |= {tuple(row) for batch in loader for row in batch["pairs"].tolist()}
+        pairs = {(a, b) for a, b, _ in seen}
+        assert len(pairs) == len(seen) == 10 and {number for *_, number in seen} == set(range(10))
+
+    def test_slices_at_the_same_places_of_both(self):
+        sampler = VolumeBatchSampler(3, pairs="patient")
+        loader = BatchLoader(pairs_store(("a", "a"), (9, 9)), volume_sampler=sampler)
+        drawn = set()
+        for epoch in range(1, 30):
+            loader.set_epoch(epoch)
+            (batch,) = loader
+            first, second = batch["image"][:, 0, 0, 0].view(2, 3).tolist()
+            places = [first, second] if first[0] < 9 else [second, first]
+            assert [place + 9 for place in places[0]] == places[1]
+            assert batch["group_weight_ml"].tolist() == [3.0] * 6
+            drawn |= set(places[0])
+        assert drawn == set(range(9))
+
+    def test_epochs_of_a_fixed_length(self):
+        sampler = VolumeBatchSampler(pairs="patient")
+        loader = BatchLoader(pairs_store(("a", "b", "a", "b")), iterations=3, volume_sampler=sampler)
+        assert [batch["pairs"].shape[0] for batch in loader] == [1, 1, 1]
+
+    def test_ranks_keep_pairs_together(self, monkeypatch):
+        seen = []
+        for rank in range(2):
+            as_rank(monkeypatch, rank, 2)
+            sampler = VolumeBatchSampler(pairs="patient")
+            loader = BatchLoader(pairs_store(("a", "b", "a", "c", "b", "c")), volume_sampler=sampler)
+            seen.append([batch["pairs"].tolist() for batch in loader])
+        assert len(seen[0]) == len(seen[1])
+        assert sorted(row[2] for part in seen for rows in part for row in rows) == [0, 1, 2]
+
+    def test_patches_of_whole_volumes(self):
+        cases = [{"image": torch.rand(1, 4, 4, 4), "patient": name} for name in "aba"]
+        store = PatchStore(cases, (4, 4, 4), patches_per_volume=1)
+        loader = BatchLoader(store, volume_sampler=VolumeBatchSampler(pairs="patient"))
+        assert sorted(batch["pairs"].tolist() for batch in loader) == [[], [[0, 2, 0]]]
+
+    def test_the_patient_is_kept_with_the_case(self):
+        assert [case["patient"] for case in pairs_store(("a", "b")).whole_cases] == ["a", "b"]
+        assert store().patient.tolist() == [0, 1, 2, 3, 4]
+
+    def test_nobody_with_two_cases_is_refused(self):
+        loader = BatchLoader(pairs_store(("a", "b")), volume_sampler=VolumeBatchSampler(pairs="patient"))
+        with pytest.raises(ValueError, match="none of the 2 training patients has two"):
+            next(iter(loader))
+        with pytest.raises(ValueError, match="pairs must be 'patient' or null, got 'case'"):
+            VolumeBatchSampler(pairs="case")
+
+
 @pytest.mark.parametrize("settings", [{"slices_per_volume": 0}, {"volumes_per_batch": 0}])
 def test_sampler_refuses(settings):
     with pytest.raises(ValueError, match="slices_per_volume and volumes_per_batch must be at least 1"):

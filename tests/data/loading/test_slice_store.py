@@ -253,3 +253,12 @@ class TestPatchStore:
         other = {key: value for key, value in volume(1).items() if key != "label"}
         with pytest.raises(ValueError, match=r"case 'c1': has .* but the cases before have .*label"):
             PatchStore([volume(0), other], (2, 2, 2))
+
+
+def test_where_each_slice_lies():
+    """Along the slice axis, in mm, from the first slice of its volume."""
+    affine = torch.diag(torch.tensor([2.0, 2.0, 7.5, 1.0], dtype=torch.float64))
+    cases = [{"image": MetaTensor(torch.rand(1, 4, 4, 3), affine=affine)}, {"image": torch.rand(1, 4, 4, 2)}]
+    store = SliceStore(cases)
+    assert store.position.tolist() == [0.0, 7.5, 15.0, 0.0, 1.0]
+    assert store.batch([2, 4], 0)["position"].tolist() == [15.0, 1.0]

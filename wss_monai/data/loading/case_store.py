@@ -17,13 +17,16 @@ from wss_monai.data.loading.fingerprint import fingerprint
 from wss_monai.data.loading.prepared_cases import PreparedCases
 from wss_monai.data.loading.store_place import StorePlace
 from wss_monai.functional.plain_tensor import plain_tensor
+from wss_monai.io.grids import voxel_edges
 
 __all__ = ["MAPS", "CaseStore", "WholeCases", "check_maps", "check_same_entries"]
 
 MAPS = ("label", "weak_label", "far_background")
 """Maps (1, *spatial) that are taken where a case has them."""
-OF_CASE = ("tags", "slice_tags", "expected_size", "weak_kind")
+OF_CASE = ("tags", "slice_tags", "expected_size", "weak_kind", "patient")
 """Further entries of a case that stay in a store, for handlers that look at whole cases."""
+TEXTS = ("weak_kind", "patient")
+"""Those that are texts."""
 logger = logging.getLogger(__name__)
 
 
@@ -49,6 +52,17 @@ class CaseStore:
         """The cases as their volumes came in: image and maps on their grid, tags, expected sizes, kind of label."""
         return WholeCases(self)
 
+    @property
+    def patient(self) -> Tensor:
+        """(cases,) number of the patient of each case; a case that names none is a patient of its own."""
+        numbers: dict[tuple[str, bytes | int], int] = {}
+        found = []
+        for number in range(len(self.cases)):
+            name = self.columns.entry("of_case.patient", number) if "of_case.patient" in self.columns else None
+            own = ("case", number) if name is None or not len(name) else ("patient", bytes(name.tolist()))
+            found.append(numbers.setdefault(own, len(numbers)))
+        return torch.tensor(found)
+
     def case(self, number: int) -> dict[str, Any]:
         """One of `whole_cases`; image and maps are copies on the host."""
         affine = self.columns.entry("of_case.affine", number)
@@ -59,9 +73,13 @@ class CaseStore:
         for key in OF_CASE:
             value = self.columns.entry(f"of_case.{key}", number) if f"of_case.{key}" in self.columns else None
             if value is not None:
-                out[key] = bytes(value.tolist()).decode() if key == "weak_kind" else value.clone()
+                out[key] = bytes(value.tolist()).decode() if key in TEXTS else value.clone()
         self.columns.release(sum(value.nbytes for value in out.values() if isinstance(value, Tensor)))
         return out
+
+    def _step(self, number: int, axis: int) -> float:
+        """Edge of the voxels of a case along a spatial axis, in mm."""
+        return voxel_edges(self.columns.entry("of_case.affine", number), 3)[axis]
 
     def _volume(self, key: str, number: int) -> Tensor:
         """Image or map of a case, (C, *spatial)."""

@@ -35,6 +35,7 @@ class SliceStore(CaseStore):
     Attributes:
         tensors: key -> (N, ...) all slices.
         volume: (N,) index of the volume that each slice comes from.
+        position: (N,) in mm, along the slice axis, from the first slice of the volume.
         volume_terms: constraint terms whose bounds are about whole volumes.
 
     Raises:
@@ -56,7 +57,9 @@ class SliceStore(CaseStore):
         self.volume = torch.arange(len(counts)).repeat_interleave(counts)
         self._ends = [0, *counts.cumsum(0).tolist()]
         keys = [key for key in self.columns.buffers if not key.startswith("of_case.")]
-        self.tensors = {key: self.columns.rows(key) for key in keys} | {"volume": self.volume}
+        self.position = torch.cat([self._step(v, slice_axis) * torch.arange(n) for v, n in enumerate(counts)]).float()
+        own = {"volume": self.volume, "position": self.position}
+        self.tensors = {key: self.columns.rows(key) for key in keys} | own
 
     def _add(self, number: int, name: str, case: Mapping[str, Any]) -> dict[str, Tensor]:
         if case["image"].ndim != 4:

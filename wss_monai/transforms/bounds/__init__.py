@@ -12,6 +12,7 @@ from wss_monai.transforms.bounds.box import (
     EmptinessBoundsd,
 )
 from wss_monai.transforms.bounds.constant import Boundsd, ConstantBounds, ConstantBoundsd, LabelBounds, LabelBoundsd
+from wss_monai.transforms.bounds.equal_volume import EqualVolumed
 from wss_monai.transforms.bounds.estimated import EstimatedBounds, EstimatedBoundsd, WeakCuesd
 from wss_monai.transforms.bounds.predicted import PredictedBounds, PredictedBoundsd
 
@@ -25,6 +26,7 @@ __all__ = [
     "ConstantBoundsd",
     "EmptinessBounds",
     "EmptinessBoundsd",
+    "EqualVolumed",
     "EstimatedBounds",
     "EstimatedBoundsd",
     "LabelBounds",
