@@ -19,13 +19,14 @@ from pathlib import Path
 
 import numpy as np
 from experiments import BOUNDS, NETWORK_FACTS
-from grid import add_grid_options, csv_rows, fold_settings, out_folder, run_bundle, run_grid, write_rows
-from label_arms import ARMS, DRAWINGS, EPOCH, FIT, PHOTOGRAPHS, SECONDS, Drawing, LabelArm
+from grid import SUMMARY, add_grid_options, csv_rows, fold_settings, out_folder, run_bundle, run_grid, write_rows
+from label_arms import ARMS, DRAWINGS, EPOCH, FIT, METHODS, PHOTOGRAPHS, SECONDS, Drawing, LabelArm
 from scores import LARGEST, score
 
 from wss_monai.data import draw_dense, load_cases
 from wss_monai.data.splits import read_split_file
 from wss_monai.functional.weak.generators import present_classes
+from wss_monai.io.atomic_files import replacing
 from wss_monai.transforms import LoadCased
 
 NAME = "label-efficiency"
@@ -53,9 +54,10 @@ def add_options(options: argparse.ArgumentParser) -> None:
     """The options of the command."""
     add_grid_options(options, "data/ACDC", "acdc40.json")
     options.add_argument("--epochs", type=int, default=None, help="instead of cpu.yaml's")
-    where = "folder of results with runs made before (docs/results): their rows are taken from there, not run"
+    where = "folder of results (docs/results): arms with runs made before are not run, their rows are taken from there"
     options.add_argument("--reuse", type=Path, default=None, metavar="FOLDER", help=where)
     options.add_argument("--count", action="store_true", help="count what is drawn and print it, without a run")
+    options.add_argument("--finished", action="store_true", help="show the runs that are there, start none")
     options.set_defaults(protocol=None)
 
 
@@ -64,33 +66,47 @@ def run_label_efficiency(options: argparse.Namespace, weaken: Weaken, fit: Fit) 
     arms = {name: ARMS[name] for name in options.arms or ARMS}
     common, out = fold_settings(options), out_folder(options, NAME)
     reused = {} if options.reuse is None else known_rows(arms, options.seeds, options.reuse)
+    made_before = {name for name, _ in reused}
     sets = {arm.drawing: draw(arm.drawing, options.data.resolve(), out, weaken) for arm in arms.values()}
+    read_marks(out / "drawn.json")
     counts = {
         (name, seed): counted(arm, {**common, "dataset_dir": sets[arm.drawing]}, seed)
         for name, arm in arms.items()
         for seed in options.seeds
     }
+    write_marks(out / "drawn.json")
     if options.count:
         return print_counts(arms, counts, options.seeds)
     started = time.perf_counter()
     rows = []
     for seed in options.seeds:
-        left = {name: arm for name, arm in arms.items() if (name, seed) not in reused}
-        settings = {name: settings_of(arm, common, sets[arm.drawing], seed, out, fit) for name, arm in left.items()}
+        settings = {
+            name: settings_of(arms[name], common, sets[arms[name].drawing], seed, out, fit)
+            for name in arms
+            if name not in made_before and (not options.finished or (out / f"{name}_s{seed}" / SUMMARY).is_file())
+        }
         results = run_grid(settings, [seed], common, out, options.jobs)
         for name, (summary,) in results.items():
             kept = score(out / f"{name}_s{seed}")
             summary |= {f"{key}_largest": kept[key] for key in LARGEST}
         made = csv_rows(results, [f"{key}_largest" for key in LARGEST], NETWORK_FACTS)
         rows += [*made, *(row for (_, of), row in reused.items() if of == seed)]
-    order = {name: place for place, name in enumerate(ARMS)}
-    rows.sort(key=lambda row: (order[str(row["arm"])], int(str(row["seed"]))))
     rows = [head_of(arms[str(row["arm"])], counts[str(row["arm"]), int(str(row["seed"]))]) | dict(row) for row in rows]
+    rows.sort(key=place)
     print(table(rows))
     file = options.csv or out / "results.csv"
     write_rows(rows, file)
     minutes = (time.perf_counter() - started) / 60
     print(f"a row a run: {file}\n{minutes:.1f} minutes, {options.jobs} runs at a time", file=sys.stderr)
+
+
+def place(row: Mapping[str, object]) -> tuple[int, ...]:
+    """Where a row stands: by kind of drawing, patients, slices, dense patients besides, method and seed."""
+    arm = ARMS[str(row["arm"])]
+    drawing = DRAWINGS[arm.drawing]
+    patients = 10**9 if drawing.patients is None else drawing.patients
+    kind, method = list(SECONDS).index(drawing.kind), list(METHODS).index(arm.method)
+    return kind, patients, -int(arm.drawing.endswith("_third")), arm.dense, method, int(str(row["seed"]))
 
 
 def known_rows(
@@ -169,9 +185,14 @@ def restricted(common: Mapping[str, object], patients: Iterable[str], file: Path
     """Write the split with no other training patients than those."""
     of = read_split_file(str(common["split"]))
     scored = [*(of.folds or {})[str(common["fold"])], *(of.folds or {}).get(str(common["validation"]), [])]
+    write_json({"patients": sorted([*patients, *scored]), "test": of.folds}, file)
+
+
+def write_json(content: Mapping[str, object], file: Path) -> None:
+    """Write a JSON file, whole for whoever reads it meanwhile: commands may run side by side."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    content = {"patients": sorted([*patients, *scored]), "test": of.folds}
-    file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    with replacing(file) as part:
+        part.write_text(json.dumps(content) + "\n", encoding="utf-8")
 
 
 def counted(arm: LabelArm, common: Mapping[str, object], seed: int) -> dict[str, Drawn]:
@@ -186,6 +207,21 @@ def counted(arm: LabelArm, common: Mapping[str, object], seed: int) -> dict[str,
 
 MARKED: dict[tuple[str, str], np.ndarray] = {}
 """Kind and file -> which classes are drawn in which slices (S, K), read once."""
+
+
+def read_marks(file: Path) -> None:
+    """Take from a file what an earlier command has counted."""
+    if file.is_file():
+        for kind, each in json.loads(file.read_text(encoding="utf-8")).items():
+            MARKED.update({(kind, name): np.array(marked, bool) for name, marked in each.items()})
+
+
+def write_marks(file: Path) -> None:
+    """Keep what was counted."""
+    content: dict[str, dict[str, list]] = {}
+    for (kind, name), marked in MARKED.items():
+        content.setdefault(kind, {})[name] = marked.astype(int).tolist()
+    write_json(content, file)
 
 
 def count(cases: Sequence[dict], patients: Iterable[str], kind: str) -> Drawn:

@@ -10,14 +10,13 @@ benchmarks/coverage_by_group.py.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from experiments import BOUNDS, NETWORK_FACTS
 from grid import add_grid_options, out_folder, run_grid, show
 from label_arms import EPOCH, ESTIMATED, FIT, POINTS
-from label_efficiency import Fit, Weaken
+from label_efficiency import Fit, Weaken, write_json
 from scores import LARGEST, score
 
 from wss_monai.data import draw_dense, load_cases
@@ -77,10 +76,9 @@ def write_splits(data: str, split: Path, group: str, seed: int, folder: Path) ->
     own = draw_dense(inside, TRAINING, seed)
     test = patients_of(inside, own)
     content = {"own": own, "others": patients_of(cases, patients_of(inside))}
-    folder.mkdir(parents=True, exist_ok=True)
     files = {origin: folder / f"{group}_{origin}_s{seed}.json" for origin in content}
     for origin, training in content.items():
-        files[origin].write_text(json.dumps({"training": training, "test": test}, indent=1) + "\n", encoding="utf-8")
+        write_json({"training": training, "test": test}, files[origin])
     return files
 
 

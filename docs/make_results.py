@@ -37,6 +37,8 @@ HEADINGS = {
 HIDDEN = re.compile(r"seed|fold|commit|device|seconds|hd95_mm_.*|volume_error_ml_abs_.*")
 DIGITS = {"hd95_mm": 1, "volume_error_ml_abs": 1, "missed": 1, "seconds": 0, "cpu_seconds": 0}
 DIGITS |= {"weights": 0, "iterations": 0, "steps_to_satisfy": 0}
+DIGITS |= {"patients": 0, "slices": 0, "dense_patients": 0, "minutes": 0}
+DIGITS |= {"coverage": 2, "sum_ratio": 2, "stated_ratio": 2, "width": 1}
 """Decimals of means over seeds; three if not said."""
 BY_SEED = {"steps_to_satisfy"}
 """Columns that show a value for each seed: some may never get there."""
