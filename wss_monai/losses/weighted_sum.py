@@ -23,7 +23,7 @@ class WeightedSumLoss(nn.Module):
     it reads (see ``losses.Term``); any other module (a MONAI loss) is called with the logits and ``target[label_key]``.
 
     Args:
-        terms: name -> (loss, weight).
+        terms: name -> (loss, weight); None in its place: no such term.
         temperature: the logits are multiplied by it first (the tutorials of 2019 and 2022 use 5).
         label_key: the target of terms that declare no keys.
 
@@ -36,8 +36,11 @@ class WeightedSumLoss(nn.Module):
         KeyError: a target key that a term needs is not in the target.
     """
 
-    def __init__(self, terms: Mapping[str, Sequence[Any]], temperature: float = 1.0, label_key: str = "label") -> None:
+    def __init__(
+        self, terms: Mapping[str, Sequence[Any] | None], temperature: float = 1.0, label_key: str = "label"
+    ) -> None:
         super().__init__()
+        terms = {name: term for name, term in terms.items() if term is not None}
         if not terms:
             raise ValueError("terms is empty: give at least one name: [loss, weight].")
         for name, term in terms.items():
