@@ -31,6 +31,7 @@ class Experiment:
         epochs: default number, instead of the overlay's.
         pieces: score the largest piece of each organ too.
         facts: further facts of the runs that the CSV file holds.
+        patients: train on so many patients alone, drawn by the run's seed, stratified by group; None: all.
         then: experiments that the same command runs afterwards, with the same options, beside this one's folder.
     """
 
@@ -46,6 +47,7 @@ class Experiment:
     epochs: int | None = None
     pieces: bool = False
     facts: tuple[str, ...] = ()
+    patients: int | None = None
     then: tuple[str, ...] = ()
 
 
@@ -215,6 +217,23 @@ def tried_boxes() -> Arms:
     }
 
 
+ANATOMY = ("ratio", "distance", "contact", "enclosure", "pieces", "border")
+"""What anatomy.yaml can say."""
+
+
+def anatomy(modes: Mapping[str, Mapping[str, object]], **common: object) -> Arms:
+    """Arms named after modes: alone, with each statement of ``ANATOMY``, ``<mode>_<statement>``, and ``<mode>_all``."""
+    said = {"": [], **{f"_{word}": [word] for word in ANATOMY}, "_all": [*ANATOMY]}
+    return {
+        f"{mode}{name}": (
+            (*CPU, "anatomy.yaml") if words else CPU,
+            {**settings, **common, **({"anatomy": str(words)} if words else {})},
+        )
+        for mode, settings in modes.items()
+        for name, words in said.items()
+    }
+
+
 EXPERIMENTS: dict[str, Experiment] = {
     "acdc": Experiment(
         about="real ACDC scribbles: what constraints on size add",
@@ -306,6 +325,26 @@ EXPERIMENTS: dict[str, Experiment] = {
         fit=("--dense", "5", "--terms", "size"),
         pieces=True,
         facts=NETWORK_FACTS,
+    ),
+    "anatomy": Experiment(
+        about="what statements on anatomy add on a disc of 21 pixels in each class of each slice of ACDC",
+        arms=anatomy(
+            {
+                "pseudo": {"mode": "pseudo", **stated(NORMAL)},
+                "logbarrier": {"mode": "logbarrier", "bounds_from": "estimated", "bounds_file": BOUNDS},
+            }
+        ),
+        weaken=("--strategy", "points", "--option", "radius=2", "--background"),
+        fit=("--dense", "5", "--terms", "size"),
+        pieces=True,
+        facts=NETWORK_FACTS,
+    ),
+    "anatomy_few": Experiment(
+        about="the same on the scribbles of 5 patients of ACDC, in as many iterations as with 32",
+        arms=anatomy({"pseudo": {"mode": "pseudo"}, "logbarrier": {"mode": "logbarrier"}}, epoch_iterations=79),
+        pieces=True,
+        facts=NETWORK_FACTS,
+        patients=5,
     ),
     "hippocampus": Experiment(
         about="the hippocampus in 3D from a few spots a volume (weaken them first, see docs/results/hippocampus.md)",

@@ -11,6 +11,7 @@ folds 3 to 5 and scores fold 2, with the arms that settings were chosen by besid
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 import time
@@ -21,6 +22,9 @@ from experiments import BOUNDS, EXPERIMENTS, Arms
 from grid import ROOT, add_grid_options, fold_settings, out_folder, run_grid, show
 from run_protocol import add_protocol_options, run_protocol
 from scores import LARGEST, score
+
+from wss_monai.data import draw_dense, load_cases
+from wss_monai.data.splits import read_split_file
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -54,6 +58,17 @@ def fit(words: Sequence[str], common: Mapping[str, object], seed: int, out: Path
         subprocess.run([*line, *where, "--seed", str(seed), "--out", str(out)], check=True, cwd=ROOT)
 
 
+def few_patients(number: int, common: Mapping[str, object], seed: int, file: Path) -> None:
+    """Write the split with so many training patients alone, those that ``dense`` draws with the seed."""
+    where = {key: common[key] for key in ("split", "fold", "validation")}
+    cases = load_cases(str(common["dataset_dir"]), **where)  # type: ignore[arg-type]
+    of = read_split_file(str(common["split"]))
+    scored = [*(of.folds or {})[str(common["fold"])], *(of.folds or {}).get(str(common["validation"]), [])]
+    patients = sorted([*draw_dense(cases.training, number, seed), *scored])
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({"patients": patients, "test": of.folds}, indent=1) + "\n", encoding="utf-8")
+
+
 def arms_of(name: str, options: argparse.Namespace) -> Arms:
     """The arms of an experiment that the options name; all of them, those that were tried with ``--tune``."""
     experiment = EXPERIMENTS[name]
@@ -77,6 +92,11 @@ def run(name: str, options: argparse.Namespace) -> None:
         }
         for seed in options.seeds if any(str(file) in settings.values() for _, settings in chosen.values()) else ():
             fit(experiment.fit, common, seed, Path(str(file).format(seed=seed)))
+    if experiment.patients is not None:
+        file = out / "splits" / "s{seed}.json"
+        for seed in options.seeds:
+            few_patients(experiment.patients, common, seed, Path(str(file).format(seed=seed)))
+        common["split"] = str(file)
     started = time.perf_counter()
     results = run_grid(chosen, options.seeds, common, out, options.jobs, bundle=experiment.bundle)
     also = experiment.also
