@@ -29,7 +29,7 @@ def test_each_is_a_term_of_each_mode(run_bundle, mode):
 def test_some_are_chosen_and_evaluated(run_bundle):
     settings = {"mode": "pseudo", "anatomy": ["contact", "pieces"]}
     flow, out = run_bundle(*TRAIN, **settings)
-    assert [name for name in flow.parser.get_parsed_content("loss").terms] == ["partial", "pseudo", "contact", "pieces"]
+    assert list(flow.parser.get_parsed_content("loss").terms) == ["partial", "pseudo", "contact", "pieces"]
     run_bundle(*TRAIN, "evaluate.yaml", out=out, **settings)
     terms = {row["term"] for row in csv.DictReader((out / "evaluation" / "constraints.csv").open())}
     assert terms == {"size", "contact", "pieces"}

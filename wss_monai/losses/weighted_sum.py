@@ -40,16 +40,16 @@ class WeightedSumLoss(nn.Module):
         self, terms: Mapping[str, Sequence[Any] | None], temperature: float = 1.0, label_key: str = "label"
     ) -> None:
         super().__init__()
-        terms = {name: term for name, term in terms.items() if term is not None}
-        if not terms:
+        given = {name: term for name, term in terms.items() if term is not None}
+        if not given:
             raise ValueError("terms is empty: give at least one name: [loss, weight].")
-        for name, term in terms.items():
+        for name, term in given.items():
             if len(term) != 2 or not isinstance(term[0], nn.Module) or not _is_weight(term[1]):
                 raise ValueError(f"term '{name}' must be [loss module, weight >= 0], got {term!r}.")
             if hasattr(term[0], "target_keys") and getattr(term[0], "reduction", "mean") == "none":
                 raise ValueError(f"term '{name}' has reduction 'none': a sum needs a scalar, so 'mean' or 'sum'.")
-        self.terms = nn.ModuleDict({name: loss for name, (loss, _) in terms.items()})
-        self.weights = {name: float(weight) for name, (_, weight) in terms.items()}
+        self.terms = nn.ModuleDict({name: loss for name, (loss, _) in given.items()})
+        self.weights = {name: float(weight) for name, (_, weight) in given.items()}
         self.temperature = temperature
         self.label_key = label_key
         self.parts: dict[str, Tensor] = {}
