@@ -11,7 +11,7 @@ import torch
 from scipy import ndimage
 
 from wss_monai.functional.descriptors import StrayShare, completed
-from wss_monai.functional.pieces import _labels_on_device, label_pieces
+from wss_monai.functional.pieces import label_pieces, stray_voxels
 from wss_monai.losses import ConstraintLoss, LogBarrierExtension, QuadraticPenalty
 
 INF = math.inf
@@ -47,13 +47,26 @@ def masks(dims: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("dims", [2, 3])
-def test_on_a_device_the_pieces_are_those_of_scipy(dims):
+def test_the_pieces_of_tensor_operations_are_those_of_scipy(dims):
     shown = masks(dims)
-    for ours, theirs, mask in zip(_labels_on_device(shown), label_pieces(shown), shown, strict=True):
-        pairs = torch.stack((ours.flatten(), theirs.flatten())).unique(dim=1)
-        assert pairs.shape[1] == len(ours.unique()) == len(theirs.unique())
-        assert torch.equal(ours > 0, mask) and torch.equal(theirs > 0, mask)
-        assert theirs.max() == ndimage.label(mask, np.ones([3] * dims))[1]
+    for ours, mask in zip(label_pieces(shown), shown, strict=True):
+        theirs, count = ndimage.label(mask, np.ones([3] * dims))
+        pairs = torch.stack((ours.flatten(), torch.from_numpy(theirs).flatten())).unique(dim=1)
+        assert pairs.shape[1] == len(ours.unique()) == count + (not bool(mask.all()))
+        assert torch.equal(ours > 0, mask)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("pieces", [1, 2, 5])
+def test_on_a_device_the_same_is_stray(dims, pieces, monkeypatch):
+    shown = masks(dims)
+    weight = torch.rand(shown.shape, generator=torch.Generator().manual_seed(0)) * shown
+    host = stray_voxels(shown, weight, pieces)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    assert torch.equal(stray_voxels(shown, weight, pieces), host)
+    for stray, mask in zip(host, shown, strict=True):
+        count = ndimage.label(mask, np.ones([3] * dims))[1]
+        assert ndimage.label(mask & ~stray, np.ones([3] * dims))[1] == min(count, pieces)
 
 
 class TestHandValues:

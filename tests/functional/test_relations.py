@@ -109,7 +109,9 @@ class TestHandValues:
 
 @pytest.mark.parametrize("relation", ALL, ids=lambda d: d.name)
 class TestEvery:
-    @pytest.mark.parametrize(("shape", "spaced"), [((2, 3, 4, 5), False), ((2, 3, 4, 5), True), ((2, 3, 3, 4, 3), True)])
+    @pytest.mark.parametrize(
+        ("shape", "spaced"), [((2, 3, 4, 5), False), ((2, 3, 4, 5), True), ((2, 3, 3, 4, 3), True)]
+    )
     def test_gradcheck(self, relation, shape, spaced):
         spacing = torch.tensor([[1.5, 0.7, 3.0]] * 2, dtype=torch.float64)[:, : len(shape) - 2] if spaced else None
         probs = soft(shape).requires_grad_()
@@ -167,7 +169,9 @@ class TestEvery:
 
 
 class TestMove:
-    @pytest.mark.parametrize("relation", [relation(3) for relation in (SizeRatio, CentroidDistance, Contact)] + [Enclosure(2)])
+    @pytest.mark.parametrize(
+        "relation", [relation(3) for relation in (SizeRatio, CentroidDistance, Contact)] + [Enclosure(2)]
+    )
     @pytest.mark.parametrize("spacing", [(1.0, 1.0), (1.5, 1.5), (1.0, 2.0)])
     @pytest.mark.parametrize("affine", [False, True])
     def test_the_measure_of_an_augmented_label_lies_in_the_moved_bounds(self, relation, spacing, affine):
@@ -176,7 +180,9 @@ class TestMove:
         batch = {"image": label.float(), "label": label, "weak_label": label}
         batch["spacing"] = torch.tensor(spacing).repeat(len(label), 1)
         turns = None if affine else (0, 1)
-        augment = BatchAugment(4, turns=turns, translation=0.02, affine_probability=float(affine), intensity_probability=0)
+        augment = BatchAugment(
+            4, turns=turns, translation=0.02, affine_probability=float(affine), intensity_probability=0
+        )
         measure = relation(one_hot(label[:, 0]), spacing=batch["spacing"])
         held = 0
         for seed in range(3):
@@ -234,7 +240,12 @@ class TestBounds:
 
     @pytest.mark.parametrize(
         ("relation", "unit", "deep"),
-        [(SizeRatio(1), "1", "1"), (CentroidDistance(1), "mm", "mm"), (Contact(1), "mm", "mm2"), (Enclosure(1), "1", "1")],
+        [
+            (SizeRatio(1), "1", "1"),
+            (CentroidDistance(1), "mm", "mm"),
+            (Contact(1), "mm", "mm2"),
+            (Enclosure(1), "1", "1"),
+        ],
     )
     def test_units(self, relation, unit, deep):
         assert (relation.units(2), relation.units(3)) == ((unit,), (deep,))

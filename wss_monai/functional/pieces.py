@@ -27,7 +27,7 @@ from wss_monai.functional.moved_bounds import unbounded_where
 from wss_monai.functional.settings import check_flags, is_number, is_whole
 from wss_monai.functional.soft_masks import EPS, inside
 
-__all__ = ["StrayShare", "label_pieces"]
+__all__ = ["StrayShare", "label_pieces", "stray_voxels"]
 
 ROUNDS = 12
 """Of the labelling on a device. Each joins neighbouring pieces into one, so that n voxels take about log n."""
@@ -80,24 +80,15 @@ class StrayShare(Measure):
         masks = probs.flatten(0, 1)
         with torch.no_grad():
             shown = masks >= self.threshold
-            pieces = label_pieces(shown)
             order = torch.where(shown, masks, 0.0)
             if self.drawn and region is not None:
                 index = torch.arange(probs.shape[1], device=probs.device).view(-1, *[1] * (probs.dim() - 2))
                 marks = (region == index).flatten(0, 1) & shown
                 order = torch.where(marks, order + shown[0].numel(), order)
-            stray = shown & ~self._kept(pieces, order)
+            stray = stray_voxels(shown, order, self.pieces)
         held = torch.where(shown, masks, 0.0).flatten(1).sum(1)
         away = torch.where(stray, masks, 0.0).flatten(1).sum(1)
         return (away / (held + EPS)).unflatten(0, probs.shape[:2]).unsqueeze(-1)
-
-    def _kept(self, pieces: Tensor, order: Tensor) -> Tensor:
-        """Which voxels are of the pieces with most ``order`` in them; all (N, *spatial)."""
-        flat = pieces.flatten(1)
-        weight = order.new_zeros(flat.shape[0], flat.shape[1] + 1).scatter_add(1, flat, order.flatten(1))
-        first = weight.topk(min(self.pieces, weight.shape[1]), 1).indices
-        kept = flat.unsqueeze(-1).eq(first.unsqueeze(1)).any(-1) if self.pieces > 1 else flat == first
-        return kept.view(pieces.shape)
 
     def components(self, dimensions: int) -> int:
         """M = 1."""
@@ -116,25 +107,47 @@ class StrayShare(Measure):
         return unbounded_where(bounds, cut)
 
 
+def stray_voxels(masks: Tensor, weight: Tensor, pieces: int = 1) -> Tensor:
+    """Where masks (N, *spatial) are, outside of their pieces with most ``weight`` (N, *spatial) in them.
+
+    Pieces are connected by faces, edges or corners.
+
+    Returns:
+        Boolean (N, *spatial).
+    """
+    if masks.device.type == "cpu" and not torch.compiler.is_compiling():
+        return _stray_on_host(masks, weight, pieces)
+    flat = label_pieces(masks).flatten(1)
+    total = weight.new_zeros(flat.shape[0], flat.shape[1] + 1).scatter_add(1, flat, weight.flatten(1))
+    first = total.topk(min(pieces, total.shape[1]), 1).indices
+    kept = flat == first[:, :1]
+    for place in range(1, first.shape[1]):
+        kept = kept | (flat == first[:, place, None])
+    return masks & ~kept.view(masks.shape)
+
+
+def _stray_on_host(masks: Tensor, weight: Tensor, pieces: int) -> Tensor:
+    """The same by scipy."""
+    structure = np.ones([3] * (masks.dim() - 1))
+    stray = np.zeros(masks.shape, dtype=bool)
+    for mask, own, out in zip(masks.numpy(), weight.numpy(), stray, strict=True):
+        numbers, count = ndimage.label(mask, structure)
+        if count > pieces:
+            total = np.bincount(numbers.ravel(), own.ravel())
+            total[0] = math.inf  # outside of the mask
+            away = np.ones(count + 1, dtype=bool)
+            away[np.argpartition(total, -pieces - 1)[-pieces - 1 :]] = False
+            out[:] = away[numbers]
+    return torch.from_numpy(stray)
+
+
 def label_pieces(masks: Tensor) -> Tensor:
-    """Number the pieces of masks (N, *spatial), connected by faces, edges or corners.
+    """Number the pieces of masks (N, *spatial) by tensor operations: neighbours take the largest number among them.
 
     Returns:
         int64 (N, *spatial), 0 outside of the masks; the voxels of a piece have one number between 1 and the number of
         voxels of a mask.
     """
-    if masks.device.type == "cpu" and not torch.compiler.is_compiling():
-        structure = np.ones([3] * (masks.dim() - 1))
-        numbers = np.zeros(masks.shape, dtype=np.int32)
-        for mask, out in zip(masks.numpy(), numbers, strict=True):
-            if mask.any():
-                ndimage.label(mask, structure, output=out)
-        return torch.from_numpy(numbers).long()
-    return _labels_on_device(masks)
-
-
-def _labels_on_device(masks: Tensor) -> Tensor:
-    """The same by tensor operations: neighbouring pieces take the largest number among them, round by round."""
     count = math.prod(masks.shape[1:])
     number = torch.arange(1, count + 1, device=masks.device).view(1, *masks.shape[1:])
     root = torch.where(masks, number, 0)
