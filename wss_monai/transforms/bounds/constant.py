@@ -35,14 +35,14 @@ class ConstantBounds(Transform):
 
     In a slice the lower side holds only where the class is tagged present, in a volume unless it is tagged absent. A
     class tagged absent has size 0 at most. Without values the tags alone speak. Other descriptors than size are
-    bounded only where the class is there. Values <= 0 as lower side of a nonnegative descriptor say nothing.
+    bounded only where the class is there; relations between classes where both are. Values <= 0 as lower side of a nonnegative descriptor say nothing.
 
     Args:
         values: class name -> (lower, upper), None = no bound on that side; for a descriptor with M > 1 values, a list
             of M such pairs.
         class_names: names of all K classes, background first.
         unit: "voxel"; size: "mm2" (slices) or "ml" (volumes); centroid: "mm" from the image's centre along each
-            tensor axis; spread and length: "mm" (surface area "mm2"); compactness: "1".
+            tensor axis; spread and length: "mm" (surface area "mm2"); compactness: "1"; others: see their ``units``.
         descriptor: what is bounded.
         slice_axis: spatial axis along which every slice gets bounds of its own; None = the whole tensor.
 
