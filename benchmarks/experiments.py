@@ -234,6 +234,22 @@ def anatomy(modes: Mapping[str, Mapping[str, object]], **common: object) -> Arms
     }
 
 
+def tried_anatomy(mode: str, **common: object) -> Arms:
+    """Arms ``<mode>_<statement>_x<factor>`` with so many times the weight, and ``<mode>_<a>_<b>`` with several of them."""
+    arms: dict[str, tuple[tuple[str, ...], dict[str, object]]] = {}
+    settings = {"mode": mode, **common}
+    for word in ("distance", "contact", "enclosure", "pieces", "border"):
+        for factor in (0.1, 10):
+            weight = {"anatomy_weight#quadratic": round(0.3 * factor, 3)}
+            arms[f"{mode}_{word}_x{factor:g}"] = (
+                (*CPU, "anatomy.yaml"),
+                {**settings, "anatomy": str([word]), **weight},
+            )
+    for words in (["distance", "pieces"], ["distance", "pieces", "border"], ["distance", "contact", "pieces"]):
+        arms[f"{mode}_{'_'.join(words)}"] = ((*CPU, "anatomy.yaml"), {**settings, "anatomy": str(words)})
+    return arms
+
+
 EXPERIMENTS: dict[str, Experiment] = {
     "acdc": Experiment(
         about="real ACDC scribbles: what constraints on size add",
@@ -334,6 +350,7 @@ EXPERIMENTS: dict[str, Experiment] = {
                 "logbarrier": {"mode": "logbarrier", "bounds_from": "estimated", "bounds_file": BOUNDS},
             }
         ),
+        tried=tried_anatomy("pseudo", **stated(NORMAL)),
         weaken=("--strategy", "points", "--option", "radius=2", "--background"),
         fit=("--dense", "5", "--terms", "size"),
         pieces=True,
