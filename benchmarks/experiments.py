@@ -235,7 +235,7 @@ def anatomy(modes: Mapping[str, Mapping[str, object]], **common: object) -> Arms
 
 
 def tried_anatomy(mode: str, **common: object) -> Arms:
-    """Arms ``<mode>_<statement>_x<factor>`` with so many times the weight, and ``<mode>_<a>_<b>`` with several of them."""
+    """Arms ``<mode>_<statement>_x<factor>``, so many times the weight, ``..._relu``, and ``<mode>_<a>_<b>``."""
     arms: dict[str, tuple[tuple[str, ...], dict[str, object]]] = {}
     settings = {"mode": mode, **common}
     for word in ("distance", "contact", "enclosure", "pieces", "border"):
@@ -245,6 +245,8 @@ def tried_anatomy(mode: str, **common: object) -> Arms:
                 (*CPU, "anatomy.yaml"),
                 {**settings, "anatomy": str([word]), **weight},
             )
+        relu = {"anatomy_enforcer": "relu", "anatomy_weight#relu": 0.1}
+        arms[f"{mode}_{word}_relu"] = ((*CPU, "anatomy.yaml"), {**settings, "anatomy": str([word]), **relu})
     for words in (["distance", "pieces"], ["distance", "pieces", "border"], ["distance", "contact", "pieces"]):
         arms[f"{mode}_{'_'.join(words)}"] = ((*CPU, "anatomy.yaml"), {**settings, "anatomy": str(words)})
     return arms

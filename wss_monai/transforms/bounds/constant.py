@@ -35,7 +35,8 @@ class ConstantBounds(Transform):
 
     In a slice the lower side holds only where the class is tagged present, in a volume unless it is tagged absent. A
     class tagged absent has size 0 at most. Without values the tags alone speak. Other descriptors than size are
-    bounded only where the class is there; relations between classes where both are. Values <= 0 as lower side of a nonnegative descriptor say nothing.
+    bounded only where the class is there; relations between classes where both are. Values <= 0 as lower side of a
+    nonnegative descriptor say nothing.
 
     Args:
         values: class name -> (lower, upper), None = no bound on that side; for a descriptor with M > 1 values, a list
