@@ -27,12 +27,16 @@ def test_each_is_a_term_of_each_mode(run_bundle, mode):
 
 
 def test_some_are_chosen_and_evaluated(run_bundle):
-    settings = {"mode": "pseudo", "anatomy": ["contact", "pieces"]}
+    settings = {"mode": "pseudo", "anatomy": ["contact", "pieces"], "anatomy_bounds#contact": {"RV": [None, 1000]}}
     flow, out = run_bundle(*TRAIN, **settings)
     assert list(flow.parser.get_parsed_content("loss").terms) == ["partial", "pseudo", "contact", "pieces"]
     run_bundle(*TRAIN, "evaluate.yaml", out=out, **settings)
-    terms = {row["term"] for row in csv.DictReader((out / "evaluation" / "constraints.csv").open())}
-    assert terms == {"size", "contact", "pieces"}
+    rows = list(csv.DictReader((out / "evaluation" / "constraints.csv").open()))
+    assert {row["term"] for row in rows} == {"size", "contact", "pieces"}
+    contact = [row for row in rows if row["term"] == "contact"]
+    assert {(row["class"], row["unit"], float(row["upper"]), row["state"]) for row in contact} == {
+        ("RV", "mm", 1000, "slack")
+    }
 
 
 def test_none_is_the_mode_itself(run_bundle):
