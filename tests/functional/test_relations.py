@@ -195,6 +195,18 @@ class TestMove:
             held += int(bounds[:, 1:].isfinite().all(-1).sum())
         assert held > 40
 
+    @pytest.mark.parametrize("relation", ALL, ids=lambda d: d.name)
+    def test_flips_and_turns_of_a_volume_keep_it(self, relation):
+        label = torch.randint(0, 4, (6, 1, 8, 8, 5), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+        batch = {"image": label.float(), "label": label, "weak_label": label}
+        batch["spacing"] = torch.tensor([[0.7, 2.0, 4.0]]).repeat(6, 1)
+        out = BatchAugment(4, flips=(0, 1, 2), affine_probability=0, intensity_probability=0)(batch, 0)
+        measure = relation(one_hot(label[:, 0]), spacing=batch["spacing"])
+        bounds = torch.stack((measure, measure), -1)
+        moved = relation.move(bounds, out["matrix"], out["cut"], (out["spacing_before"], out["spacing"]))
+        after = relation(one_hot(out["label"][:, 0]), spacing=out["spacing"])
+        torch.testing.assert_close(moved, torch.stack((after, after), -1), rtol=1e-5, atol=1e-5)
+
     def test_by_hand(self):
         bounds, free = torch.tensor([[[[0.5, 0.8]], [[0.5, 0.8]]]]), torch.zeros(1, 2, dtype=torch.bool)
         stretch = torch.diag(torch.tensor([1.0, 3.0, 1.0], dtype=torch.float64))[None]
@@ -203,10 +215,10 @@ class TestMove:
         near = torch.testing.assert_close
         near(CentroidDistance(0).move(bounds, stretch, free)[0, 1, 0], torch.tensor([0.5, 2.4]))
         near(Contact(0).move(bounds, stretch, free)[0, 1, 0], torch.tensor([0.5, 2.4]))
-        near(Contact(0).move(bounds, turn, free)[0, 1, 0], torch.tensor([0.5 / 2**0.5, 0.8 * 2**0.5]))
-        # 1 : 1 becomes at worst 1 : 3, and 4 : 1 becomes 12 : 1; a turn may double the odds
+        near(Contact(0).move(bounds, turn, free)[0, 1, 0], torch.tensor([0.5 / 1.4, 0.8 * 1.4]))
+        # 1 : 1 becomes at worst 1 : 3, and 4 : 1 becomes 12 : 1; the turn may change the odds by 1.4 * 1.4
         near(Enclosure(0).move(bounds, stretch, free)[0, 1, 0], torch.tensor([1 / 4, 12 / 13]))
-        near(Enclosure(0).move(bounds, turn, free)[0, 1, 0], torch.tensor([1 / 3, 8 / 9]))
+        near(Enclosure(0).move(bounds, turn, free)[0, 1, 0], torch.tensor([1 / 2.96, 7.84 / 8.84]))
 
 
 class TestBounds:

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from wss_monai.functional.descriptor_protocol import Measure
-from wss_monai.functional.moved_bounds import between, boundary_stretch, linear_part, stretch_of, unbounded_where
+from wss_monai.functional.moved_bounds import between, face_stretch, stretch_of, unbounded_where
 from wss_monai.functional.settings import class_index
 from wss_monai.functional.soft_masks import centroid_of, inside, voxel_steps
 
@@ -156,13 +156,8 @@ class Contact(_Relation):
         return torch.where(bounds.isfinite(), bounds.abs(), least).clamp(min=least)
 
     def move(self, bounds: Tensor, matrix: Tensor, cut: Tensor, spacing: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """Between the smallest and the largest stretch of a face, and of its count where axes do not stay axes.
-
-        None where either class may be cut.
-        """
-        least, most = boundary_stretch(matrix, spacing)
-        slant = _slant(matrix)
-        return self._unless_cut(between(bounds, least / slant, most * slant), cut)
+        """Between the extremes for a border counted in faces; none where either class may be cut."""
+        return self._unless_cut(between(bounds, *face_stretch(matrix, spacing)), cut)
 
 
 @dataclass(frozen=True)
@@ -185,8 +180,8 @@ class Enclosure(_Relation):
 
     def move(self, bounds: Tensor, matrix: Tensor, cut: Tensor, spacing: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """What stays if the two parts of the border stretch as differently as they can; none where either is cut."""
-        least, most = boundary_stretch(matrix, spacing)
-        odds = (most / least * _slant(matrix) ** 2).to(bounds.dtype)[:, None, None]
+        least, most = face_stretch(matrix, spacing)
+        odds = (most / least).to(bounds.dtype)[:, None, None]
         lower, upper = bounds.unbind(-1)
         lower = torch.where(lower.isfinite(), lower / (lower + (1 - lower) * odds), lower)
         upper = torch.where((upper > 0) & (upper < 1), upper * odds / (upper * odds + 1 - upper), upper)
@@ -205,14 +200,6 @@ def _borders(probs: Tensor, other: int, steps: Tensor) -> tuple[Tensor, Tensor]:
         shared = shared + face * both.flatten(2).sum(-1) / 2
         border = border + face * own.flatten(2).sum(-1)
     return shared, border
-
-
-def _slant(matrix: Tensor) -> Tensor:
-    """How many times as many faces a border may have after the map (B,): 1 where axes stay axes."""
-    size = linear_part(matrix).double().abs()
-    used = size > 1e-6 * size.amax((1, 2), keepdim=True)
-    aligned = ((used.sum(1) == 1) & (used.sum(2) == 1)).all(1)
-    return torch.where(aligned, 1.0, math.sqrt(size.shape[-1]))
 
 
 RELATIONS: tuple[type[_Relation], ...] = (SizeRatio, CentroidDistance, Contact, Enclosure)
