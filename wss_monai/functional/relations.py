@@ -11,9 +11,8 @@ transition is, and nothing where the probabilities do not change. It is half of 
 total variation, the sum of the absolute differences. A slanted border has more faces than it is long, up to sqrt(2)
 times in 2D and sqrt(3) in 3D. An edge of the frame is no border.
 
-Sources: ours; that the ventricles lie within or apart from each other is what topological losses for the heart learn
-from too (Clough et al., PAMI 2020; Byrne et al., IEEE TMI 2023), and no contact between classes is the exclusion of
-Gupta et al., ECCV 2022.
+Sources: as measures ours. Gupta et al., ECCV 2022, penalise the voxels that break containment or exclusion of classes;
+Byrne et al., IEEE TMI 2023, state the topology of the heart's classes and of their unions by persistent homology.
 """
 
 from __future__ import annotations
