@@ -107,7 +107,7 @@ def test_a_relation_teaches_no_class_and_needs_both():
     check([case("a", (0, 1, 2), bounds=bounds)], WeightedSumLoss(terms))
     with pytest.raises(ValueError, match=r"\['background', 'LV'\] have no labelled voxel"):
         check([case("a", (1,), bounds=bounds)], WeightedSumLoss(terms))
-    with pytest.raises(ValueError, match="'size' has no bound in any .* Draw or tag both classes that it relates"):
+    with pytest.raises(ValueError, match=r"'size' has no bound in any .* Draw or tag both classes that it relates"):
         check([case("a", (0, 1, 2), bounds=[*FREE] * 3)], WeightedSumLoss(terms))
 
 
