@@ -25,6 +25,8 @@ from grid import ROOT, add_grid_options, fold_settings, out_folder, run_grid, sh
 from run_protocol import add_protocol_options, run_protocol
 from scores import LARGEST, score
 
+from wss_monai.data import draw_dense
+
 OWN = {
     label_efficiency.NAME: (label_efficiency, label_efficiency.run_label_efficiency),
     pathology.NAME: (pathology, pathology.run_pathology),
@@ -88,6 +90,12 @@ def run(name: str, options: argparse.Namespace) -> None:
         }
         for seed in options.seeds if any(str(file) in settings.values() for _, settings in chosen.values()) else ():
             fit(experiment.fit, common, seed, Path(str(file).format(seed=seed)))
+    if experiment.patients is not None:
+        file = out / "splits" / "s{seed}.json"
+        for seed in options.seeds:
+            few = draw_dense(label_efficiency.training_of(common), experiment.patients, seed)
+            label_efficiency.restricted(common, few, Path(str(file).format(seed=seed)))
+        common["split"] = str(file)
     started = time.perf_counter()
     results = run_grid(chosen, options.seeds, common, out, options.jobs, bundle=experiment.bundle)
     also = experiment.also

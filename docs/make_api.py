@@ -23,7 +23,7 @@ counts the classes with background, class 0; 255 marks unlabelled voxels of inde
 work on dictionaries.
 """
 ROOMS: dict[str, list[str]] = {
-    "functional": ["descriptors", "weak.generators", "weak.scribbles", "warps"],
+    "functional": ["descriptors", "relations", "weak.generators", "weak.scribbles", "warps"],
     "io": ["grids", "labels", "volumes"],
     "data": ["", "json_schema", "releases.acdc", "phantoms.cardiac"],
     "transforms": [""],

@@ -43,10 +43,11 @@ from wss_monai.functional.cams import cues as cam_cues
 from wss_monai.functional.cams import grad_cam
 from wss_monai.functional.cams.max_norm import max_norm
 from wss_monai.functional.class_shift import class_shift
-from wss_monai.functional.descriptors import DESCRIPTORS, Length, Size
+from wss_monai.functional.descriptors import DESCRIPTORS, Length, Size, StrayShare
 from wss_monai.functional.hard_classes import hard_classes
 from wss_monai.functional.local_joint import local_joint
 from wss_monai.functional.rank_pooling import rank_pooling
+from wss_monai.functional.relations import RELATIONS
 from wss_monai.functional.spatial_map import SpatialMap
 from wss_monai.handlers import (
     AveragedNetwork,
@@ -450,15 +451,21 @@ for dims in (2, 3):
 # Losses: constraints.
 
 PENALTIES = {"quadratic": QuadraticPenalty, "relu": ReLUPenalty, "barrier": LogBarrierExtension}
+MEASURES = (*(d() for d in DESCRIPTORS), *(relation(1) for relation in RELATIONS))
 
 for dims in (2, 3):
-    for descriptor in DESCRIPTORS:
+    for descriptor in MEASURES:
         for name, penalty in PENALTIES.items():
             add_loss(
                 f"constraint-{descriptor.name}-{name}-{dims}d",
-                lambda d=descriptor, p=penalty: ConstraintLoss(d(), p()),
-                lambda d=descriptor, n=dims: {"logits": logits(n), "bounds": bounds(d(), n), "spacing": spacing(n)},
+                lambda d=descriptor, p=penalty: ConstraintLoss(d, p()),
+                lambda d=descriptor, n=dims: {"logits": logits(n), "bounds": bounds(d, n), "spacing": spacing(n)},
             )
+    add_loss(
+        f"constraint-stray_share-drawn-{dims}d",
+        lambda: ConstraintLoss(StrayShare(pieces=2, drawn=True), QuadraticPenalty()),
+        lambda n=dims: {"logits": logits(n), "bounds": bounds(StrayShare(), n), "region": weak(n)},
+    )
     for box_descriptor in (BoxStrips(width=2), OutsideSize()):
         add_loss(
             f"constraint-{box_descriptor.name}-{dims}d",
@@ -864,7 +871,7 @@ for dims in (2, 3):
         lambda n=dims: batch_of(n, "weak_label"),
         kind="transform",
     )
-    for moved in (*(d() for d in DESCRIPTORS), AreaChange(), BoxStrips(width=2), OutsideSize()):
+    for moved in (*MEASURES, AreaChange(), BoxStrips(width=2), OutsideSize()):
         if dims == 3 and moved.name in ("box_strips", "outside_size"):
             continue
 

@@ -20,6 +20,7 @@ from monai.transforms import Resize
 from this_process import run_module
 from tiny import ROOT, make_dataset, run_workflow
 
+from wss_monai.data import load_cases
 from wss_monai.data.phantoms.cardiac import make_patient
 from wss_monai.data.releases.acdc import prepare_acdc
 from wss_monai.data.splits import read_split_file
@@ -327,3 +328,20 @@ def test_the_twin_who_is_kept_once_is_left_out(protocols, runner, tmp_path):
         assert said.startswith("without 1 patients") and after.labelled == before.labelled
         gone = {p for ids in runner.lists_of(before).values() for p in ids}
         assert gone - {p for ids in runner.lists_of(after).values() for p in ids} == {"patient076"}
+
+
+def test_few_patients_are_drawn_by_the_seed_from_those_who_are_trained_on(benchmarks, tmp_path):
+    data = make_dataset(tmp_path / "data", patients=8)
+    folds = {"fold1": ["p0", "p1"], "fold2": ["p2", "p3"], "fold3": ["p4", "p5", "p6", "p7"]}
+    split = tmp_path / "split.json"
+    split.write_text(json.dumps({"patients": [f"p{n}" for n in range(8)], "test": folds}))
+    common = {"dataset_dir": data, "split": split, "fold": "fold1", "validation": "fold2"}
+    drawn = set()
+    for seed in range(4):
+        benchmarks.few_patients(2, common, seed, tmp_path / "few" / f"{seed}.json")
+        cases = load_cases(str(data), split=tmp_path / "few" / f"{seed}.json", fold="fold1", validation="fold2")
+        patients = [{case["patient"] for case in part} for part in (cases.training, cases.validation, cases.test)]
+        assert patients[0] < set(folds["fold3"]) and patients[1:] == [set(folds["fold2"]), set(folds["fold1"])]
+        assert len({int(patient[1]) % 2 for patient in patients[0]}) == 2  # one of each group
+        drawn.add(frozenset(patients[0]))
+    assert len(drawn) > 1

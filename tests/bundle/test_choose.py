@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pytest
 
-from wss_monai.bundle import choose, resolve
+from wss_monai.bundle import choose, choose_some, resolve
 
 MODES = {"full": 1, "partial": 2, "quadratic": 3, "logbarrier": 4}
 
@@ -46,3 +46,14 @@ def test_a_choice_that_other_settings_rule_out_is_refused_with_the_reason():
     assert choose("scored", "average", {"student": 1, "average": 2}, None) == 2
     with pytest.raises(ValueError, match=r"^scored cannot be 'average': there is none\.$"):
         choose("scored", "average", {"student": 1, "average": 2}, {"average": "there is none."})
+
+
+def test_some_of_several_words():
+    words = ["ratio", "contact", "pieces"]
+    assert choose_some("anatomy", ["contact", "ratio"], words) == ["contact", "ratio"]
+    assert choose_some("anatomy", [], words) == []
+    with pytest.raises(ValueError, match=r"anatomy must be one of \['ratio', .*\], got 'piece'; did you mean 'pieces'"):
+        choose_some("anatomy", ["ratio", "piece"], words)
+    for wrong in ("contact", 3, None):
+        with pytest.raises(ValueError, match=r"anatomy must be a list of \['ratio', 'contact', 'pieces'\]"):
+            choose_some("anatomy", wrong, words)

@@ -11,7 +11,16 @@ import pytest
 import torch
 
 from wss_monai.functional.box_descriptors import BoxStrips, OutsideSize
-from wss_monai.functional.descriptors import DESCRIPTORS, Centroid, Compactness, Length, Size, Spread, completed
+from wss_monai.functional.descriptors import (
+    DESCRIPTORS,
+    Centroid,
+    Compactness,
+    Length,
+    PerimeterToArea,
+    Size,
+    Spread,
+    completed,
+)
 from wss_monai.transforms import ConstantBounds
 
 INF = math.inf
@@ -71,6 +80,7 @@ class Outspoken(Bare):
         (Length(), "mm", PLANE, [[6.0, 60.0]]),
         (Length(), "mm2", BLOCK, [[6.0, 60.0]]),
         (Compactness(), "1", PLANE, [[6.0, 60.0]]),
+        (PerimeterToArea(), "1/mm", BLOCK, [[6.0, 60.0]]),
         (BoxStrips(), "voxel a line", PLANE, [[6.0, 60.0]]),
         (Bare(), "g", BLOCK, [[6.0, 60.0]]),
         (Outspoken(), "kg", BLOCK, [[6000.0, 60000.0]]),
@@ -104,6 +114,7 @@ def test_other_units_are_refused(descriptor, unit, grid, said):
         (Spread(), (1.0, "mm"), (1.0, "mm")),
         (Length(), (1.0, "mm"), (1.0, "mm2")),
         (Compactness(), (1.0, "1"), (1.0, "1")),
+        (PerimeterToArea(), (1.0, "1/mm"), (1.0, "1/mm")),
         (BoxStrips(), (1.0, "voxel a line"), (1.0, "voxel a line")),
         (Bare(), (1.0, "g"), (1.0, "g")),
     ],
@@ -138,6 +149,7 @@ def test_what_another_descriptor_does_not_say_has_a_default():
     whole = completed(Bare())
     assert (whole.name, whole.unit, whole.components(3)) == ("bare", "g", 1)
     assert (whole.counts_voxels, whole.one_bound, whole.when_absent) == (False, False, (-INF, INF))
+    assert (whole.others(), whole.joint()) == ((), False)
     assert whole(torch.eye(3)[None, None]).tolist() == [[[1.0]]]
     with pytest.raises(AttributeError):
         whole.colour  # noqa: B018

@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 
-from wss_monai.functional.descriptors import DESCRIPTORS, Centroid, Compactness, Length, Size, Spread
+from wss_monai.functional.descriptors import DESCRIPTORS, Centroid, Compactness, Length, PerimeterToArea, Size, Spread
 
 ALL = [descriptor() for descriptor in DESCRIPTORS]
 INF = math.inf
@@ -121,6 +121,17 @@ class TestHandValues:
         disc = ball((48, 48), (24, 24), 15)
         in_mm = Compactness()(disc, spacing=torch.tensor([[3.0, 3.0]]))
         torch.testing.assert_close(in_mm, Compactness()(disc), rtol=1e-4, atol=0)
+
+    def test_perimeter_to_area_of_disc_ball_and_band(self):
+        disc = ball((96, 96), (47, 48), 40)
+        assert PerimeterToArea()(disc).item() == pytest.approx(2 / 40, rel=0.08)
+        assert PerimeterToArea()(disc, spacing=torch.tensor([[4.0, 4.0]])).item() == pytest.approx(2 / 160, rel=0.08)
+        ball3 = ball((48, 48, 48), (24, 24, 24), 20)
+        assert PerimeterToArea()(ball3, spacing=ones_spacing(ball3)).item() == pytest.approx(3 / 20, rel=0.1)
+        band = torch.zeros(1, 1, 30, 8)
+        band[:, :, 10:15] = 1  # it ends at the frame, which is no border
+        assert PerimeterToArea()(band).item() == pytest.approx(2 / 5, rel=1e-5)
+        assert PerimeterToArea()(band, spacing=torch.tensor([[0.5, 3.0]])).item() == pytest.approx(2 / 2.5, rel=1e-5)
 
     @pytest.mark.parametrize("descriptor", ALL, ids=lambda d: d.name)
     def test_region_leaves_out_what_lies_outside(self, descriptor):
@@ -278,6 +289,12 @@ class TestMove:
         moved = Length().move(torch.ones(1, 1, 1, 2), matrix, torch.zeros(1, 1, dtype=torch.bool))
         torch.testing.assert_close(moved.flatten(), torch.tensor([6.0, 15.0]))
 
+    def test_perimeter_to_area_by_boundary_over_size(self):
+        matrix = torch.diag(torch.tensor([2.0, 3.0, 1.0], dtype=torch.float64))[None]
+        bounds = torch.tensor([[[[0.3, 0.6]]]])
+        moved = PerimeterToArea().move(bounds, matrix, torch.zeros(1, 1, dtype=torch.bool))
+        torch.testing.assert_close(moved.flatten(), torch.tensor([0.3 / 3, 0.6 / 2]))
+
     def test_compactness_is_kept_by_similarities(self):
         matrix = torch.diag(torch.tensor([-2.0, 2.0, 1.0], dtype=torch.float64))[None]
         bounds = torch.tensor([[[[12.0, 20.0]]]])
@@ -285,12 +302,12 @@ class TestMove:
 
 
 class TestErrors:
-    @pytest.mark.parametrize("descriptor", [Spread(), Length(), Compactness()], ids=lambda d: d.name)
+    @pytest.mark.parametrize("descriptor", [Spread(), Length(), Compactness(), PerimeterToArea()], ids=lambda d: d.name)
     def test_3d_without_spacing_is_refused(self, descriptor):
         with pytest.raises(ValueError, match=f"{descriptor.name} in 3D needs spacing"):
             descriptor(torch.zeros(1, 1, 3, 3, 3))
 
-    @pytest.mark.parametrize("descriptor", [Spread(), Length(), Compactness()], ids=lambda d: d.name)
+    @pytest.mark.parametrize("descriptor", [Spread(), Length(), Compactness(), PerimeterToArea()], ids=lambda d: d.name)
     def test_wrong_spacing_is_refused(self, descriptor):
         with pytest.raises(ValueError, match=r"spacing must be \(B, D\) = \(2, 2\), got \(2, 3\)"):
             descriptor(torch.zeros(2, 1, 3, 3), spacing=torch.ones(2, 3))

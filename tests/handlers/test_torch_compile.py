@@ -12,6 +12,7 @@ from torch._dynamo import explain, reset
 from torch._dynamo.testing import CompileCounter
 
 from wss_monai.functional.descriptors import DESCRIPTORS, Size
+from wss_monai.functional.relations import RELATIONS
 from wss_monai.handlers import TorchCompile
 from wss_monai.losses import (
     ConsistencyLoss,
@@ -98,7 +99,11 @@ def test_partial_losses_are_one_graph(loss, dims, trust):
 @pytest.mark.parametrize("dims", [2, 3])
 @pytest.mark.parametrize(
     ("descriptor", "penalty"),
-    [(Size(), QuadraticPenalty()), (Size(), ReLUPenalty()), *((kind(), LogBarrierExtension()) for kind in DESCRIPTORS)],
+    [
+        *((Size(), QuadraticPenalty()), (Size(), ReLUPenalty())),
+        *((kind(), LogBarrierExtension()) for kind in DESCRIPTORS),
+        *((kind(1), LogBarrierExtension()) for kind in RELATIONS),
+    ],
     ids=lambda part: type(part).__name__,
 )
 def test_constraints_are_one_graph(descriptor, penalty, dims, trust):

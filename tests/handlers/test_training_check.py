@@ -10,6 +10,7 @@ from ignite.engine import Engine
 
 from wss_monai.data import BatchLoader, PatchStore, SliceStore
 from wss_monai.functional.descriptors import Size
+from wss_monai.functional.relations import SizeRatio
 from wss_monai.handlers import TrainingCheck
 from wss_monai.losses import (
     ClassificationLoss,
@@ -104,6 +105,19 @@ def test_bounds_without_room_name_case_and_class():
 def test_constraint_without_any_bound_is_refused():
     with pytest.raises(ValueError, match="constraint 'size' has no bound in any of the 1 training cases"):
         check([case("a", (0, 1, 2), bounds=[*FREE] * 3)], loss(QuadraticPenalty()))
+
+
+def test_a_relation_teaches_no_class_and_needs_both():
+    terms = {
+        "partial": (PartialCrossEntropyLoss(), 1.0),
+        "size": (ConstraintLoss(SizeRatio(1), QuadraticPenalty()), 1.0),
+    }
+    bounds = [*FREE, *FREE, 0.5, 5.0]
+    check([case("a", (0, 1, 2), bounds=bounds)], WeightedSumLoss(terms))
+    with pytest.raises(ValueError, match=r"\['background', 'LV'\] have no labelled voxel"):
+        check([case("a", (1,), bounds=bounds)], WeightedSumLoss(terms))
+    with pytest.raises(ValueError, match=r"'size' has no bound in any .* Draw or tag both classes that it relates"):
+        check([case("a", (0, 1, 2), bounds=[*FREE] * 3)], WeightedSumLoss(terms))
 
 
 def test_full_supervision_looks_at_the_dense_label():

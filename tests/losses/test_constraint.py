@@ -10,10 +10,12 @@ from typing import ClassVar
 import pytest
 import torch
 
-from wss_monai.functional.descriptors import DESCRIPTORS, Centroid, Size, Spread
+from wss_monai.functional.descriptors import DESCRIPTORS, Centroid, PerimeterToArea, Size, Spread
+from wss_monai.functional.relations import RELATIONS
 from wss_monai.losses import ConstraintLoss, LogBarrierExtension, QuadraticPenalty, ReLUPenalty
 
 INF = math.inf
+ALL = [*(descriptor() for descriptor in DESCRIPTORS), *(relation(1) for relation in RELATIONS)]
 PENALTIES = [QuadraticPenalty(), ReLUPenalty(), LogBarrierExtension(5.0)]
 SHAPES = [(2, 3, 6, 5), (2, 3, 4, 5, 3)]
 
@@ -139,7 +141,7 @@ class TestHandValues:
         assert torch.softmax(logits, 1)[:, 1].sum() < 0.05
 
 
-@pytest.mark.parametrize("descriptor", [descriptor() for descriptor in DESCRIPTORS], ids=lambda d: d.name)
+@pytest.mark.parametrize("descriptor", ALL, ids=lambda d: d.name)
 @pytest.mark.parametrize("penalty", PENALTIES, ids=lambda p: type(p).__name__)
 @pytest.mark.parametrize("shape", SHAPES, ids=["2D", "3D"])
 class TestEvery:
@@ -155,7 +157,7 @@ class TestEvery:
         assert torch.autograd.gradcheck(lambda z: loss(z, bounds, spacing=spacing), logits.requires_grad_(), atol=1e-5)
 
 
-@pytest.mark.parametrize("descriptor", [descriptor() for descriptor in DESCRIPTORS], ids=lambda d: d.name)
+@pytest.mark.parametrize("descriptor", ALL, ids=lambda d: d.name)
 class TestPrecision:
     def test_autocast_gives_the_float32_result(self, descriptor):
         shape = (2, 3, 16, 12)
@@ -400,3 +402,21 @@ def test_fit_of_a_disc_by_size_and_centroid_alone():
     assert size.violation.item() == 0
     assert centre.violation.item() == 0
     torch.testing.assert_close(place.detach(), torch.tensor([4.0, 6.0]), atol=1.0, rtol=0)
+
+
+@pytest.mark.parametrize("penalty", [QuadraticPenalty(), LogBarrierExtension(50.0)], ids=lambda p: type(p).__name__)
+def test_a_ragged_border_becomes_smooth(penalty):
+    mask = torch.zeros(1, 1, 20, 20)
+    mask[..., 6:14, 6:14] = 1
+    mask[..., 2:6, 6:14:2] = mask[..., 14:18, 7:14:2] = 1  # a comb on two sides
+    logits = torch.cat((3 - 6 * mask, 6 * mask - 3), 1).requires_grad_()
+    bounds = torch.tensor([[-INF, INF], [-INF, 0.6]])[None, :, None]
+    constraint = ConstraintLoss(PerimeterToArea(), penalty)
+    assert PerimeterToArea()(mask).item() > 0.8
+    optimizer = torch.optim.Adam([logits], lr=0.05)
+    for _ in range(200):
+        optimizer.zero_grad()
+        constraint(logits, bounds).backward()
+        optimizer.step()
+    assert PerimeterToArea()(logits.softmax(1))[0, 1].item() < 0.61
+    assert logits.argmax(1)[..., 6:14, 6:14].float().mean() > 0.9

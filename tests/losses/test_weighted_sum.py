@@ -171,6 +171,7 @@ def test_t_of_all_barriers():
     ("terms", "message"),
     [
         ({}, "terms is empty"),
+        ({"a": None}, "terms is empty"),
         ({"a": (PartialCrossEntropyLoss(),)}, r"term 'a' must be \[loss module, weight >= 0\]"),
         ({"a": (1.0, PartialCrossEntropyLoss())}, "term 'a' must be"),
         ({"a": (PartialCrossEntropyLoss(), -1.0)}, "term 'a' must be"),
@@ -182,6 +183,11 @@ def test_t_of_all_barriers():
 def test_wrong_terms_are_refused(terms, message):
     with pytest.raises(ValueError, match=message):
         WeightedSumLoss(terms)
+
+
+def test_none_is_no_term():
+    loss = WeightedSumLoss({"partial": (PartialCrossEntropyLoss(), 0.5), "size": None})
+    assert list(loss.terms) == ["partial"] == list(loss.weights) and loss.descriptors() == {}
 
 
 def test_a_mixed_batch_needs_no_special_case():

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from wss_monai.bundle.allocator import keep_freed_memory
 from wss_monai.bundle.budget import Budget
-from wss_monai.bundle.choice import choose, resolve
+from wss_monai.bundle.choice import choose, choose_some, resolve
 from wss_monai.bundle.configuration import whole_configuration
 from wss_monai.bundle.memory import memory_format_for
 from wss_monai.bundle.overrides import check_overrides
@@ -15,6 +15,7 @@ __all__ = [
     "Budget",
     "check_overrides",
     "choose",
+    "choose_some",
     "keep_freed_memory",
     "keep_prediction_settings",
     "memory_format_for",

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 ALIASES = {"unconstrained": "partial", "constrained": "quadratic"}
@@ -24,6 +24,17 @@ def choose(name: str, value: str, choices: Mapping[str, Any], refused: Mapping[s
     if reason := (refused or {}).get(key):
         raise ValueError(f"{name} cannot be '{key}': {reason}")
     return choices[key]
+
+
+def choose_some(name: str, values: Sequence[str], choices: Sequence[str]) -> list[str]:
+    """Return the ``values`` of a setting that takes any of several words; ``name`` is its id, for the message.
+
+    Raises:
+        ValueError: no list, or no such choice, with the choices and the nearest one.
+    """
+    if isinstance(values, str) or not isinstance(values, Sequence):
+        raise ValueError(f"{name} must be a list of {list(choices)}, got {values!r}.")
+    return [resolve(name, value, choices) for value in values]
 
 
 def resolve(name: str, value: str, choices: Any) -> str:

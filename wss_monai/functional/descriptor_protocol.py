@@ -78,6 +78,14 @@ class Measure(Descriptor):
             )
         return pairs
 
+    def others(self) -> tuple[int, ...]:
+        """Classes that the measure of every class depends on too: its bounds hold where these are there and not cut."""
+        return ()
+
+    def joint(self) -> bool:
+        """Whether it has to be given all classes, in their order, also where the bounds are about some of them."""
+        return bool(self.others())
+
     def reach(self, shape: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Least and greatest measure (M or 1,) on a grid of that shape; infinite = any."""
         return torch.tensor([-math.inf]), torch.tensor([math.inf])

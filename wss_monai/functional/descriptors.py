@@ -33,10 +33,22 @@ from torch import Tensor
 from wss_monai.functional.boundary_length import length_of
 from wss_monai.functional.descriptor_protocol import Descriptor, Measure, completed
 from wss_monai.functional.moved_bounds import between, boundary_stretch, linear_part, stretch_of, unbounded_where
+from wss_monai.functional.pieces import StrayShare
 from wss_monai.functional.size_units import size_unit
 from wss_monai.functional.soft_masks import EPS, as_image, centroid_of, coordinates, inside, voxel_steps
 
-__all__ = ["Centroid", "Compactness", "Descriptor", "Length", "Measure", "Size", "Spread", "completed"]
+__all__ = [
+    "Centroid",
+    "Compactness",
+    "Descriptor",
+    "Length",
+    "Measure",
+    "PerimeterToArea",
+    "Size",
+    "Spread",
+    "StrayShare",
+    "completed",
+]
 
 
 @dataclass(frozen=True)
@@ -242,5 +254,35 @@ class Compactness(_OneNumber):
         return unbounded_where(between(bounds, least**power / growth, most**power / growth), cut)
 
 
-DESCRIPTORS: tuple[type[Measure], ...] = (Size, Centroid, Spread, Length, Compactness)
-"""All of this file; what holds for every descriptor is tested for these."""
+@dataclass(frozen=True)
+class PerimeterToArea(_OneNumber):
+    """length / size in 1/mm (M = 1), in 3D surface area / volume: how thin or ragged something is.
+
+    About 2 / r for a disc of radius r, 3 / r for a ball, 2 / w for a long band or a ring of width w. Without
+    ``spacing`` in 1/voxel.
+    """
+
+    name: ClassVar[str] = "perimeter_to_area"
+    unit: ClassVar[str] = "1/mm"
+
+    def _measure(self, probs: Tensor, steps: Tensor) -> Tensor:
+        size = probs.flatten(2).sum(-1) * steps.prod(-1, keepdim=True)
+        return length_of(probs, steps) / (size + 1e-6)
+
+    def scale(self, bounds: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """Each side's own bound, at least 0.1 / mm."""
+        return torch.where(bounds.isfinite(), bounds.abs(), 1.0).clamp(min=0.1)
+
+    def move(self, bounds: Tensor, matrix: Tensor, cut: Tensor, spacing: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """Between the extremes that the stretch of boundary and size allows; none where it may be cut."""
+        growth = stretch_of(matrix, spacing).prod(-1)
+        least, most = boundary_stretch(matrix, spacing)
+        return unbounded_where(between(bounds, least / growth, most / growth), cut)
+
+
+DESCRIPTORS: tuple[type[Measure], ...] = (
+    *(Size, Centroid, Spread, Length, Compactness, PerimeterToArea),
+    StrayShare,
+)
+"""Those that measure each class by itself, of this file and of ``pieces``; what holds for every descriptor is tested
+for these, and for ``relations.RELATIONS``."""

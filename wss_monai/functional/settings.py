@@ -7,7 +7,16 @@ import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-__all__ = ["ShownSettings", "as_list", "check_flags", "check_positive", "is_number", "is_whole", "per_axis"]
+__all__ = [
+    "ShownSettings",
+    "as_list",
+    "check_flags",
+    "check_positive",
+    "class_index",
+    "is_number",
+    "is_whole",
+    "per_axis",
+]
 
 
 class ShownSettings:
@@ -71,3 +80,20 @@ def is_number(value: Any) -> bool:
 def is_whole(value: Any) -> bool:
     """Tell whether a value is a whole number, which true and false are not."""
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def class_index(item: int | str, names: Sequence[str] | None) -> int:
+    """Index of a class that is given by its index, or by its name among ``names``.
+
+    Raises:
+        ValueError: no such class, or a name without ``names``.
+    """
+    if isinstance(item, int):
+        if item < 0 or (names is not None and item >= len(names)):
+            raise ValueError(f"class {item} is not an index of the classes{f' {list(names)}' if names else ''}.")
+        return item
+    if names is None:
+        raise ValueError(f"class {item!r} is a name: give class_names too.")
+    if item not in names:
+        raise ValueError(f"class {item!r} is not one of {list(names)}.")
+    return list(names).index(item)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from wss_monai.functional import UNLABELLED
 from wss_monai.functional.class_values import check_tags
+from wss_monai.functional.descriptors import completed
 from wss_monai.handlers.network_check import check_network
 from wss_monai.losses import WeightedSumLoss
 
@@ -162,7 +163,8 @@ class TrainingCheck:
             ) from error
 
     def _constrained(self, name: str, term: Any, store: Any) -> Tensor:
-        """(K,) classes that a constraint can teach."""
+        """(K,) classes that a constraint can teach; a relation between classes teaches none of them."""
+        relation = bool(completed(term.descriptor).others())
         lower = torch.zeros(len(self.class_names), dtype=torch.bool)
         upper = torch.zeros_like(lower)
         for case, bounds in store.by_case(f"bounds_{name}"):
@@ -180,12 +182,17 @@ class TrainingCheck:
         if term.classes is not None:
             acting = torch.zeros_like(lower).index_fill(0, torch.tensor(term.classes), True)
         if not bool(((lower | upper) & acting).any()):
+            advice = (
+                "Set --size_bounds (in 3D --volume_bounds), choose another --bounds_from, or a mode without "
+                "constraints such as pseudo or partial."
+            )
+            if relation:
+                advice = "Draw or tag both classes that it relates, or leave it out."
             raise ValueError(
                 f"the constraint '{name}' has no bound in any of the {len(store.cases)} training cases: its bounds "
-                "come from tags, labels or values that are not there. Set --size_bounds (in 3D --volume_bounds), "
-                "choose another --bounds_from, or a mode without constraints such as pseudo or partial."
+                f"come from tags, labels or values that are not there. {advice}"
             )
-        if not getattr(term, "sizes", True):
+        if relation or not getattr(term, "sizes", True):
             return torch.zeros_like(lower)
         learnt = lower & acting
         learnt[0] |= bool((upper & acting).any())

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from wss_monai.functional.descriptors import Descriptor, completed
 from wss_monai.functional.hard_classes import hard_classes
+from wss_monai.functional.settings import class_index
 from wss_monai.losses.groups import sum_groups
 from wss_monai.losses.half_gradient import HalfGradient
 from wss_monai.losses.penalties import needs_interior
@@ -82,7 +83,7 @@ class ConstraintLoss(nn.Module):
             raise ValueError(f"published measures violations in voxels: leave scale out, got {scale!r}.")
         self.descriptor = descriptor
         self.penalty = penalty
-        self.classes = None if classes is None else [_class_index(c, class_names) for c in classes]
+        self.classes = None if classes is None else [class_index(c, class_names) for c in classes]
         self.scale: float | str | None = 1.0 if published else scale
         self.published = published
         if region_key is not None:
@@ -148,12 +149,15 @@ class ConstraintLoss(nn.Module):
         group_weight: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         """z (B or groups, K, M, 2), and which of these sides there are."""
-        if self.classes is not None:
+        kind = completed(self.descriptor)
+        chosen = slice(None) if self.classes is None else self.classes
+        if self.classes is not None and not kind.joint():
             if region is not None and region.shape[1] == probs.shape[1]:
                 region = region[:, self.classes]
-            probs, bounds = probs[:, self.classes], bounds[:, self.classes]
-        measure = self.descriptor(probs, spacing=spacing, region=region)
-        several = completed(self.descriptor).one_bound  # values of one pair of bounds; NaN: no value there
+            probs, chosen = probs[:, self.classes], slice(None)
+        measure = self.descriptor(probs, spacing=spacing, region=region)[:, chosen]
+        bounds = bounds if self.classes is None else bounds[:, self.classes]
+        several = kind.one_bound  # values of one pair of bounds; NaN: no value there
         if several and bounds.shape[2] == 1:
             bounds = bounds.expand(-1, -1, measure.shape[2], -1)
         if measure.shape != bounds.shape[:-1]:
@@ -244,15 +248,3 @@ class ConstraintLoss(nn.Module):
             [self._scale(joint[i : i + 1], (round(count), *shape)) for i, count in enumerate(slices.tolist())]
         )
         return total, joint, scale
-
-
-def _class_index(item: int | str, names: Sequence[str] | None) -> int:
-    if isinstance(item, int):
-        if item < 0 or (names is not None and item >= len(names)):
-            raise ValueError(f"class {item} is not an index of the classes{f' {list(names)}' if names else ''}.")
-        return item
-    if names is None:
-        raise ValueError(f"class {item!r} is a name: give class_names too.")
-    if item not in names:
-        raise ValueError(f"class {item!r} is not one of {list(names)}.")
-    return list(names).index(item)

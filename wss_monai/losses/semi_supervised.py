@@ -141,7 +141,7 @@ class SemiSupervisedLoss(ShownSettings, WeightedSumLoss):
             raise ValueError(f"two terms have one name: {sorted(names)}.")
         if teacher and consistency is None:
             raise ValueError("teacher needs a consistency term, which compares with its prediction.")
-        super().__init__({**labelled, **unlabelled, **views}, label_key=label_key)  # type: ignore[dict-item]
+        super().__init__({**labelled, **unlabelled, **views}, label_key=label_key)
         self.labelled, self.unlabelled, self.views = list(labelled), list(unlabelled), list(views)
         self.teacher = teacher
 

@@ -23,7 +23,7 @@ class WeightedSumLoss(nn.Module):
     it reads (see ``losses.Term``); any other module (a MONAI loss) is called with the logits and ``target[label_key]``.
 
     Args:
-        terms: name -> (loss, weight).
+        terms: name -> (loss, weight); None in its place: no such term.
         temperature: the logits are multiplied by it first (the tutorials of 2019 and 2022 use 5).
         label_key: the target of terms that declare no keys.
 
@@ -36,17 +36,20 @@ class WeightedSumLoss(nn.Module):
         KeyError: a target key that a term needs is not in the target.
     """
 
-    def __init__(self, terms: Mapping[str, Sequence[Any]], temperature: float = 1.0, label_key: str = "label") -> None:
+    def __init__(
+        self, terms: Mapping[str, Sequence[Any] | None], temperature: float = 1.0, label_key: str = "label"
+    ) -> None:
         super().__init__()
-        if not terms:
+        given = {name: term for name, term in terms.items() if term is not None}
+        if not given:
             raise ValueError("terms is empty: give at least one name: [loss, weight].")
-        for name, term in terms.items():
+        for name, term in given.items():
             if len(term) != 2 or not isinstance(term[0], nn.Module) or not _is_weight(term[1]):
                 raise ValueError(f"term '{name}' must be [loss module, weight >= 0], got {term!r}.")
             if hasattr(term[0], "target_keys") and getattr(term[0], "reduction", "mean") == "none":
                 raise ValueError(f"term '{name}' has reduction 'none': a sum needs a scalar, so 'mean' or 'sum'.")
-        self.terms = nn.ModuleDict({name: loss for name, (loss, _) in terms.items()})
-        self.weights = {name: float(weight) for name, (_, weight) in terms.items()}
+        self.terms = nn.ModuleDict({name: loss for name, (loss, _) in given.items()})
+        self.weights = {name: float(weight) for name, (_, weight) in given.items()}
         self.temperature = temperature
         self.label_key = label_key
         self.parts: dict[str, Tensor] = {}

@@ -56,6 +56,8 @@ def measure_prediction(
     if completed(descriptor).one_bound:
         limits = torch.where(measure.isnan().unsqueeze(-1).to(limits.device), free, limits)
     if completed(descriptor).is_place:
-        nothing = (one_hot.flatten(2).sum(-1) == 0)[..., None, None]
-        limits = torch.where(nothing.to(limits.device), free, limits)
+        nothing = one_hot.flatten(2).sum(-1) == 0
+        for other in completed(descriptor).others():
+            nothing = nothing | nothing[:, other, None]
+        limits = torch.where(nothing[..., None, None].to(limits.device), free, limits)
     return measure.cpu(), limits.cpu(), units

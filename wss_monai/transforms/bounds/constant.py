@@ -35,14 +35,15 @@ class ConstantBounds(Transform):
 
     In a slice the lower side holds only where the class is tagged present, in a volume unless it is tagged absent. A
     class tagged absent has size 0 at most. Without values the tags alone speak. Other descriptors than size are
-    bounded only where the class is there. Values <= 0 as lower side of a nonnegative descriptor say nothing.
+    bounded only where the class is there; relations between classes where both are. Values <= 0 as lower side of a
+    nonnegative descriptor say nothing.
 
     Args:
         values: class name -> (lower, upper), None = no bound on that side; for a descriptor with M > 1 values, a list
             of M such pairs.
         class_names: names of all K classes, background first.
         unit: "voxel"; size: "mm2" (slices) or "ml" (volumes); centroid: "mm" from the image's centre along each
-            tensor axis; spread and length: "mm" (surface area "mm2"); compactness: "1".
+            tensor axis; spread and length: "mm" (surface area "mm2"); compactness: "1"; others: see their ``units``.
         descriptor: what is bounded.
         slice_axis: spatial axis along which every slice gets bounds of its own; None = the whole tensor.
 
@@ -111,10 +112,15 @@ class ConstantBounds(Transform):
             )
 
     def _where_tagged(self, bounds: Tensor, tags: Tensor) -> Tensor:
-        """Bounds of a class that is there, what absence means, or what holds in either case."""
-        tags = tags[..., None, None]
+        """Bounds of a class that is there, what absence means, or what holds in either case.
+
+        A class is there for a descriptor that relates it to others if these are there too.
+        """
         there = (tags == 1) if self.slice_axis is not None else (tags != 0)
-        nothing = torch.tensor(completed(self.descriptor).when_absent)
+        kind = completed(self.descriptor)
+        there &= there[:, list(kind.others())].all(1, keepdim=True)
+        tags, there = tags[..., None, None], there[..., None, None]
+        nothing = torch.tensor(kind.when_absent)
         either = torch.stack((bounds[..., 0].minimum(nothing[0]), bounds[..., 1].maximum(nothing[1])), -1)
         return torch.where(tags == 0, nothing, torch.where(there, bounds, either))
 
@@ -182,7 +188,10 @@ class LabelBounds(Transform):
         margin = measure.abs() * self.margin if self.mode == "relative" else torch.full_like(measure, self.margin)
         lower = measure - margin if self.lower is None else torch.full_like(measure, self.lower)
         bounds = torch.stack((lower, measure + margin), -1)
-        size = one_hot.flatten(2).sum(-1)[..., None, None]
+        size = one_hot.flatten(2).sum(-1)
+        for other in completed(self.descriptor).others():
+            size = size * (size[:, other, None] > 0)
+        size = size[..., None, None]
         known = (index != UNLABELLED).flatten(1).any(1)[:, None, None, None]
         bounds = torch.where(known, bounds, torch.tensor(NO_BOUND))
         absent = torch.tensor(NO_BOUND) if self.measured else self.absent

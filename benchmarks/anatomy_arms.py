@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What statements on the anatomy of a slice add, for `benchmarks/run.py anatomy` and `anatomy_few`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+CPU = ("cpu.yaml",)
+Arms = dict[str, tuple[tuple[str, ...], dict[str, object]]]
+
+ANATOMY = ("ratio", "distance", "contact", "enclosure", "pieces", "border")
+"""What anatomy.yaml can say."""
+
+
+def anatomy(modes: Mapping[str, Mapping[str, object]], **common: object) -> Arms:
+    """Arms named after modes: alone, with each statement of ``ANATOMY``, ``<mode>_<statement>``, and ``<mode>_all``."""
+    said = {"": [], **{f"_{word}": [word] for word in ANATOMY}, "_all": [*ANATOMY]}
+    return {
+        f"{mode}{name}": (
+            (*CPU, "anatomy.yaml") if words else CPU,
+            {**settings, **common, **({"anatomy": str(words)} if words else {})},
+        )
+        for mode, settings in modes.items()
+        for name, words in said.items()
+    }
+
+
+def tried_anatomy(mode: str, **common: object) -> Arms:
+    """Arms ``<mode>_<statement>_x<factor>``, so many times the weight, ``..._relu``, and ``<mode>_<a>_<b>``."""
+    arms: Arms = {}
+    settings = {"mode": mode, **common}
+    for word in ("distance", "contact", "enclosure", "pieces", "border"):
+        for factor in (0.1, 10):
+            weight = {"anatomy_weight#quadratic": round(0.3 * factor, 3)}
+            arms[f"{mode}_{word}_x{factor:g}"] = (
+                (*CPU, "anatomy.yaml"),
+                {**settings, "anatomy": str([word]), **weight},
+            )
+        relu = {"anatomy_enforcer": "relu", "anatomy_weight#relu": 0.1}
+        arms[f"{mode}_{word}_relu"] = ((*CPU, "anatomy.yaml"), {**settings, "anatomy": str([word]), **relu})
+    for words in (["distance", "pieces"], ["distance", "pieces", "border"], ["distance", "contact", "pieces"]):
+        arms[f"{mode}_{'_'.join(words)}"] = ((*CPU, "anatomy.yaml"), {**settings, "anatomy": str(words)})
+    return arms
