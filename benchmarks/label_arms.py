@@ -87,7 +87,8 @@ DRAWINGS: dict[str, Drawing] = {
     **{f"points_{n}": Drawing("points", f"points, {n} patients", (POINTS,), n) for n in (5, 10)},
     "dense": Drawing("dense", "dense masks"),
     "tags": Drawing("tags", "tags of slices"),
-    **{f"dense_{n}": Drawing("dense", f"dense masks, {n} patients", patients=n) for n in (1, 3, 5)},
+    "dense_1": Drawing("dense", "dense masks, 1 patient", patients=1),
+    **{f"dense_{n}": Drawing("dense", f"dense masks, {n} patients", patients=n) for n in (3, 5, 10)},
 }
 
 PARTIAL, PSEUDO, FULL = {"mode": "partial"}, {"mode": "pseudo"}, {"mode": "full"}
@@ -113,6 +114,7 @@ ARMS: dict[str, LabelArm] = {
     "dense_3_full": LabelArm("dense_3", "full", FULL),
     "boxes_pseudo_constraints": LabelArm("boxes", "pseudo_constraints", PSEUDO, BOX),
     "dense_1_full": LabelArm("dense_1", "full", FULL),
+    "dense_10_full": LabelArm("dense_10", "full", FULL),
     "scribbles_5_partial": LabelArm("scribbles_5", "partial", PARTIAL),
     "scribbles_third_partial": LabelArm("scribbles_third", "partial", PARTIAL),
     "points_third_normal": LabelArm("points_third", "pseudo_constraints", HEALTHY),

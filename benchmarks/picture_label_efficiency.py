@@ -20,6 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import NullLocator
 from PIL import Image
 
@@ -122,8 +123,13 @@ def draw_mark(axis: Axes, mark: Mark, colour: str) -> None:
         mark.minutes, mark.dice, MARKERS[mark.kind], color=colour, markersize=7,
         markerfacecolor="white" if mark.thinned else colour, markeredgewidth=1.3, zorder=3,
     )  # fmt: skip
-    axis.annotate(mark.words, (mark.minutes, mark.dice), xytext=(5, -10), textcoords="offset points", fontsize=7.5,
-                  color=colour)  # fmt: skip
+    place, side = ((-6, 6), "right") if mark.method == "pseudo" else ((6, -10), "left")
+    if ARMS[mark.name].dense:
+        place, side = (7, -3), "left"
+    axis.annotate(
+        mark.words, (mark.minutes, mark.dice), xytext=place, textcoords="offset points", ha=side, fontsize=7.5,
+        color=colour, zorder=4, path_effects=[withStroke(linewidth=2.5, foreground="white")],
+    )  # fmt: skip
 
 
 def legends(figure: Figure, marks: Sequence[Mark]) -> None:

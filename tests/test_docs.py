@@ -133,13 +133,15 @@ def test_make_targets_and_scripts_exist(page):
 
 
 def test_experiments_and_their_arms_exist():
-    experiments = runpy.run_path(str(ROOT / "benchmarks" / "experiments.py"))["EXPERIMENTS"]
+    found = runpy.run_path(str(ROOT / "benchmarks" / "run.py"))
+    experiments = {name: {*each.arms, *each.tried} for name, each in found["EXPERIMENTS"].items()}
+    experiments |= {name: set(module.ARMS) for name, (module, _) in found["OWN"].items()}
     named = set()
     for page in PAGES:
-        for name, rest in re.findall(r"benchmarks/run\.py ([a-z]\w*)([^\n]*)", "\n".join(commands(page))):
+        for name, rest in re.findall(r"benchmarks/run\.py ([a-z][\w-]*)([^\n]*)", "\n".join(commands(page))):
             assert name in experiments, f"{page.name}: benchmarks/run.py {name}"
             arms = re.search(r"--arms ((?:[\w.+]+ ?)+)", rest)
-            wrong = set(arms[1].split() if arms else ()) - {*experiments[name].arms, *experiments[name].tried}
+            wrong = set(arms[1].split() if arms else ()) - experiments[name]
             assert not wrong, f"{page.name}: benchmarks/run.py {name} has no arms {wrong}"
             named.add(name)
     assert named | {"phantom"} == set(experiments)  # `make bench-phantom` runs the generated hearts
