@@ -181,6 +181,11 @@ def cues_of_tags(common: Mapping[str, object], seed: int, out: Path) -> Path:
     return run / "cues"
 
 
+def few_patients(number: int, common: Mapping[str, object], seed: int, file: Path) -> None:
+    """Write the split with so many training patients alone, those that ``dense: N`` draws with the seed."""
+    restricted(common, draw_dense(training_of(common), number, seed), file)
+
+
 def restricted(common: Mapping[str, object], patients: Iterable[str], file: Path) -> None:
     """Write the split with no other training patients than those."""
     of = read_split_file(str(common["split"]))

@@ -25,8 +25,6 @@ from grid import ROOT, add_grid_options, fold_settings, out_folder, run_grid, sh
 from run_protocol import add_protocol_options, run_protocol
 from scores import LARGEST, score
 
-from wss_monai.data import draw_dense
-
 OWN = {
     label_efficiency.NAME: (label_efficiency, label_efficiency.run_label_efficiency),
     pathology.NAME: (pathology, pathology.run_pathology),
@@ -93,8 +91,7 @@ def run(name: str, options: argparse.Namespace) -> None:
     if experiment.patients is not None:
         file = out / "splits" / "s{seed}.json"
         for seed in options.seeds:
-            few = draw_dense(label_efficiency.training_of(common), experiment.patients, seed)
-            label_efficiency.restricted(common, few, Path(str(file).format(seed=seed)))
+            label_efficiency.few_patients(experiment.patients, common, seed, Path(str(file).format(seed=seed)))
         common["split"] = str(file)
     started = time.perf_counter()
     results = run_grid(chosen, options.seeds, common, out, options.jobs, bundle=experiment.bundle)

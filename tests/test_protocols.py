@@ -338,7 +338,7 @@ def test_few_patients_are_drawn_by_the_seed_from_those_who_are_trained_on(benchm
     common = {"dataset_dir": data, "split": split, "fold": "fold1", "validation": "fold2"}
     drawn = set()
     for seed in range(4):
-        benchmarks.few_patients(2, common, seed, tmp_path / "few" / f"{seed}.json")
+        benchmarks.label_efficiency.few_patients(2, common, seed, tmp_path / "few" / f"{seed}.json")
         cases = load_cases(str(data), split=tmp_path / "few" / f"{seed}.json", fold="fold1", validation="fold2")
         patients = [{case["patient"] for case in part} for part in (cases.training, cases.validation, cases.test)]
         assert patients[0] < set(folds["fold3"]) and patients[1:] == [set(folds["fold2"]), set(folds["fold1"])]
