@@ -43,6 +43,8 @@ SET_RATES = {"augmented_lagrangian": 0.003, "primal_dual": 0.001}
 """Rates of those multipliers: weight x rate is the same for both, and 0.05 or so is reached in a quarter of a run."""
 FACTORS = (0.1, 0.3, 1.0, 3.0, 10.0)
 """Times the middle: two decades."""
+FURTHER = {"primal_dual": (30.0, 100.0)}
+"""Tried besides, since the best of the two decades was their end."""
 
 
 def settings_of(name: str) -> dict[str, object]:
@@ -67,7 +69,7 @@ def tried(bounds: Mapping[str, Mapping[str, object]], middle: Weights = MIDDLE) 
     """The weights of each enforcer that were tried, those with multipliers of the whole set besides."""
     out: Arms = {}
     for name, weight in {**middle, **MIDDLE_OF_SET}.items():
-        for each in (round(factor * weight, 6) for factor in FACTORS):
+        for each in (round(factor * weight, 6) for factor in (*FACTORS, *FURTHER.get(name, ()))):
             for arm, run in enforced(bounds, {name: each}).items():
                 out[f"{arm}_w{each:g}"] = run
     return out

@@ -131,7 +131,10 @@ def picture(
         if of_partial := [float(row["dice"]) for row in tried if row["arm"] == "partial"]:
             left.axhline(statistics.fmean(of_partial), color="#555555", ls=(0, (1, 1.5)), label="partial, no bounds")
         left.set_xscale("log")
-        left.set_xticks(FACTORS, [f"x {factor:g}" for factor in FACTORS])
+        shown = sorted(
+            {*FACTORS, *(place for line in left.lines[: len(NAMES)] for place in line.get_xdata() if place > 1)}
+        )
+        left.set_xticks(shown, [f"x {factor:g}" for factor in shown])
         left.minorticks_off()
         cut_off(left)
         left.set(title="Dice on the validation fold", xlabel="weight, relative to the middle of those tried")
