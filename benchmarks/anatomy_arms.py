@@ -10,11 +10,14 @@ Arms = dict[str, tuple[tuple[str, ...], dict[str, object]]]
 
 ANATOMY = ("ratio", "distance", "contact", "enclosure", "pieces", "border")
 """What anatomy.yaml can say."""
+CHOSEN = ("distance", "pieces")
+"""The best of what was tried on fold 2, from points."""
 
 
 def anatomy(modes: Mapping[str, Mapping[str, object]], **common: object) -> Arms:
-    """Arms named after modes: alone, with each statement of ``ANATOMY``, ``<mode>_<statement>``, and ``<mode>_all``."""
+    """Arms named after modes: alone, with each statement, ``<mode>_<statement>``, all, ``<mode>_all``, and the chosen."""
     said = {"": [], **{f"_{word}": [word] for word in ANATOMY}, "_all": [*ANATOMY]}
+    said["_" + "_".join(CHOSEN)] = [*CHOSEN]
     return {
         f"{mode}{name}": (
             (*CPU, "anatomy.yaml") if words else CPU,
@@ -38,6 +41,6 @@ def tried_anatomy(mode: str, **common: object) -> Arms:
             )
         relu = {"anatomy_enforcer": "relu", "anatomy_weight#relu": 0.1}
         arms[f"{mode}_{word}_relu"] = ((*CPU, "anatomy.yaml"), {**settings, "anatomy": str([word]), **relu})
-    for words in (["distance", "pieces"], ["distance", "pieces", "border"], ["distance", "contact", "pieces"]):
+    for words in (["distance", "pieces", "border"], ["distance", "contact", "pieces"]):
         arms[f"{mode}_{'_'.join(words)}"] = ((*CPU, "anatomy.yaml"), {**settings, "anatomy": str(words)})
     return arms
