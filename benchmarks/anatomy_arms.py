@@ -15,7 +15,7 @@ CHOSEN = ("distance", "pieces")
 
 
 def anatomy(modes: Mapping[str, Mapping[str, object]], **common: object) -> Arms:
-    """Arms named after modes: alone, with each statement, ``<mode>_<statement>``, all, ``<mode>_all``, and the chosen."""
+    """Arms named after modes: alone, with each statement, ``<mode>_<statement>``, with all, and with the chosen."""
     said = {"": [], **{f"_{word}": [word] for word in ANATOMY}, "_all": [*ANATOMY]}
     said["_" + "_".join(CHOSEN)] = [*CHOSEN]
     return {
