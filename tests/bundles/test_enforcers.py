@@ -36,6 +36,17 @@ def test_enforcers_of_that_name_are_the_modes(run_bundle, weak_dataset, tmp_path
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
+def test_each_enforcer_has_a_weight_of_its_own_unless_one_is_given(run_bundle, weak_dataset, tmp_path):
+    for name, words, weight in (
+        ("quadratic", {}, 0.09),
+        ("primal_dual", {}, 0.3),
+        ("relu", {"enforcer_weight": 7.0}, 7.0),
+    ):
+        settings = {**MODE, "train#trainer#max_epochs": 1, "enforcer": name, **words}
+        flow, _ = run_bundle("train.yaml", folder=weak_dataset, out=tmp_path / name, **settings)
+        assert flow.parser.get_parsed_content("loss").weights["size"] == weight
+
+
 def test_multipliers_of_the_set_are_moved_by_every_batch(run_bundle, weak_dataset):
     of_set = {"enforcer": "primal_dual", "enforcers#primal_dual#per": "set", "enforcers#primal_dual#tolerance": 0.0}
     flow, out = run_bundle("train.yaml", folder=weak_dataset, **MODE, **STRONG, **of_set)
@@ -82,8 +93,12 @@ def test_volumes_have_multipliers_of_their_own(run_bundle, weak_dataset, tmp_pat
     ("settings", "message"),
     [
         ({"enforcer": "lagrangian"}, "enforcer must be one of ['quadratic', 'relu', 'logbarrier', "),
-        ({"enforcers#augmented_lagrangian#penalty": -1}, "penalty must be a positive number"),
-        ({"enforcers#augmented_lagrangian#per": "class"}, "per must be one of ['sample', 'set'], got 'class'"),
+        ({"enforcers#primal_dual#rate": -1}, "rate must be a positive number"),
+        (
+            {"enforcer": "augmented_lagrangian", "enforcers#augmented_lagrangian#penalty": -1},
+            "penalty must be a positive number",
+        ),
+        ({"enforcers#primal_dual#per": "class"}, "per must be one of ['sample', 'set'], got 'class'"),
     ],
 )
 def test_impossible_settings_are_refused(run_bundle, settings, message):
