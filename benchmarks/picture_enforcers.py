@@ -4,8 +4,8 @@
     python benchmarks/run.py enforcers --tune --seeds 0 --csv docs/results/enforcers/scribbles_tried.csv
     python benchmarks/picture_enforcers.py
 
-Both panels are means over the seeds that the files hold; weights are relative to the middle of those that were tried,
-which the right panel shows.
+Both panels are means over the seeds that the files hold. Weights are relative to the middle of those that were tried;
+the right panel shows the chosen ones (volumes: the middle).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 
 import matplotlib
 from constraint_facts import HOLDS
-from enforcer_arms import FACTORS, MIDDLE, MIDDLE_3D, MIDDLE_OF_SET
+from enforcer_arms import FACTORS, MIDDLE, MIDDLE_3D, MIDDLE_OF_SET, WEIGHTS
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter
@@ -69,11 +69,11 @@ def by_weight(rows: Iterable[Mapping[str, str]], bounds: str, middle: Mapping[st
     return grouped(found)
 
 
-def by_iteration(rows: Iterable[Mapping[str, str]], bounds: str, middle: Mapping[str, float]) -> Points:
-    """Enforcer -> iterations and mean violations, with the weight in the middle."""
+def by_iteration(rows: Iterable[Mapping[str, str]], bounds: str, weights: Mapping[str, float]) -> Points:
+    """Enforcer -> iterations and mean violations, with those weights."""
     found: dict[tuple[str, float], list[float]] = defaultdict(list)
     for row in rows:
-        of = split_arm(row["arm"], bounds, middle)
+        of = split_arm(row["arm"], bounds, weights)
         if of is not None and of[1] == 1:
             found[of[0], float(row["iteration"])].append(float(row["violation"]))
     return grouped(found)
@@ -114,7 +114,11 @@ def cut_off(axis: Axes) -> None:
 
 
 def picture(
-    tried: list[dict[str, str]], curves: list[dict[str, str]], bounds: str, middle: Mapping[str, float]
+    tried: list[dict[str, str]],
+    curves: list[dict[str, str]],
+    bounds: str,
+    middle: Mapping[str, float],
+    chosen: Mapping[str, float] | None = None,
 ) -> Figure:
     """Both panels.
 
@@ -122,7 +126,8 @@ def picture(
         tried: rows of arms ``<enforcer>_<bounds>_w<weight>``, and of ``partial`` if there is one.
         curves: rows arm, seed, iteration and violation.
         bounds: whose arms are drawn.
-        middle: enforcer -> weight 1 of the left panel, shown in the right one.
+        middle: enforcer -> weight 1 of the left panel.
+        chosen: enforcer -> the weight that the right panel shows; None: the middle.
     """
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(10, 4.4), layout="constrained")
@@ -138,14 +143,14 @@ def picture(
         left.minorticks_off()
         cut_off(left)
         left.set(title="Dice on the validation fold", xlabel="weight, relative to the middle of those tried")
-        draw(right, by_iteration(curves, bounds, middle))
+        draw(right, by_iteration(curves, bounds, chosen or middle))
         right.axhline(HOLDS, color="#555555", lw=0.8)
         right.annotate("counts as satisfied", (1, HOLDS), (0, 3), ("axes fraction", "data"), "offset points",
                        ha="right", color="#555555", fontsize=8)  # fmt: skip
         right.set_yscale("log")
         right.yaxis.set_major_formatter(FormatStrFormatter("%g"))
         right.set(title="Mean violation in training, relative to the bounds", xlabel="iteration")
-        figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False)
+        figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
     return figure
 
 
@@ -158,7 +163,8 @@ def main() -> None:
     parser.add_argument("--volumes", action="store_true", help="the weights are those of enforcers_hippocampus")
     options = parser.parse_args()
     middle = {**(MIDDLE_3D if options.volumes else MIDDLE), **MIDDLE_OF_SET}
-    figure = picture(read(options.tried), read(options.curves), options.bounds, middle)
+    chosen = middle if options.volumes else {**middle, **WEIGHTS}
+    figure = picture(read(options.tried), read(options.curves), options.bounds, middle, chosen)
     save_figure(figure, options.out)
     print(f"{options.out}: {options.out.stat().st_size // 1000} kB")
 
