@@ -70,6 +70,8 @@ CPU = ("cpu.yaml",)
 BOX = ("box.yaml", "cpu.yaml")
 DICE_CE = {"partial_loss#_target_": "wss_monai.losses.PartialDiceCELoss"}
 MODES = ("full", "partial", "quadratic", "logbarrier")
+POINTS = ("--strategy", "points", "--option", "radius=2", "--background")
+"""Words of the verb ``weaken``: a disc of 21 pixels in each class of each slice, background included."""
 SPOTS = ("--strategy", "points", "--slice-axis", "none", "--background", "--option", "number=3", "--option", "radius=1")
 HIPPOCAMPUS_SLICES: dict[str, object] = {
     "class_names": ["background", "Anterior", "Posterior"],
@@ -201,11 +203,11 @@ def tried_boxes() -> Arms:
     }
 
 
-ACROSS: dict[str, dict[str, object]] = {
+ON_POINTS: dict[str, dict[str, object]] = {
     "logbarrier": {"mode": "logbarrier", "bounds_from": "estimated", "bounds_file": BOUNDS},
     "pseudo": {"mode": "pseudo", **stated(NORMAL)},
 }
-"""What constraints across cases and slices are added to."""
+"""What statements on anatomy are added to."""
 
 
 EXPERIMENTS: dict[str, Experiment] = {
@@ -266,16 +268,16 @@ EXPERIMENTS: dict[str, Experiment] = {
         about="the same on a disc of 21 pixels in each class of each slice of ACDC, background included",
         arms=pseudo_arms(),
         tried=tried_pseudo("pseudo_normal", **stated(NORMAL)),
-        weaken=("--strategy", "points", "--option", "radius=2", "--background"),
+        weaken=POINTS,
         fit=("--dense", "5", "--terms", "size"),
         pieces=True,
         facts=NETWORK_FACTS,
     ),
     "anatomy_across": Experiment(
         about="equal volumes of the myocardium in ED and ES, and smooth areas, on a disc in each class of each slice",
-        arms=across_arms(ACROSS),
-        tried=tried_across(ACROSS),
-        weaken=("--strategy", "points", "--option", "radius=2", "--background"),
+        arms=across_arms(ON_POINTS),
+        tried=tried_across(ON_POINTS),
+        weaken=POINTS,
         fit=("--dense", "5", "--terms", "size"),
         pieces=True,
         facts=NETWORK_FACTS,
@@ -296,7 +298,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         about="the methods of scribble papers beside ours on a disc of 21 pixels in each class of each slice of ACDC",
         arms=peers(("partial", "logbarrier", "pseudo", "pseudo_estimated", "pseudo_normal", "pseudo_dense5"), BETTER),
         tried=tried_peers(),
-        weaken=("--strategy", "points", "--option", "radius=2", "--background"),
+        weaken=POINTS,
         fit=("--dense", "5", "--terms", "size"),
         pieces=True,
         facts=NETWORK_FACTS,
@@ -316,7 +318,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         about="the same on a disc of 21 pixels in each class of each slice of ACDC, background included",
         arms={"partial": (CPU, {"mode": "partial"}), **enforced({"estimated": ESTIMATED})},
         tried=tried({"estimated": ESTIMATED}),
-        weaken=("--strategy", "points", "--option", "radius=2", "--background"),
+        weaken=POINTS,
         fit=("--dense", "5", "--terms", "size"),
         pieces=True,
         facts=CONSTRAINT_FACTS,
@@ -332,14 +334,9 @@ EXPERIMENTS: dict[str, Experiment] = {
     ),
     "anatomy": Experiment(
         about="what statements on anatomy add on a disc of 21 pixels in each class of each slice of ACDC",
-        arms=anatomy(
-            {
-                "pseudo": {"mode": "pseudo", **stated(NORMAL)},
-                "logbarrier": {"mode": "logbarrier", "bounds_from": "estimated", "bounds_file": BOUNDS},
-            }
-        ),
+        arms=anatomy(ON_POINTS),
         tried=tried_anatomy("pseudo", **stated(NORMAL)),
-        weaken=("--strategy", "points", "--option", "radius=2", "--background"),
+        weaken=POINTS,
         fit=("--dense", "5", "--terms", "size"),
         pieces=True,
         facts=NETWORK_FACTS,
@@ -406,7 +403,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         bundle="promise12_logbarrier",
         data="data/PROSTATE_PHANTOM",
         split="prostate_phantom40.json",
-        weaken=("--strategy", "points", "--option", "radius=2", "--background"),
+        weaken=POINTS,
         fit=("--dense", "5", "--terms", "size"),
         pieces=True,
         facts=NETWORK_FACTS,

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from experiments import BOUNDS, NORMAL, stated
+from experiments import BOUNDS, NORMAL, POINTS, stated
 
 SECONDS: dict[str, tuple[float, str]] = {
     "tags": (1.0, "a class and image, Bearman et al., ECCV 2016 (photographs)"),
@@ -21,7 +21,6 @@ PHOTOGRAPHS = 79.2
 """Seconds for the mask of an object in a photograph, Lin et al., ECCV 2014 (COCO), in the place of those of "dense":
 then all kinds are timed on photographs."""
 
-POINTS = ("--strategy", "points", "--option", "radius=2", "--background")
 BOXES = ("--strategy", "box")
 THIRD = ("--strategy", "keep", "--option", "every=3")
 EPOCH = {"epoch_iterations": 79}

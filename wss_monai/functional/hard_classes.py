@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -25,3 +26,8 @@ def hard_classes(logits: Tensor) -> Tensor:
         hard.masked_fill_(better, index)
         best = torch.maximum(best, logits[:, index])
     return hard.long()
+
+
+def hard_one_hot(probs: Tensor) -> Tensor:
+    """1 for the class of each voxel and 0 for the others, of the shape and type of ``probs`` (B, K, *spatial)."""
+    return F.one_hot(hard_classes(probs), probs.shape[1]).movedim(-1, 1).to(probs)

@@ -6,12 +6,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wss_monai.functional.area_change import AreaChange
 from wss_monai.functional.descriptors import Descriptor, Size
-from wss_monai.functional.hard_classes import hard_classes
+from wss_monai.functional.hard_classes import hard_one_hot
 from wss_monai.functional.settings import check_positive
 from wss_monai.losses.groups import sum_groups
 from wss_monai.losses.half_gradient import HalfGradient
@@ -48,8 +47,7 @@ class _AcrossLoss(nn.Module):
             dual = None
             if self.penalty.violation == "hard":
                 with torch.no_grad():
-                    hard = F.one_hot(hard_classes(probs), probs.shape[1]).movedim(-1, 1).to(probs)
-                    dual = torch.where(known, violations(hard)[0], -1.0)
+                    dual = torch.where(known, violations(hard_one_hot(probs))[0], -1.0)
             cost = self.penalty(z, key, dual, known) if len(z) else z
         else:
             cost = self.penalty(z)

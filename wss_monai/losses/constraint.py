@@ -7,11 +7,10 @@ import math
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wss_monai.functional.descriptors import Descriptor, completed
-from wss_monai.functional.hard_classes import hard_classes
+from wss_monai.functional.hard_classes import hard_one_hot
 from wss_monai.functional.settings import class_index
 from wss_monai.losses.groups import sum_groups
 from wss_monai.losses.half_gradient import HalfGradient
@@ -184,8 +183,7 @@ class ConstraintLoss(nn.Module):
         dual = None
         if self.penalty.violation == "hard":
             with torch.no_grad():
-                hard = F.one_hot(hard_classes(probs), probs.shape[1]).movedim(-1, 1).to(probs)
-                dual, _ = self._worst(*self._violations(hard, *about))
+                dual, _ = self._worst(*self._violations(hard_one_hot(probs), *about))
         z, known = self._worst(z, known)
         cost: Tensor = self.penalty(z, key, dual, known)
         return cost, known
