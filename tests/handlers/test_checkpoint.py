@@ -13,6 +13,7 @@ from ignite.engine import Engine, Events
 from monai.utils import set_determinism
 from torch import nn
 
+from wss_monai.bundle.interruption import interrupted
 from wss_monai.handlers import TrainingCheckpoint, checkpoint
 from wss_monai.handlers.checkpoint import read_checkpoint, save_atomically
 from wss_monai.handlers.random_state import random_state, set_random_state
@@ -134,6 +135,37 @@ def test_continuing_to_another_length_follows_its_schedule_and_says_so(tmp_path,
         rates.append(read_checkpoint(tmp_path / "checkpoint.pt")["objects"]["optimizer"]["param_groups"][0]["lr"])
     assert rates == pytest.approx([0.1 * (1 + math.cos(math.pi * 3 / 4)) / 2, 0])
     assert bias(tmp_path / "model.pt") == 8
+
+
+@pytest.mark.parametrize(
+    ("write", "epoch"), [((1, "model.pt"), 0), ((2, "model.pt"), 1), ((2, "checkpoint.pt"), 2), ((3, "model.pt"), 2)]
+)
+def test_the_way_on_names_the_epoch_that_the_file_holds_whenever_a_signal_comes(tmp_path, monkeypatch, write, epoch):
+    writes = []
+
+    def save_and_stop(content, path):
+        save_atomically(content, path)
+        writes.append(path.name)
+        if (writes.count("model.pt"), path.name) == write:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoint, "save_atomically", save_and_stop)
+    trainer(tmp_path, 3, stop_in=9)
+    path = tmp_path / "checkpoint.pt"
+    expected = f"{path} holds epoch {epoch}; the same command with --resume true goes on from there."
+    if not epoch:
+        expected = f"{tmp_path} holds no whole epoch yet; start the same command again."
+    assert interrupted() == f"Interrupted: {expected}"
+    monkeypatch.undo()
+    _, network, _ = trainer(tmp_path, 3, resume=True)
+    assert network.bias.item() == 6
+
+
+def test_the_way_on_of_a_run_in_the_place_of_another_takes_the_option_back(tmp_path):
+    trainer(tmp_path, 3)
+    trainer(tmp_path, 3, stop_in=3, overwrite=True)
+    way = "holds epoch 2; the same command with --resume true instead of --overwrite true goes on from there."
+    assert interrupted() == f"Interrupted: {tmp_path / 'checkpoint.pt'} {way}"
 
 
 def test_an_interrupted_run_is_not_lost_by_mistake(tmp_path):

@@ -77,7 +77,6 @@ class TrainingCheckpoint:
         self.interval = max(1, interval)
         self.weights = self.objects["network"] if weights is None else weights
         self.overwrite = overwrite
-        self.saved = 0
         self.hold = Hold(output_dir, "training", self._way_on)
         self.settings = json.loads(json.dumps(dict(settings or {}), default=str))
 
@@ -101,7 +100,6 @@ class TrainingCheckpoint:
             _check_agreement(done, self.path)
             if not done and first_process():
                 self._begin()
-            self.saved = done
         if not engine.has_event_handler(self.save, Events.EPOCH_COMPLETED):
             engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)  # now: after everybody else's
 
@@ -131,10 +129,13 @@ class TrainingCheckpoint:
             raise ValueError(f"{self.folder} holds the weights of a run, {weights}: {ways}.")
 
     def _way_on(self) -> str:
-        """What to say where training is stopped from outside."""
-        if not self.saved:
+        """What to say where training is stopped from outside, read from the file: a signal may come at any time."""
+        try:
+            epoch = read_checkpoint(self.path)["epoch"]
+        except (OSError, ValueError):  # none yet, or none that can be continued
             return f"{self.folder} holds no whole epoch yet; start the same command again."
-        return f"{self.path} holds epoch {self.saved}; the same command with --resume true goes on from there."
+        way = "--resume true instead of --overwrite true" if self.overwrite else "--resume true"
+        return f"{self.path} holds epoch {epoch}; the same command with {way} goes on from there."
 
     def save(self, engine: Engine) -> None:
         """Write the files of the epoch that ended; every process has to call it."""
@@ -162,7 +163,6 @@ class TrainingCheckpoint:
         }
         save_atomically(self._weights(), self.folder / "model.pt")
         save_atomically(content, self.path)
-        self.saved = state.epoch
 
     def _weights(self) -> dict[str, Any]:
         """The network's weights on the CPU, so that a machine without a GPU reads them."""
