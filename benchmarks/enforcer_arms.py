@@ -21,6 +21,13 @@ WEIGHTS: Weights = {
     "primal_dual": 0.3,
 }
 """Enforcer -> its weight, chosen on fold 2 with one seed, on scribbles with estimated bounds."""
+POINT_WEIGHTS: Weights = {
+    "quadratic": 0.3,
+    "logbarrier": 0.009,
+    "augmented_lagrangian": 0.3,
+    "primal_dual": 0.9,
+}
+"""The same on points, where it is another one."""
 MIDDLE: Weights = {
     "quadratic": 0.3,
     "relu": 0.03,
@@ -43,8 +50,8 @@ SET_RATES = {"augmented_lagrangian": 0.003, "primal_dual": 0.001}
 """Rates of those multipliers: weight x rate is the same for both, and 0.05 or so is reached in a quarter of a run."""
 FACTORS = (0.1, 0.3, 1.0, 3.0, 10.0)
 """Times the middle: two decades."""
-FURTHER = {"primal_dual": (30.0, 100.0)}
-"""Tried besides, since the best of the two decades was their end."""
+FURTHER = {"primal_dual": (30.0, 100.0), "augmented_lagrangian": (30.0,)}
+"""Tried besides, since the best of the two decades was their end, from scribbles or from points."""
 
 
 def settings_of(name: str) -> dict[str, object]:
@@ -65,11 +72,19 @@ def enforced(bounds: Mapping[str, Mapping[str, object]], weights: Weights = WEIG
     }
 
 
+def weighed(bounds: Mapping[str, Mapping[str, object]], weights: Weights) -> Arms:
+    """The same with other weights, ``<enforcer>_<bounds>_w<weight>``."""
+    return {
+        f"{arm}_w{weight:g}": run
+        for name, weight in weights.items()
+        for arm, run in enforced(bounds, {name: weight}).items()
+    }
+
+
 def tried(bounds: Mapping[str, Mapping[str, object]], middle: Weights = MIDDLE) -> Arms:
     """The weights of each enforcer that were tried, those with multipliers of the whole set besides."""
     out: Arms = {}
     for name, weight in {**middle, **MIDDLE_OF_SET}.items():
         for each in (round(factor * weight, 6) for factor in (*FACTORS, *FURTHER.get(name, ()))):
-            for arm, run in enforced(bounds, {name: each}).items():
-                out[f"{arm}_w{each:g}"] = run
+            out |= weighed(bounds, {name: each})
     return out

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from across_arms import across_arms, tried_across
 from anatomy_arms import anatomy, tried_anatomy
-from enforcer_arms import MIDDLE_3D, enforced, tried
+from enforcer_arms import MIDDLE_3D, POINT_WEIGHTS, enforced, tried, weighed
 from network_arms import CHOSEN, TRIED, TRIED_3D, grid
 from peer_arms import AS_AUTHORS, BETTER, chosen_peers, peer_arm, tried_peers
 
@@ -316,7 +316,11 @@ EXPERIMENTS: dict[str, Experiment] = {
     ),
     "enforcers_points": Experiment(
         about="the same on a disc of 21 pixels in each class of each slice of ACDC, background included",
-        arms={"partial": (CPU, {"mode": "partial"}), **enforced({"estimated": ESTIMATED})},
+        arms={
+            "partial": (CPU, {"mode": "partial"}),
+            **enforced({"estimated": ESTIMATED}),
+            **weighed({"estimated": ESTIMATED}, POINT_WEIGHTS),
+        },
         tried=tried({"estimated": ESTIMATED}),
         weaken=POINTS,
         fit=("--dense", "5", "--terms", "size"),
