@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from across_arms import across_arms, tried_across
 from anatomy_arms import anatomy, tried_anatomy
-from enforcer_arms import MIDDLE_3D, POINT_WEIGHTS, enforced, tried, weighed
+from enforcer_arms import MIDDLE_3D, POINT_WEIGHTS, WEIGHTS_3D, enforced, tried, weighed
 from network_arms import CHOSEN, TRIED, TRIED_3D, grid
 from peer_arms import AS_AUTHORS, BETTER, chosen_peers, peer_arm, tried_peers
 
@@ -329,7 +329,11 @@ EXPERIMENTS: dict[str, Experiment] = {
     ),
     "enforcers_hippocampus": Experiment(
         about="the same on volumes of the hippocampus with a few spots each, in 3D",
-        arms={"partial": (CPU, {"mode": "partial"}), **enforced({"constant": CONSTANT}, weights=MIDDLE_3D)},
+        arms={
+            "partial": (CPU, {"mode": "partial"}),
+            **enforced({"constant": CONSTANT}, weights=MIDDLE_3D),
+            **weighed({"constant": CONSTANT}, WEIGHTS_3D),
+        },
         tried=tried({"constant": CONSTANT}, MIDDLE_3D),
         bundle="hippocampus_logbarrier",
         data="data/HIPPOCAMPUS_POINTS",
