@@ -173,6 +173,10 @@ class Enclosure(_Relation):
         shared, border = _borders(probs, self._other, voxel_steps(probs, spacing, self.name))
         return shared / (border + 1e-6)
 
+    def reach(self, shape: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """From none of the border to all of it."""
+        return torch.zeros(1), torch.ones(1)
+
     def scale(self, bounds: Tensor, shape: tuple[int, ...]) -> Tensor:
         """Each side's own bound, at least 0.1."""
         return torch.where(bounds.isfinite(), bounds.abs(), 1.0).clamp(min=0.1)
