@@ -36,11 +36,11 @@ ANATOMY = (
         "{'RV': [10, 0.05]}", "{'nobody': [1, 2]}", "{'RV': ['a', 2]}", "{'RV': [.nan, 2]}", "{'RV': 5}", "{'RV': [1]}",
         "[1, 2]", "5", "{'RV': [null, -1]}", "{'RV': [1, 2, 3]}", "{'LV': [2, 3]}", "null",
     )),
-    *(f"anatomy_bounds#enclosure={value}" for value in ("{'LV': [1.5, null]}", "{'LV': [null, -1]}", "{'Myo': [.9, null]}")),
+    *(f"anatomy_bounds#enclosure={value}" for value in ("{'LV': [1.5, null]}", "{'LV': [null, -1]}", "{'Myo': [1, 1]}")),
     *(f"anatomy_bounds#distance={value}" for value in ("{'RV': [90, 20]}", "{'LV': [20, 90]}")),
     *(f"anatomy_bounds#pieces={value}" for value in ("{'RV': [null, -1]}", "{'RV': [2, null]}")),
     *(f"anatomy_enforcer={value}" for value in ("x", "null", "constrained", "pseudo")),
-    *(f"anatomy_weight={value}" for value in ("{'quadratic': -1}", "{'quadratic': 'x'}", "5", "{}", "{'quadratic': .nan}")),
+    *(f"anatomy_weight={value}" for value in ("{'quadratic': -1}", "{'quadratic': x}", "5", "{}", "{'quadratic': .nan}")),
 )  # fmt: skip
 """Settings of anatomy.yaml in mode quadratic."""
 EQUAL = (
@@ -60,15 +60,9 @@ def cases(ground: Ground, draw: random.Random) -> Iterator[Case]:
     every = [_setting(ground, ("train.yaml",), word, mode="constrained") for word in ENFORCERS]
     every += [_setting(ground, ("train.yaml", "anatomy.yaml"), word, mode="quadratic") for word in ANATOMY]
     two = _two_phases(ground)
-    for name, file, values in (
-        ("equal_volume", "equal_volume.yaml", EQUAL),
-        ("smooth_areas", "smooth_areas.yaml", SMOOTH),
-    ):
-        files = ("train.yaml", file)
-        every += [_setting(ground, files, f"{name}={value}", mode="quadratic", data=two) for value in values]
-    every += [
-        _setting(ground, ("train.yaml", "equal_volume.yaml"), word, mode="quadratic", data=two) for word in PAIRED
-    ]
+    for name, values in (("equal_volume", EQUAL), ("smooth_areas", SMOOTH)):
+        words = [*(f"{name}={value}" for value in values), *(PAIRED if name == "equal_volume" else ())]
+        every += [_setting(ground, ("train.yaml", f"{name}.yaml"), word, "quadratic", two) for word in words]
     draw.shuffle(every)
     yield from every
 
