@@ -36,11 +36,11 @@ ANATOMY = (
         "{'RV': [10, 0.05]}", "{'nobody': [1, 2]}", "{'RV': ['a', 2]}", "{'RV': [.nan, 2]}", "{'RV': 5}", "{'RV': [1]}",
         "[1, 2]", "5", "{'RV': [null, -1]}", "{'RV': [1, 2, 3]}", "{'LV': [2, 3]}", "null",
     )),
-    *(f"anatomy_bounds#enclosure={value}" for value in ("{'LV': [1.5, null]}", "{'LV': [null, -1]}", "{'Myo': [1, 1]}")),
+    *(f"anatomy_bounds#enclosure={value}" for value in ("{'LV': [2, null]}", "{'LV': [null, -1]}", "{'Myo': [1, 1]}")),
     *(f"anatomy_bounds#distance={value}" for value in ("{'RV': [90, 20]}", "{'LV': [20, 90]}")),
     *(f"anatomy_bounds#pieces={value}" for value in ("{'RV': [null, -1]}", "{'RV': [2, null]}")),
     *(f"anatomy_enforcer={value}" for value in ("x", "null", "constrained", "pseudo")),
-    *(f"anatomy_weight={value}" for value in ("{'quadratic': -1}", "{'quadratic': x}", "5", "{}", "{'quadratic': .nan}")),
+    *(f"anatomy_weight={value}" for value in ("{'quadratic': -1}", "{'quadratic': x}", "5", "{}", "{quadratic: .nan}")),
 )  # fmt: skip
 """Settings of anatomy.yaml in mode quadratic."""
 EQUAL = (
