@@ -49,7 +49,10 @@ class _Relation(Measure):
     """Names of all classes, background first, where ``other`` is a name."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "other", class_index(self.other, self.class_names))
+        try:
+            object.__setattr__(self, "other", class_index(self.other, self.class_names))
+        except ValueError as error:
+            raise ValueError(f"{self.name} relates each class to another one, 'other': {error}") from error
         object.__setattr__(self, "class_names", None)  # what is equal measures the same
 
     def __call__(self, probs: Tensor, *, spacing: Tensor | None = None, region: Tensor | None = None) -> Tensor:
