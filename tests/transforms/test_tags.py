@@ -161,7 +161,7 @@ def test_given_slice_tags_follow_the_volume_to_another_axis():
     done = WeakTagsd(3, slice_axis=2)(case)
     drawn_at = [row[1] for row in done["slice_tags"].tolist()].index(1)
     assert (case["weak_label"][0, :, :, drawn_at] == 1).any()
-    with pytest.raises(ValueError, match="slice tags run along axis 0 of the file .* tensor's axis 1; set slice_axis"):
+    with pytest.raises(ValueError, match=r"slice tags run along axis 0 of the file .* tensor's axis 1; set slice_axis"):
         WeakTagsd(3, slice_axis=1)(case)
 
 
