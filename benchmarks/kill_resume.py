@@ -44,7 +44,7 @@ OVERLAY = """
 - $import kill_resume
 +initialize:
 - $kill_resume.note(@notes, 'caching')
-- $kill_resume.linger()
+- $kill_resume.hold_half(@notes, '{half}', {at}, {skip})
 notes: {notes}
 +train#handlers:
 - _target_: kill_resume.Phases
@@ -59,23 +59,37 @@ LENGTHS = {"import": 8.0, "caching": 0.5, "training": 0.1, "validating": 0.05, "
 """Seconds, until they are measured."""
 HALF = ".part-"
 """How the temporary files begin."""
+HELD = ".held"
+"""How the file ends that says that a temporary file waits for the kill."""
+PATIENCE = 60.0
+"""Seconds until it does not wait any longer."""
+EPOCHS: list[int] = []
+"""That this process has noted."""
 
 
 # ---- in the process that trains -------------------------------------------------------------------------------------
 def note(path: str, phase: str, epoch: int = 0, iteration: int = 0) -> None:
     """Write what is done now, in one piece."""
+    EPOCHS.extend([epoch] if epoch else [])
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
     os.pwrite(descriptor, f"{phase:<12}{epoch:>8}{iteration:>8}\n".encode(), 0)
     os.close(descriptor)
 
 
-def linger(seconds: float = 0.03) -> None:
-    """Leave each file under its temporary name for a moment, in which whoever kills can see it on a busy machine."""
+def hold_half(path: str, half: str, at: int, skip: int) -> None:
+    """Leave the file that is aimed at under its temporary name until this process is killed, however busy the machine.
+
+    Args:
+        path: of the notes; a file beside it says that the moment has come.
+        half: the file's name; "" where no file is aimed at.
+        at: the epoch whose file it is; 0: the first one that this process trains, and ``skip`` epochs later.
+    """
     replace = os.replace
 
     def late(source: Any, target: Any, **more: Any) -> None:
-        if Path(source).name.startswith(HALF):
-            time.sleep(seconds)
+        if half and Path(source).name == HALF + half and EPOCHS and EPOCHS[-1] >= (at or EPOCHS[0] + skip):
+            Path(path + HELD).touch()
+            time.sleep(PATIENCE)
         replace(source, target, **more)
 
     os.replace = late
@@ -115,11 +129,16 @@ class Bundle:
     def notes(self) -> Path:
         return self.folder.with_suffix(".phase")
 
-    def start(self, resume: bool) -> subprocess.Popen:
+    @property
+    def held(self) -> Path:
+        return Path(str(self.notes) + HELD)
+
+    def start(self, resume: bool, half: str = "", at: int = 0, skip: int = 0) -> subprocess.Popen:
         overlay = self.folder.with_suffix(".yaml")
         overlay.parent.mkdir(parents=True, exist_ok=True)
-        overlay.write_text(OVERLAY.format(notes=self.notes))
+        overlay.write_text(OVERLAY.format(notes=self.notes, half=half, at=at, skip=skip))
         self.notes.unlink(missing_ok=True)
+        self.held.unlink(missing_ok=True)
         files = str([str(CONFIGS / name) for name in ("train.yaml", *self.overlays)] + [str(overlay)])
         settings = {**self.settings, "output_dir": self.folder, **({"resume": True} if resume else {})}
         flags = [str(part) for key, value in settings.items() for part in (f"--{key}", value)]
@@ -195,15 +214,14 @@ def kill_one(bundle: Bundle, aim: str, resume: bool, epochs: int, R: random.Rand
     delay = R.uniform(0, spans.get(aim, lengths.get(aim, 0.0)))
     half = {LAST: "checkpoint.pt", "half a file": R.choice(FILES)}.get(aim)
     since = time.time()
-    process = bundle.start(resume)
+    process = bundle.start(resume, half or "", epochs if aim == LAST else 0, skip)
     started = time.perf_counter()
     first, reached = 0, None
     while process.poll() is None:
         phase, epoch, _ = bundle.phase()
         first = first or epoch
         if half:
-            at = epochs if aim == LAST else first + skip
-            there = bool(first) and epoch >= at and half in bundle.half_files(since)
+            there = bundle.held.exists()
         elif aim in ("import", "anywhere"):
             there = True
         elif aim in ("caching", "finished"):
@@ -213,7 +231,7 @@ def kill_one(bundle: Bundle, aim: str, resume: bool, epochs: int, R: random.Rand
         if there:
             reached = time.perf_counter()
             break
-        time.sleep(0.0002 if half and first else 0.002)
+        time.sleep(0.002)
     if reached is not None:
         while process.poll() is None and time.perf_counter() < reached + delay:
             time.sleep(min(0.002, max(0.0, reached + delay - time.perf_counter())))

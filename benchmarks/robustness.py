@@ -8,6 +8,7 @@ something is wrong, a file that a failed command left, a changed input, or a ref
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import itertools
 import os
@@ -24,7 +25,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("tests", "")]
 
-from fuzz import archives, arguments, datasets, runs, settings, volumes  # noqa: E402
+from fuzz import archives, arguments, datasets, newest, runs, settings, volumes  # noqa: E402
 from fuzz.ground import Ground  # noqa: E402
 from fuzz.trial import BAD, Case, Verdict, judge  # noqa: E402
 
@@ -40,6 +41,7 @@ PARTS: dict[str, Callable[[Ground, random.Random], Iterator[Case]]] = {
     "arguments": arguments.cases,
     "yaml": settings.files,
     "settings": settings.words,
+    "newest": newest.cases,
 }
 COUNT = 400
 """Inputs a part, where it does not end before."""
@@ -61,12 +63,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def load_everything() -> None:
-    """Import the package once, so that no trial has to."""
+    """Import the package once, so that no trial has to; but for what needs packages that are not installed."""
     import wss_monai
 
     for module in pkgutil.walk_packages(wss_monai.__path__, "wss_monai."):
         if not module.name.endswith("__main__"):
-            importlib.import_module(module.name)
+            with contextlib.suppress(ImportError):
+                importlib.import_module(module.name)
 
 
 def run_part(part: str, folder: Path, count: int, seed: int) -> list[str | int]:

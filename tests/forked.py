@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 import torch
 from this_process import run_module
 from tiny import ROOT
+from torch.distributed import TCPStore
 
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
@@ -42,11 +42,9 @@ def in_forked_processes(number: int, folder: Path, *words: object, path: list[st
         words: module and arguments.
         path: folders to import from.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    common = {"WORLD_SIZE": number, "LOCAL_WORLD_SIZE": number, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    common |= {"CUDA_VISIBLE_DEVICES": ""}
+    store = TCPStore("127.0.0.1", 0, is_master=True)  # held here, as torchrun does: a free port may be taken by then
+    common = {"WORLD_SIZE": number, "LOCAL_WORLD_SIZE": number, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": store.port}
+    common |= {"TORCHELASTIC_USE_AGENT_STORE": True, "TORCHELASTIC_RESTART_COUNT": 0, "CUDA_VISIBLE_DEVICES": ""}
     files = [folder / f"process{rank}.ended.json" for rank in range(number)]
     processes = []
     for rank, file in enumerate(files):

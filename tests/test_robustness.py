@@ -30,6 +30,7 @@ SHARES = {
     "itk": 30,
     "yaml": 5,
     "settings": 3,
+    "newest": 3,
     "json": 24,
     "split": 22,
     "bounds": 30,

@@ -7,7 +7,7 @@ import os
 import random
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from fuzz.ground import Ground
@@ -83,30 +83,51 @@ def _case(ground: Ground, told: str, text: str, more: tuple[str, ...], right: st
 def _trained(
     data: Path, place: Path, listed: list[str], more: tuple[str, ...], names: tuple[str, ...]
 ) -> Callable[[], int]:
-    """Give a call of `python -m monai.bundle run training` for one epoch; 2 where it is refused.
-
-    What MONAI cannot read, before code of this project runs, ends with MONAI's own traceback, which is no fault here.
-    """
+    """Give a call of `trained` in which the line does not win over the file of a trial."""
 
     def call() -> int:
-        from this_process import run_module
-        from tiny import TINY
-
-        settings = {**TINY, "train#trainer#max_epochs": 1, "dataset_dir": str(data), "output_dir": str(place / "run")}
-        for name in _settings():
-            if f"\n{name}: " in f"\n{(place / 'mine.yaml').read_text(errors='replace')}" or f"--{name}" in more:
-                settings.pop(name, None)  # the command line would win over the file
-        line = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
-        os.chdir(place)
-        done = run_module("monai.bundle", "run", "training", "--config_file", str(listed), *line, *more, cwd=place)
-        if done.returncode and "Traceback" in done.stderr and "/wss_monai/" not in done.stderr:
-            print("Error: mine.yaml or a setting is refused by MONAI", *names[:1], file=sys.stderr)
-            return 2
-        print(done.stdout)
-        print(done.stderr, file=sys.stderr)
+        mine = f"\n{(place / 'mine.yaml').read_text(errors='replace')}"
+        own = [name for name in _settings() if f"\n{name}: " in mine]
+        code = trained(data, place, listed, more, own, names)
         if (place / "ran").exists() or (ROOT / "ran").exists():
             print("a settings file ran code")
             return WRONG
-        return 2 if done.returncode else 0
+        return code
 
     return call
+
+
+def trained(
+    data: Path,
+    place: Path,
+    listed: Sequence[str],
+    more: Sequence[str],
+    own: Sequence[str] = (),
+    names: Sequence[str] = (),
+) -> int:
+    """Run `python -m monai.bundle run training` for one epoch; 2 where it is refused.
+
+    What MONAI cannot read, before code of this project runs, ends with MONAI's own traceback, which is no fault here.
+
+    Args:
+        data: folder of the data set.
+        place: where it runs; the output goes to its folder "run".
+        listed: configuration files.
+        more: further words of the line.
+        own: settings that the files hold.
+        names: one of them is named where MONAI itself refuses.
+    """
+    from this_process import run_module
+    from tiny import TINY
+
+    settings = {**TINY, "train#trainer#max_epochs": 1, "dataset_dir": str(data), "output_dir": str(place / "run")}
+    settings = {name: value for name, value in settings.items() if name not in own and f"--{name}" not in more}
+    line = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
+    os.chdir(place)
+    done = run_module("monai.bundle", "run", "training", "--config_file", str(list(listed)), *line, *more, cwd=place)
+    if done.returncode and "Traceback" in done.stderr and "/wss_monai/" not in done.stderr:
+        print("Error: mine.yaml or a setting is refused by MONAI", *names[:1], file=sys.stderr)
+        return 2
+    print(done.stdout)
+    print(done.stderr, file=sys.stderr)
+    return 2 if done.returncode else 0

@@ -57,3 +57,8 @@ def test_some_of_several_words():
     for wrong in ("contact", 3, None):
         with pytest.raises(ValueError, match=r"anatomy must be a list of \['ratio', 'contact', 'pieces'\]"):
             choose_some("anatomy", wrong, words)
+    assert choose_some("anatomy", ["ratio"], words, "pseudo", ["pseudo"]) == ["ratio"]
+    assert choose_some("anatomy", ["ratio"], words, "constrained", ["quadratic"]) == ["ratio"]
+    assert choose_some("anatomy", [], words, "partial", ["pseudo"]) == []
+    with pytest.raises(ValueError, match=r"anatomy acts in the modes \['pseudo'\] and does nothing in 'partial'"):
+        choose_some("anatomy", ["ratio"], words, "partial", ["pseudo"])

@@ -121,13 +121,13 @@ def test_outermost_message_of_the_package_counts(tmp_path):
 def test_threads_that_still_work_are_waited_for():
     """A cache that fails leaves threads inside of torch; ending then would abort the process."""
     code = (
-        "import time\n"
+        "import threading, time\n"
         "from multiprocessing.pool import ThreadPool\n"
         "from wss_monai.bundle.user_errors import show_user_errors\n"
         "show_user_errors()\n"
-        "pool = ThreadPool(2)\n"
-        "pool.apply_async(lambda: (time.sleep(0.5), print('case done', flush=True)))\n"
-        "time.sleep(0.1)\n"
+        "pool, begun = ThreadPool(2), threading.Event()\n"
+        "pool.apply_async(lambda: (begun.set(), time.sleep(0.5), print('case done', flush=True)))\n"
+        "begun.wait()\n"
         "pool.terminate()\n"
         "raise ValueError('x')\n"
     )

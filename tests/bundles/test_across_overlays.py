@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import interrupt, user_error
+from tiny import UNET_3D, interrupt, user_error
 
 from wss_monai.__main__ import main
 
@@ -92,6 +92,14 @@ def test_impossible_settings_are_refused(run_bundle, hearts, files, settings, me
     with pytest.raises(RuntimeError) as error:
         run_bundle("train.yaml", *files, folder=hearts, mode="quadratic", **HEART, **settings)
     assert message in user_error(error.value)
+
+
+def test_smooth_areas_are_about_slices(run_bundle):
+    patches = {"patch_size": [24, 24, 4], "window": [24, 24, 4], "pixdim": [2.0, 2.0, 8.0], "crop": [-1, -1, -1]}
+    files = ("train.yaml", "smooth_areas.yaml", "train_3d.yaml")
+    with pytest.raises(RuntimeError) as error:
+        run_bundle(*files, mode="quadratic", network_def=UNET_3D, **patches)
+    assert "smooth areas need batches of slices" in user_error(error.value)
 
 
 def test_patients_with_one_case_are_refused(run_bundle):

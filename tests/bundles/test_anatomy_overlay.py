@@ -49,3 +49,9 @@ def test_an_unknown_word_is_refused(run_bundle):
     with pytest.raises(Exception) as error:
         run_bundle(*TRAIN, mode="pseudo", anatomy=["contacts"])
     assert "anatomy must be one of" in user_error(error.value) and "did you mean 'contact'" in user_error(error.value)
+
+
+def test_where_it_would_do_nothing_it_is_refused(run_bundle):
+    with pytest.raises(Exception) as error:
+        run_bundle(*TRAIN, mode="partial")
+    assert "anatomy acts in the modes" in user_error(error.value) and "nothing in 'partial'" in user_error(error.value)

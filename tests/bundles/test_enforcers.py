@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import csv
 
+import nibabel as nib
 import pytest
 import torch
-from tiny import UNET_3D, interrupt, user_error
+from tiny import UNET_3D, interrupt, make_dataset, user_error
 
 MODE = {"mode": "constrained", "train#trainer#max_epochs": 3}
 STRONG = {"enforcer_weight": 0.5, "enforcers#primal_dual#rate": 1.0}
@@ -105,3 +106,20 @@ def test_impossible_settings_are_refused(run_bundle, settings, message):
     with pytest.raises(RuntimeError) as error:
         run_bundle("train.yaml", **{**MODE, **settings})
     assert message in user_error(error.value)
+
+
+def test_multipliers_of_slices_that_are_gone_are_not_given_to_others(run_bundle, tmp_path):
+    """A case with fewer slices than before moves the numbers of all slices behind it."""
+    data = make_dataset(tmp_path / "data", dense=False)
+    settings = {**MODE, **STRONG, "folder": data}
+    flow, out = run_bundle("train.yaml", run=False, **settings)
+    interrupt(flow, 3)
+    for file in data.glob("*/p2_ED.nii.gz"):
+        nib.save(nib.load(file).slicer[..., :3], file)
+    with pytest.raises(Exception) as error:
+        run_bundle("train.yaml", out=out, resume=True, **settings)
+    assert "other data: case 'p2_ED' had 4 slices or patches in training there and has 3" in user_error(error.value)
+    saved = torch.load(out / "checkpoint.pt", weights_only=True)
+    del saved["samples"]  # as a release before wrote it
+    torch.save(saved, out / "checkpoint.pt")
+    run_bundle("train.yaml", out=out, resume=True, **settings)

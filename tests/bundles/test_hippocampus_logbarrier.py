@@ -104,7 +104,7 @@ def test_training_learns_the_ellipsoids(run_3d):
     settings |= {"train#trainer#max_epochs": 50, "train#augment": None, "network_def#num_res_units": 1}
     _, out = run_3d(*TRAIN, **settings)
     run_3d(*EVALUATE, out=out, **settings)
-    assert summary(out)["dice"]["mean"] > 0.5
+    assert summary(out)["dice"]["mean"] > 0.4
 
 
 def test_prediction_lies_on_the_images_own_grid(run_3d, points):

@@ -160,7 +160,8 @@ def test_every_strategy_is_listed_in_the_help():
 def test_options_are_json():
     words = ["radius=2", "length=[0.3, 0.6]", "background=true", "classes = [1,2]"]
     assert parse_options(words) == {"radius": 2, "length": [0.3, 0.6], "background": True, "classes": [1, 2]}
-    for word in ("radius", "radius=two", "=3x"):
+    assert parse_options(["seeds=points", "lacking = background"]) == {"seeds": "points", "lacking": "background"}
+    for word in ("radius", "radius=2 mm", "=3x"):
         with pytest.raises(ValueError, match=f"--option must be KEY=VALUE .* got '{word}'"):
             parse_options([word])
 
@@ -275,7 +276,7 @@ def test_the_random_walker_grows_what_another_strategy_draws(data, tmp_path):
     drawn, grown = tmp_path / "drawn", tmp_path / "grown"
     points = ("--option", "number=3", "--option", "radius=1")
     assert weaken(data, drawn, "--background", *points) == 0
-    words = ("--option", 'seeds="points"', "--option", "beta=500")
+    words = ("--option", "seeds=points", "--option", "beta=500")
     assert weaken(data, grown, *points, *words, strategy="random_walker") == 0
     for case, shift in (("c0", 0), ("c1", 1)):
         seeds, weak = read(drawn, case), read(grown, case)
@@ -292,7 +293,10 @@ def test_the_random_walker_grows_what_another_strategy_draws(data, tmp_path):
     [
         (['seeds="box"'], "seeds=box: the random walker starts from what is drawn"),
         (['lacking="all"'], "lacking must be one of"),
+        (["lacking=all"], "lacking must be one of ['drawn', 'background', 'unlabelled'], got 'all'"),
         (["beta=0"], "beta"),
+        (["beta=nan"], "beta must be a positive number, got 'nan'"),
+        (["width=thick"], "option width must be a whole number or a list of such, got 'thick'"),
         (["sharp=2"], "strategy 'scribble' has no option sharp"),
     ],
 )

@@ -125,6 +125,8 @@ def test_values_and_cases_of_their_own(data, tmp_path):
         (["--option", "every=0"], "--option every=3"),
         (["--option", "every=1.5"], "--option every=3"),
         (["--option", "every=true"], "--option every=3"),
+        (["--option", "every=third"], "--option every=3"),
+        (["--option", f"every={10**22}"], "--option every=3"),
         (["--option", "every=2", "--option", "radius=1"], "--option every=3"),
         (["--option", "every=2", "--background"], "leave out --background"),
         (["--option", "every=2", "--slice-axis", "none"], "--slice-axis none"),
@@ -149,6 +151,24 @@ def test_what_cannot_be_kept_by_slices(data, tmp_path, capsys):
     edit(data, undrawn)
     assert keep(data, tmp_path / "out", "--option", "every=2") != 0
     assert "no case has a 'weak_label' to thin out" in capsys.readouterr().err
+
+
+def test_values_without_a_meaning_are_not_kept(data, tmp_path, capsys):
+    image = nib.load(data / "scribbles" / "p0_ED.nii.gz")
+    values = np.where(np.asarray(image.dataobj) == 3, 77, np.asarray(image.dataobj))
+    nib.save(nib.Nifti1Image(values.astype(np.uint8), image.affine), data / "scribbles" / "p0_ED.nii.gz")
+    assert keep(data, tmp_path / "out", "--option", "every=2") == 1
+    assert "p0_ED.nii.gz holds the values [77], which 'weak_label.values' in" in capsys.readouterr().err
+    assert [case["case"] for case in list_cases(read_dataset(tmp_path / "out"))] == ["p1_ED"]
+
+
+def test_where_nothing_is_drawn_there_is_nothing_to_keep(data, tmp_path, capsys):
+    for file in (data / "scribbles").iterdir():
+        image = nib.load(file)
+        nib.save(nib.Nifti1Image(np.full(image.shape, 255, np.uint8), image.affine), file)
+    assert keep(data, tmp_path / "out", "--option", "every=2") == 2
+    assert "no slice of any weak label shows a drawing" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_case_that_fails_is_named(data, tmp_path, capsys):

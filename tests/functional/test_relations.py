@@ -314,7 +314,7 @@ class TestConstraints:
 
 class TestErrors:
     def test_the_class_must_be_there(self):
-        with pytest.raises(ValueError, match="class 'lv' is not one of"):
+        with pytest.raises(ValueError, match="size_ratio relates each class to another one, 'other': class 'lv'"):
             SizeRatio("lv", NAMES)
         with pytest.raises(ValueError, match="class 'LV' is a name: give class_names too"):
             Contact("LV")

@@ -111,8 +111,11 @@ def test_files_that_are_none_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"there is no file .*none\.pt: give a file of weights"):
         take_weights(ours, tmp_path / "none.pt")
     (tmp_path / "text.pt").write_text("no weights")
-    with pytest.raises(ValueError, match=r"cannot read .*text\.pt"):
+    with pytest.raises(ValueError, match=r"cannot read .*text\.pt \(torch.save did not write it, or"):
         take_weights(ours, tmp_path / "text.pt")
+    torch.save(ours.state_dict(), tmp_path / "model.pt")
+    with pytest.raises(FileNotFoundError, match=r"there is no file .*: give a file .*, such as .*model\.pt\."):
+        take_weights(ours, tmp_path)
     torch.save({"epoch": 3}, tmp_path / "epoch.pt")
     with pytest.raises(ValueError, match="holds no network's weights but"):
         take_weights(ours, tmp_path / "epoch.pt")

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+import math
 
 import pytest
 import torch
@@ -21,6 +22,7 @@ from wss_monai.losses import (
     QuadraticPenalty,
     ReLUPenalty,
     WeightedSumLoss,
+    enforcer,
 )
 
 KEY = torch.tensor([0])
@@ -289,6 +291,26 @@ def test_no_multipliers_nothing_to_do():
         (lambda: PrimalDual(rate=-1), "rate must be a positive number"),
         (lambda: PrimalDual(damping=-1), "damping must be at least 0"),
         (lambda: PrimalDual(memory=1), "memory must be at least 0 and less than 1"),
+        (lambda: PrimalDual(damping=math.inf), "damping must be at least 0, got inf"),
+        (lambda: PrimalDual(damping="x"), "damping must be at least 0, got 'x'"),
+        (lambda: PrimalDual(damping=True), "damping must be at least 0, got True"),
+        (lambda: PrimalDual(memory="x"), "memory must be at least 0 and less than 1, got 'x'"),
+        (lambda: enforcer("x"), r"enforcer must be one of \['quadratic', .* got 'x'"),
+        (lambda: enforcer(["relu"]), "enforcer must be one of"),
+        (lambda: enforcer("relu", {"rely": {}}), r"enforcers must hold settings of some of .* got \{'rely': \{\}\}"),
+        (lambda: enforcer("relu", 5), "enforcers must hold settings of some of .* got 5"),
+        (
+            lambda: enforcer("primal_dual", {"primal_dual": [1]}),
+            r"enforcers#primal_dual must be settings by name",
+        ),
+        (
+            lambda: enforcer("primal_dual", {"primal_dual": {"rate": -1}}),
+            "enforcers#primal_dual: rate must be",
+        ),
+        (
+            lambda: enforcer("primal_dual", {"primal_dual": {"rat": 1}}),
+            "enforcers#primal_dual has settings that",
+        ),
         (lambda: PrimalDual(start=-1), "start must be a number of at least 0"),
         (lambda: PrimalDual(violation="firm"), r"violation must be one of \['soft', 'hard'\], got 'firm'"),
         (lambda: PrimalDual(per="class"), r"per must be one of \['sample', 'set'\], got 'class'"),

@@ -173,6 +173,12 @@ def test_t_of_all_barriers():
         ({}, "terms is empty"),
         ({"a": None}, "terms is empty"),
         ({"a": (PartialCrossEntropyLoss(),)}, r"term 'a' must be \[loss module, weight >= 0\]"),
+        (
+            {"a": (PartialCrossEntropyLoss(), None)},
+            "weight of term 'a' must be a finite .* got None",
+        ),
+        ({"a": (PartialCrossEntropyLoss(), True)}, "weight of term 'a' .* got True: .* such as a_weight"),
+        ({"a": (PartialCrossEntropyLoss(), math.nan)}, "weight of term 'a' .* got nan"),
         ({"a": (1.0, PartialCrossEntropyLoss())}, "term 'a' must be"),
         ({"a": (PartialCrossEntropyLoss(), -1.0)}, "term 'a' must be"),
         ({"a": (PartialCrossEntropyLoss(), math.nan)}, "term 'a' must be"),

@@ -10,7 +10,6 @@ from monai.data import MetaTensor
 from monai.networks.nets import BasicUNet, SegResNet, UNet
 from one_process import process_group
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from wss_monai.functional.spatial_map import SpatialMap
 from wss_monai.networks import ClusterNetwork, FeatureTap, MIUNet
@@ -264,15 +263,15 @@ def test_autocast():
 @pytest.mark.parametrize("inner", [False, True])
 def test_distributed(tmp_path, inner):
     """The whole within DistributedDataParallel, or the network alone."""
-    with process_group(tmp_path):
+    with process_group(tmp_path) as distributed:
         plain, images = small(norm="instance"), torch.rand(5, 1, 32, 32)
         view = flips((32, 32), [(0,), (1,)])
         expected = plain(images, (1, 2, 2), view)
         network = copy.deepcopy(plain)
         if inner:
-            network.network = DistributedDataParallel(network.network)
+            network.network = distributed(network.network)
         else:
-            network = DistributedDataParallel(network)
+            network = distributed(network)
         found = network(images, parts=(1, 2, 2), view=view)
         assert found["first"].equal(expected["first"])
         for result in (expected, found):

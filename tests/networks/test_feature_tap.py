@@ -8,7 +8,6 @@ import torch
 from monai.networks.nets import BasicUNet, DynUNet, SegResNet, UNet
 from one_process import process_group
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from wss_monai.networks import FeatureTap, MIUNet
 
@@ -108,8 +107,8 @@ def test_networks_of_monai(network, shapes, dims):
 
 
 def test_a_distributed_network_has_the_names_it_has_without_it(tmp_path):
-    with process_group(tmp_path):
-        network = DistributedDataParallel(basic())
+    with process_group(tmp_path) as distributed:
+        network = distributed(basic())
         with FeatureTap(network, ["down_4"]) as tap:
             network(torch.rand(1, 1, 32, 32)).sum().backward()
         assert tap.features["down_4"].shape == (1, 2, 2, 2) and hooks(network) == 0

@@ -11,6 +11,8 @@ import torch
 from monai.data import MetaTensor
 
 from wss_monai.functional.descriptors import DESCRIPTORS, Centroid, Compactness, Length, Size, Spread
+from wss_monai.functional.pieces import StrayShare
+from wss_monai.functional.relations import Enclosure, SizeRatio
 from wss_monai.io.grids import spacing_of
 from wss_monai.transforms import BoxBounds, BoxBoundsd, ConstantBounds, ConstantBoundsd, LabelBounds, LabelBoundsd
 
@@ -179,11 +181,32 @@ class TestValues:
 
     def test_what_no_prediction_can_keep_is_refused_by_case_and_class(self):
         transform = ConstantBoundsd("volume", values={"LV": (20, 400)}, class_names=NAMES, unit="ml")
-        with pytest.raises(ValueError, match=r"case 'p1': class 'LV': no 'size' on a grid of \[6, 5, 4\] voxels"):
+        with pytest.raises(
+            ValueError,
+            match=r"case 'p1': bounds of term 'volume': class 'LV': no 'size' on a grid of \[6, 5, 4",
+        ):
             transform({"case": "p1", "image": volume()})
         far = ConstantBoundsd("middle", values={"RV": (9, 12)}, class_names=NAMES, descriptor=Centroid())
-        with pytest.raises(ValueError, match="case 'p2': class 'RV': no 'centroid' on a grid"):
+        with pytest.raises(ValueError, match="case 'p2': bounds of term 'middle': class 'RV': no 'centroid' on a grid"):
             far({"case": "p2", "image": volume()})
+
+    @pytest.mark.parametrize("descriptor", [Enclosure("RV", NAMES), StrayShare()])
+    def test_no_share_is_above_one(self, descriptor):
+        given = {"values": {"LV": (1.5, None)}, "class_names": NAMES, "descriptor": descriptor, "unit": "1"}
+        with pytest.raises(ValueError, match=f"case 'p': bounds of term 'part': class 'LV': no '{descriptor.name}' on"):
+            ConstantBoundsd("part", tags_key=None, **given)({"case": "p", "image": volume()})
+        sides = ConstantBounds(**{**given, "values": {"LV": (0.9, 1)}})(volume())
+        assert sides[2, 0].tolist() == [pytest.approx(0.9), 1]
+
+    def test_a_relation_of_a_class_to_itself_says_nothing(self):
+        given = {"values": {"RV": (2, 3)}, "class_names": NAMES, "descriptor": SizeRatio("RV", NAMES), "unit": "1"}
+        with pytest.raises(ValueError, match="bounds of term 'ratio': 'size_ratio' relates each class to 'RV': leave"):
+            ConstantBoundsd("ratio", **given)
+
+    @pytest.mark.parametrize("values", [5, [1, 2], "x", None])
+    def test_values_without_classes_are_refused(self, values):
+        with pytest.raises(ValueError, match=r"bounds of term 'size': bounds must be \[lower, upper\] by class"):
+            ConstantBoundsd("size", values=values, class_names=NAMES)
 
     def test_but_not_where_a_tag_frees_it(self):
         transform = ConstantBounds({"LV": (20, 400)}, NAMES, unit="ml")
@@ -335,9 +358,9 @@ class TestDictionaries:
 
     def test_errors_name_the_case(self):
         transform = ConstantBoundsd(values={"LV": (2, 3)}, class_names=NAMES, unit="mm", slice_axis=2)
-        with pytest.raises(ValueError, match="case 'patient007_ED': unit 'mm' does not fit"):
+        with pytest.raises(ValueError, match="case 'patient007_ED': bounds of term 'size': unit 'mm' does not fit"):
             transform({"case": "patient007_ED", "image": volume()})
-        with pytest.raises(ValueError, match="case 'p3': tags must be"):
+        with pytest.raises(ValueError, match="case 'p3': bounds of term 'size': tags must be"):
             ConstantBoundsd(values={}, class_names=NAMES)(
                 {"case": "p3", "image": volume(), "slice_tags": torch.ones(4, 3)}
             )

@@ -161,5 +161,13 @@ def test_given_slice_tags_follow_the_volume_to_another_axis():
     done = WeakTagsd(3, slice_axis=2)(case)
     drawn_at = [row[1] for row in done["slice_tags"].tolist()].index(1)
     assert (case["weak_label"][0, :, :, drawn_at] == 1).any()
-    with pytest.raises(ValueError, match="along axis 0 of the file, which is not the tensor's axis 1; set slice_axis"):
+    with pytest.raises(ValueError, match=r"slice tags run along axis 0 of the file .* tensor's axis 1; set slice_axis"):
         WeakTagsd(3, slice_axis=1)(case)
+
+
+def test_what_is_undrawn_is_absent_in_the_slices_of_the_file_alone():
+    case = {**stored(0, False), "slice_tags": None, "undrawn_means_absent": True}
+    assert WeakTagsd(3, slice_axis=0)(case)["slice_tags"].shape == (4, 3)
+    with pytest.raises(ValueError, match="case 'p1': the drawn slices run along axis 0 of the file"):
+        WeakTagsd(3)(case)
+    WeakTagsd(3)({**case, "undrawn_means_absent": False})  # nothing is said of whole slices

@@ -26,15 +26,26 @@ def choose(name: str, value: str, choices: Mapping[str, Any], refused: Mapping[s
     return choices[key]
 
 
-def choose_some(name: str, values: Sequence[str], choices: Sequence[str]) -> list[str]:
+def choose_some(
+    name: str, values: Sequence[str], choices: Sequence[str], mode: str = "", modes: Sequence[str] = ()
+) -> list[str]:
     """Return the ``values`` of a setting that takes any of several words; ``name`` is its id, for the message.
 
+    Args:
+        mode: of the run.
+        modes: in which they act; () = all.
+
     Raises:
-        ValueError: no list, or no such choice, with the choices and the nearest one.
+        ValueError: no list, or no such choice, with the choices and the nearest one; a mode in which they do nothing.
     """
     if isinstance(values, str) or not isinstance(values, Sequence):
         raise ValueError(f"{name} must be a list of {list(choices)}, got {values!r}.")
-    return [resolve(name, value, choices) for value in values]
+    found = [resolve(name, value, choices) for value in values]
+    if found and modes and mode not in modes and ALIASES.get(mode) not in modes:
+        raise ValueError(
+            f"{name} acts in the modes {list(modes)} and does nothing in '{mode}': choose one of them, or {name} []."
+        )
+    return found
 
 
 def resolve(name: str, value: str, choices: Any) -> str:

@@ -143,11 +143,12 @@ def _keep(
     """Write the weak labels of the cases as they are in every n-th slice, and unlabelled elsewhere."""
     from wss_monai.data.kept_slices import thin_out
     from wss_monai.data.schema import write_dataset
+    from wss_monai.functional.weak.strategies import LARGEST
     from wss_monai.io.whole_folder import whole_folder
 
     options = parse_options(args.option)
     every = options.get("every")
-    if set(options) != {"every"} or not isinstance(every, int) or isinstance(every, bool) or every < 1:
+    if set(options) != {"every"} or not isinstance(every, int) or isinstance(every, bool) or not 1 <= every < LARGEST:
         raise ValueError(f"strategy 'keep' takes one option, such as --option every=3; got {options}")
     if args.background or args.preview or axis is None:
         raise ValueError("strategy 'keep' draws nothing: leave out --background, --preview and --slice-axis none")

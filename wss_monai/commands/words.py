@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 from wss_monai.io.json_files import parse_json, read_json
 
 __all__ = ["class_names", "json_or_file", "parse_options"]
+
+WORD = re.compile("[A-Za-z_]+")
 
 
 def json_or_file(text: str) -> Any:
@@ -40,10 +43,10 @@ def class_names(words: str | None) -> list[str] | None:
 
 
 def parse_options(words: Sequence[str]) -> dict[str, Any]:
-    """Read `KEY=VALUE` words; values are JSON (2, 0.5, true, [1, 2]).
+    """Read `KEY=VALUE` words; values are JSON (2, 0.5, true, [1, 2]), or a single word without quotes.
 
     Raises:
-        ValueError: a word has no `=`, or its value is no JSON.
+        ValueError: there is no `=`, or the value is neither.
     """
     options: dict[str, Any] = {}
     for word in words:
@@ -51,7 +54,10 @@ def parse_options(words: Sequence[str]) -> dict[str, Any]:
         try:
             options[key.strip()] = parse_json(value)
         except ValueError as error:
+            if WORD.fullmatch(value.strip()):
+                options[key.strip()] = value.strip()
+                continue
             raise ValueError(
-                f"--option must be KEY=VALUE with a value such as 2, 0.5, true or [1,2]; got '{word}'"
+                f"--option must be KEY=VALUE with a value such as 2, 0.5, true, points or [1,2]; got '{word}'"
             ) from (error if equals else None)
     return options

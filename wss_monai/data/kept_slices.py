@@ -43,7 +43,7 @@ def thin_out(
         The number of slices with a drawing, before and after, and what was wrong with the cases that failed, by name.
 
     Raises:
-        ValueError: every case failed; says what was wrong with the first.
+        ValueError: every case failed, and says what was wrong with the first; or nothing is drawn in any.
     """
     before = after = 0
     failed: dict[str, str] = {}
@@ -58,6 +58,8 @@ def thin_out(
             before, after = before + drawn, after + kept
     if len(failed) == len(cases):
         raise ValueError(next(iter(failed.values())))
+    if not before:
+        raise ValueError(f"{dataset.path}: no slice of any weak label shows a drawing, so that there is none to keep")
     return (before, after), failed
 
 
@@ -80,7 +82,7 @@ def keep_slices(
         The number of slices with a drawing, before and after.
 
     Raises:
-        ValueError: the weak label is no NIfTI volume, or its values have no word for unlabelled.
+        ValueError: the weak label is no NIfTI volume, has values without a meaning, or no value means unlabelled.
     """
     file = str(dataset.file_of(case, "weak_label"))
     where = f"case '{case['case']}', {file}"
@@ -91,6 +93,10 @@ def keep_slices(
     if drawn.ndim != 3:
         raise ValueError(f"{where} has the shape {drawn.shape}; slices are kept of volumes with three axes")
     empty = unlabelled_values(dataset, case)
+    if len(strange := np.setdiff1d(drawn, list(dataset.weak_of(case).values))):
+        raise ValueError(
+            f"{where} holds the values {strange[:5].tolist()}, which 'weak_label.values' in {dataset.path} lacks"
+        )
     kept = np.zeros(drawn.shape[axis], bool)
     kept[every_nth(drawn.shape[axis], every, R)] = True
     thinned = np.where(kept.reshape([-1 if a == axis else 1 for a in range(3)]), drawn, empty[-1])

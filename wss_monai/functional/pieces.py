@@ -13,6 +13,7 @@ many times the cost. Labelling on a device: label equivalence with pointer jumpi
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -93,6 +94,10 @@ class StrayShare(Measure):
     def components(self, dimensions: int) -> int:
         """M = 1."""
         return 1
+
+    def reach(self, shape: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """From nothing to all of it."""
+        return torch.zeros(1), torch.ones(1)
 
     def joint(self) -> bool:
         """Drawings name classes by their index."""

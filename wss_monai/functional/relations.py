@@ -49,7 +49,10 @@ class _Relation(Measure):
     """Names of all classes, background first, where ``other`` is a name."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "other", class_index(self.other, self.class_names))
+        try:
+            object.__setattr__(self, "other", class_index(self.other, self.class_names))
+        except ValueError as error:
+            raise ValueError(f"{self.name} relates each class to another one, 'other': {error}") from error
         object.__setattr__(self, "class_names", None)  # what is equal measures the same
 
     def __call__(self, probs: Tensor, *, spacing: Tensor | None = None, region: Tensor | None = None) -> Tensor:
@@ -172,6 +175,10 @@ class Enclosure(_Relation):
     def _measure(self, probs: Tensor, spacing: Tensor | None) -> Tensor:
         shared, border = _borders(probs, self._other, voxel_steps(probs, spacing, self.name))
         return shared / (border + 1e-6)
+
+    def reach(self, shape: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """From none of the border to all of it."""
+        return torch.zeros(1), torch.ones(1)
 
     def scale(self, bounds: Tensor, shape: tuple[int, ...]) -> Tensor:
         """Each side's own bound, at least 0.1."""

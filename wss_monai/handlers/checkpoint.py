@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from ignite.engine import Engine, Events
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -155,6 +156,7 @@ class TrainingCheckpoint:
             "iteration": state.iteration,
             "max_epochs": state.max_epochs,
             "settings": self.settings,
+            "samples": samples_of(engine),
             "kinds": {name: type(value).__name__ for name, value in self.objects.items()},
             "objects": {name: value.state_dict() for name, value in self.objects.items()},
             "random": states,
@@ -179,6 +181,7 @@ class TrainingCheckpoint:
         """Set everything to the state of the checkpoint and give its epoch."""
         content = read_checkpoint(self.path)
         self._check(content)
+        self._check_samples(content.get("samples"), samples_of(engine))
         state: Any = engine.state
         rates = {id(v): [g["lr"] for g in v.param_groups] for v in self.objects.values() if isinstance(v, Optimizer)}
         for name, value in self.objects.items():
@@ -226,6 +229,17 @@ class TrainingCheckpoint:
             if reason:
                 raise ValueError(self._misfit(name, reason))
 
+    def _check_samples(self, theirs: Mapping[str, int] | None, here: Mapping[str, int] | None) -> None:
+        """Refuse cases that have changed: order, augmentation and multipliers go by the numbers of their samples."""
+        if theirs is None or here is None or theirs == here:  # the first: saved by a release before
+            return
+        name = next((name for name in [*theirs, *here] if theirs.get(name) != here.get(name)), next(iter(here)))
+        raise ValueError(
+            f"{self.path} is the checkpoint of a run on other data: case '{name}' had {theirs.get(name, 0)} slices or "
+            f"patches in training there and has {here.get(name, 0)} here. Restore its files, or choose another "
+            "--output_dir."
+        )
+
     def _misfit(self, name: str, reason: str) -> str:
         return (
             f"{self.path} does not fit the '{name}' of this configuration: {reason}. Resume with the files and "
@@ -244,6 +258,15 @@ class TrainingCheckpoint:
             )  # fmt: skip
         else:
             logger.info("continuing %s after epoch %d", self.path, done)
+
+
+def samples_of(engine: Engine) -> dict[str, int] | None:
+    """Slices or patches of each training case, by its name; None where the loader does not say."""
+    store = getattr(getattr(engine.state, "dataloader", None), "store", None)
+    if store is None or not hasattr(store, "cases") or not hasattr(store, "volume"):
+        return None
+    numbers = torch.bincount(torch.as_tensor(store.volume), minlength=len(store.cases))
+    return dict(zip(map(str, store.cases), numbers.tolist(), strict=True))
 
 
 def _is_schedule(value: Any) -> bool:

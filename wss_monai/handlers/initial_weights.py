@@ -78,7 +78,8 @@ def take_weights(network: nn.Module, path: str | os.PathLike[str], part: str = "
     """
     path = Path(path).expanduser()
     if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}: {ADVICE}.")
+        of_run = f", such as {path / 'model.pt'}" if (path / "model.pt").is_file() else ""
+        raise FileNotFoundError(f"there is no file {path}: {ADVICE}{of_run}.")
     try:
         module = network.get_submodule(part)
     except AttributeError as error:

@@ -80,6 +80,8 @@ def read_file(path: Path, advice: str) -> Any:
     except Exception as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         reason = lines[0].split(". This file can still be loaded")[0]
+        if reason.startswith("Weights only load failed"):  # advises to run the code that is in the file
+            reason = "torch.save did not write it, or it holds more than tensors and plain values"
         if path.stat().st_size == 0:
             reason = "it is empty"
         raise ValueError(f"cannot read {path} ({reason}): {advice}.") from error

@@ -159,14 +159,14 @@ class SmoothAreasLoss(_AcrossLoss):
         violation: mean of max(z, 0) over the sides of the last batch, detached.
 
     Raises:
-        ValueError: at a call, bounds that do not fit the logits.
+        ValueError: at a call, bounds that do not fit the logits, or no position and spacing, as of patches in 3D.
     """
 
     target_keys = {
         "bounds": "bounds_{term}",
         "group": "volume",
-        "position": "position",
-        "spacing": "spacing",
+        "position": "position?",
+        "spacing": "spacing?",
         "slice_tags": "slice_tags?",
     }
 
@@ -181,8 +181,8 @@ class SmoothAreasLoss(_AcrossLoss):
         logits: Tensor,
         bounds: Tensor,
         group: Tensor,
-        position: Tensor,
-        spacing: Tensor,
+        position: Tensor | None = None,
+        spacing: Tensor | None = None,
         *,
         probs: Tensor | None = None,
         slice_tags: Tensor | None = None,
@@ -201,6 +201,11 @@ class SmoothAreasLoss(_AcrossLoss):
             key: (B,) numbers of the slices, for penalties that remember them.
         """
         _check_bounds(logits, bounds)
+        if position is None or spacing is None:
+            raise ValueError(
+                "smooth areas need batches of slices, which say where each lies: leave out train_3d.yaml, or in 3D "
+                "constrain wss_monai.functional.area_change.AreaChange (docs/how-to/choose-bounds.md)."
+            )
         order = torch.argsort(position, stable=True)
         order = order[torch.argsort(group[order], stable=True)]
         bounds, place = bounds[order], position[order]

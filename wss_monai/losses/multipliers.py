@@ -258,10 +258,10 @@ class PrimalDual(DualPenalty):
     ) -> None:
         super().__init__(start, violation, per, tolerance)
         check_positive(rate=rate)
-        if not damping >= 0:
-            raise ValueError(f"damping must be at least 0, got {damping}.")
-        if not 0 <= memory < 1:
-            raise ValueError(f"memory must be at least 0 and less than 1, got {memory}.")
+        if not is_number(damping) or not damping >= 0:
+            raise ValueError(f"damping must be at least 0, got {damping!r}.")
+        if not is_number(memory) or not 0 <= memory < 1:
+            raise ValueError(f"memory must be at least 0 and less than 1, got {memory!r}.")
         self.rate, self.damping, self.memory = float(rate), float(damping), float(memory)
 
     def cost(self, z: Tensor, multiplier: Tensor) -> Tensor:

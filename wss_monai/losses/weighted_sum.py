@@ -44,8 +44,13 @@ class WeightedSumLoss(nn.Module):
         if not given:
             raise ValueError("terms is empty: give at least one name: [loss, weight].")
         for name, term in given.items():
-            if len(term) != 2 or not isinstance(term[0], nn.Module) or not _is_weight(term[1]):
+            if len(term) != 2 or not isinstance(term[0], nn.Module):
                 raise ValueError(f"term '{name}' must be [loss module, weight >= 0], got {term!r}.")
+            if not _is_weight(term[1]):
+                raise ValueError(
+                    f"the weight of term '{name}' must be a finite number of at least 0, got {term[1]!r}: see the "
+                    f"setting that holds it, such as {name}_weight, enforcer_weight or enforcer_weights."
+                )
             if hasattr(term[0], "target_keys") and getattr(term[0], "reduction", "mean") == "none":
                 raise ValueError(f"term '{name}' has reduction 'none': a sum needs a scalar, so 'mean' or 'sum'.")
         self.terms = nn.ModuleDict({name: loss for name, (loss, _) in given.items()})
@@ -123,4 +128,4 @@ class WeightedSumLoss(nn.Module):
 
 
 def _is_weight(value: Any) -> bool:
-    return isinstance(value, Real) and 0 <= float(value) < math.inf
+    return isinstance(value, Real) and not isinstance(value, bool) and 0 <= float(value) < math.inf

@@ -148,8 +148,9 @@ class WeakTagsd(MapTransform):
     """Write ``tags`` (K,) and ``slice_tags`` (S, K) of a case, joining what it brings along with its weak label.
 
     See ``WeakTags`` for the rules. Given slice tags are in the order of the stored file. If the weak label is a
-    MetaTensor that was turned or flipped since it was loaded, they are put into the order of its slices. A box that
-    was drawn (key ``boxes``, where the data have it) shows its class as a drawn voxel does.
+    MetaTensor that was turned or flipped since it was loaded, they are put into the order of its slices. Where they
+    are given, or undrawn means absent, the slices have to be those of the file. A box that was drawn (key ``boxes``,
+    where the data have it) shows its class as a drawn voxel does.
 
     Args:
         num_classes: K.
@@ -188,23 +189,18 @@ class WeakTagsd(MapTransform):
         d = dict(data)
         case = str(d.get(self.id_key, ""))
         for key in self.key_iterator(d):
-            rows = d.get(self.slice_tags_key)
-            if rows is not None and _slices_are_reversed(
-                d[key], d.get(self.file_axis_key, self.converter.slice_axis), self.converter.slice_axis, case
-            ):
+            rows, undrawn = d.get(self.slice_tags_key), bool(d.get(self.undrawn_key, False))
+            axes = d.get(self.file_axis_key, self.converter.slice_axis), self.converter.slice_axis
+            what = "the given slice tags" if rows is not None else "the drawn slices"
+            if (rows is not None or undrawn) and _slices_are_reversed(d[key], *axes, case, what) and rows is not None:
                 rows = rows[::-1]
             d[self.tags_key], d[self.slice_tags_key] = self.converter(
-                d[key],
-                d.get(self.tags_key),
-                rows,
-                bool(d.get(self.undrawn_key, False)),
-                case,
-                d.get("boxes"),
+                d[key], d.get(self.tags_key), rows, undrawn, case, d.get("boxes")
             )
         return d
 
 
-def _slices_are_reversed(weak: Any, file_axis: int, slice_axis: int, case: str) -> bool:
+def _slices_are_reversed(weak: Any, file_axis: int, slice_axis: int, case: str, what: str) -> bool:
     """Tell whether the tensor's slices run against the file's, by the affines before and after the transforms."""
     if not isinstance(weak, MetaTensor) or weak.ndim != 4 or "original_affine" not in weak.meta:
         return False
@@ -213,7 +209,7 @@ def _slices_are_reversed(weak: Any, file_axis: int, slice_axis: int, case: str) 
     cosine = float(before @ after / (np.linalg.norm(before) * np.linalg.norm(after)))
     if abs(cosine) < 0.9:
         raise ValueError(
-            f"case '{case}': the given slice tags run along axis {file_axis} of the file, which is not the tensor's "
-            f"axis {slice_axis}; set slice_axis to where the reorientation put it"
+            f"case '{case}': {what} run along axis {file_axis} of the file (slice_axis in dataset.json), which is not "
+            f"the tensor's axis {slice_axis}; set slice_axis to where the reorientation put it"
         )
     return cosine < 0

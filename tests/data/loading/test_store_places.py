@@ -263,9 +263,11 @@ class TestFolder:
         assert_same(batches(SliceStore(volumes)), batches(SliceStore(volumes, place=disk(tmp_path))))
 
     @pytest.mark.parametrize("killed", [False, True])
-    def test_two_processes_at_once_and_one_killed(self, tmp_path, killed):
-        """Each case takes 0.1 s, so both are at work when one is killed; whoever is left makes the folder."""
+    def test_two_processes_at_once_and_one_killed(self, tmp_path, killed, request):
+        """Both are at work when one is killed, in its second case; whoever is left makes the folder."""
         cases = write(tmp_path / "data")
+        if not killed:
+            (tmp_path / "go").touch()
         (tmp_path / "cases.json").write_text(json.dumps(cases))
         environment = {
             **os.environ,
@@ -273,6 +275,7 @@ class TestFolder:
         }
         command = [sys.executable, "-c", SCRIPT, str(tmp_path)]
         started = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+        request.addfinalizer(lambda both=tuple(started): [process.kill() for process in both])
         if killed:
             parts = tmp_path / "store"
             while not list(parts.glob(".part-*/0.bin")):
@@ -282,9 +285,10 @@ class TestFolder:
             (writer,) = [p for p in started if part.name.endswith(f"-{p.pid}")]
             writer.send_signal(signal.SIGKILL)
             writer.wait()
+            (tmp_path / "go").touch()
             assert not [p for p in parts.iterdir() if p.is_dir() and not p.name.startswith(".part-")]
             started.remove(writer)
-        said = [process.communicate(timeout=120)[0].split() for process in started]
+        said = [process.communicate(timeout=600)[0].split() for process in started]
         assert [process.returncode for process in started] == [0] * len(started)
         assert sum(int(prepared) for prepared, _ in said) == 4
         assert {slices for _, slices in said} == {"18"}
@@ -299,7 +303,7 @@ from wss_monai.data import PreparedCases, SliceStore
 folder = Path(sys.argv[1])
 cases = json.loads((folder / "cases.json").read_text())
 cases = [{**case, "weak_values": {int(k): v for k, v in case["weak_values"].items()}} for case in cases]
-volumes = PreparedCases(cases, t.steps(more=(t.Slow("image"),)), progress=False)
+volumes = PreparedCases(cases, t.steps(more=(t.Slow("image", folder / "go"),)), progress=False)
 store = SliceStore(volumes, place=t.disk(folder))
 print(t.Counted.calls, len(store))
 """
@@ -316,8 +320,16 @@ class Counted(MapTransform):
 
 
 class Slow(Counted):
+    """The first case takes 0.1 s, the others until there is a file."""
+
+    def __init__(self, keys, go: Path) -> None:
+        super().__init__(keys)
+        self.go = go
+
     def __call__(self, data):
         time.sleep(0.1)
+        while Counted.calls and not self.go.exists():
+            time.sleep(0.01)
         return super().__call__(data)
 
 

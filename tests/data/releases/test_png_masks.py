@@ -97,6 +97,8 @@ def test_pictures_that_do_not_fit_are_skipped_by_name(voc, tmp_path, capsys):
     photograph(voc, NAMES[1], (21,))
     Image.new("L", (3, 3)).save(voc / "SegmentationClass" / f"{NAMES[2]}.png")
     (voc / "JPEGImages" / f"{NAMES[3]}.jpg").write_bytes(b"no picture")
+    photograph(voc, "twice", (1,))
+    Image.new("RGB", (40, 36)).save(voc / "JPEGImages" / "twice.png")
     assert prepare(voc, tmp_path / "data") == 1
     said = " ".join(capsys.readouterr())
     for text in (
@@ -104,6 +106,7 @@ def test_pictures_that_do_not_fit_are_skipped_by_name(voc, tmp_path, capsys):
         "holds the values 21, but there are 21 classes",
         "its mask has (3, 3)",
         "cannot be read",
+        "it has several pictures: twice.jpg, twice.png",
     ):
         assert text in said
     assert [case["case"] for case in read_dataset(tmp_path / "data").training] == [NAMES[4]]
@@ -116,10 +119,18 @@ def test_pictures_that_do_not_fit_are_skipped_by_name(voc, tmp_path, capsys):
         (["--lists", "ImageSets/Segmentation/none.txt"], "list '.*none.txt' does not exist"),
         (["--lists", *LISTS[1:], "ImageSets/trainval.txt"], "leak: '2007_000004' is in lists of training and of test"),
         (["--classes", "names.txt"], "--classes 'names.txt' does not exist"),
+        (["--classes", "bytes/train.txt"], "--classes: 'bytes/train.txt' is no text file in UTF-8"),
+        (["--classes", "bytes/half.json"], "--classes: 'bytes/half.json' is not JSON"),
+        (["--lists", "bytes/train.txt"], "--lists: '.*train.txt' is no text file in UTF-8"),
+        (["--lists", "bytes/val.txt"], r"--lists: no name stands in \['bytes/val.txt'\]"),
     ],
 )
-def test_refusals(voc, tmp_path, capsys, words, message):
+def test_refusals(voc, tmp_path, monkeypatch, capsys, words, message):
+    monkeypatch.chdir(voc)
     (voc / "ImageSets" / "trainval.txt").write_text(f"{NAMES[4]}\n")
+    (voc / "bytes").mkdir()
+    for name, content in (("train.txt", b"\xff\xfe\x00"), ("half.json", b'["background"'), ("val.txt", b"\n")):
+        (voc / "bytes" / name).write_bytes(content)
     assert prepare(voc, tmp_path / "data", *words) != 0
     assert re.search(message, capsys.readouterr().err)
     assert not (tmp_path / "data").exists()

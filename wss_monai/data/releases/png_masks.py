@@ -87,7 +87,10 @@ def prepare_png_masks(
     with preparation(out) as done:
         root = _root(opened(source, done.work / "source", _WANTED), images, masks)
         parts = _parts(root, root / masks, lists)
-        pictures = {file.stem: file for file in sorted((root / images).iterdir()) if file.suffix.lower() in PICTURES}
+        pictures: dict[str, list[Path]] = {}
+        for file in sorted((root / images).iterdir()):
+            if file.suffix.lower() in PICTURES:
+                pictures.setdefault(file.stem, []).append(file)
 
         def one(name: str) -> list[Entry]:
             return [_convert(name, pictures, root / masks / f"{name}.png", names, done)]
@@ -129,24 +132,28 @@ def _parts(root: Path, masks: Path, lists: Sequence[str]) -> dict[str, str]:
         refuse_missing(file, "give --lists relative to the root", "list")
         if file.stem not in LISTS:
             raise ValueError(f"--lists: '{text}' must be called one of {', '.join(f'{name}.txt' for name in LISTS)}")
-        for name in (line.split()[0] for line in file.read_text(encoding="utf-8").splitlines() if line.strip()):
+        for name in (line.split()[0] for line in _text(file, "--lists").splitlines() if line.strip()):
             if parts.setdefault(Path(name).stem, LISTS[file.stem]) != LISTS[file.stem]:
                 raise ValueError(
                     f"leak: '{name}' is in lists of training and of test; take it out of one of {list(lists)}"
                 )
+    if not parts:
+        raise ValueError(f"--lists: no name stands in {list(lists)}; each holds a name a line")
     return parts
 
 
 def _convert(
-    name: str, pictures: Mapping[str, Path], mask: Path, names: Sequence[str], done: Preparation
+    name: str, pictures: Mapping[str, Sequence[Path]], mask: Path, names: Sequence[str], done: Preparation
 ) -> dict[str, Any]:
     """Write the volumes of a picture; give its entry."""
     if name not in pictures:
         raise ValueError("it has no picture")
+    if len(pictures[name]) > 1:
+        raise ValueError(f"it has several pictures: {some([file.name for file in pictures[name]])}")
     if not mask.is_file():
         raise ValueError(f"it has no mask {mask.name}")
     index = _read(mask, "mask")
-    colours = _read(pictures[name], "picture")
+    colours = _read(pictures[name][0], "picture")
     if index.shape != colours.shape[:2]:
         raise ValueError(f"its mask has {index.shape} columns and rows, its picture {colours.shape[:2]}")
     if wrong := sorted(set(np.unique(index).tolist()) - set(range(len(names))) - {UNLABELLED}):
@@ -197,14 +204,25 @@ def names_of_file(path: str | os.PathLike[str]) -> list[str]:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: JSON that is no list.
+        ValueError: no text, JSON that is no list.
     """
     file = Path(path)
     refuse_missing(file, "give voc, coco or a file with a name a line", "--classes")
-    text = file.read_text(encoding="utf-8")
+    text = _text(file, "--classes")
     if file.suffix.lower() != ".json":
         return [line.strip() for line in text.splitlines() if line.strip()]
-    found = json.loads(text)
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"--classes: '{file}' is not JSON: {error}") from error
     if not isinstance(found, list):
         raise ValueError(f"--classes: '{file}' must hold a list of names")
     return [str(name) for name in found]
+
+
+def _text(file: Path, option: str) -> str:
+    """Read a text file that an option names."""
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{option}: '{file}' is no text file in UTF-8: {error}") from error

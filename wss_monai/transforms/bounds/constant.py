@@ -64,6 +64,8 @@ class ConstantBounds(Transform):
         self.descriptor = descriptor or Size()
         self.unit = unit
         self.slice_axis = slice_axis
+        if not isinstance(values, Mapping):
+            raise ValueError(f"bounds must be [lower, upper] by class, such as {{'LV': [20, 4000]}}, got {values!r}.")
         unknown = [name for name in values if name not in self.class_names]
         if unknown:
             setting = SETTINGS.get(unit, "the values") if isinstance(self.descriptor, Size) else "the values"
@@ -75,6 +77,9 @@ class ConstantBounds(Transform):
             self.class_names.index(name): check_interval(pairs_of(name, v), self.descriptor, f"class '{name}'")
             for name, v in values.items()
         }
+        if itself := {*completed(self.descriptor).others()} & {*self.values}:
+            name = self.class_names[min(itself)]
+            raise ValueError(f"'{self.descriptor.name}' relates each class to '{name}': leave out bounds of it itself.")
         self.origin = "constant" if self.values else "tag"
 
     def __call__(self, image: Tensor, tags: Tensor | None = None) -> Tensor:
@@ -241,7 +246,7 @@ class Boundsd(MapTransform):
         try:
             return {**data, f"bounds_{self.term}": self.bounds(source, *tags)}
         except ValueError as error:
-            raise ValueError(f"case '{data.get('case', '?')}': {error}") from error
+            raise ValueError(f"case '{data.get('case', '?')}': bounds of term '{self.term}': {error}") from error
 
 
 class ConstantBoundsd(Boundsd):
@@ -257,7 +262,11 @@ class ConstantBoundsd(Boundsd):
     def __init__(
         self, term: str = "size", keys: str = "image", tags_key: str | None = "slice_tags", **bounds: Any
     ) -> None:
-        super().__init__(term, keys, tags_key, ConstantBounds(**bounds))
+        try:
+            made = ConstantBounds(**bounds)
+        except ValueError as error:
+            raise ValueError(f"bounds of term '{term}': {error}") from error
+        super().__init__(term, keys, tags_key, made)
 
 
 class LabelBoundsd(Boundsd):
