@@ -142,13 +142,38 @@ def test_networks_of_cross_modality_have_the_published_weights(bundle, weights):
 
 @pytest.mark.parametrize("mode", ["partial", "meanteacher", "midl", "udaiic"])
 def test_mutual_information(discs, tmp_path, mode):
-    tiny = {"pixdim": [2.0, 2.0, -1.0], "window": [32, 32], "crop": [32, 32, -1], "num_clusters": 3, "num_heads": 2}
+    tiny = {"pixdim": [2.0, 2.0, -1.0], "window": [32, 32], "num_clusters": 3, "num_heads": 2}
     tiny |= {"network_def#channels": [2, 2, 4, 4, 4], "labelled": 1, "labelled_batch": 2, "unlabelled_batch": 3}
-    tiny |= {"epoch_iterations": 2, "warmup_epochs": 0, "validation": 1, **CPU}
+    tiny |= {
+        "crop": [40, 40, -1],
+        "field": [32, 32, -1],
+        "train#augment#crop": [32, 32],
+        "epoch_iterations": 2,
+        "warmup_epochs": 0,
+        "validation": 1,
+        **CPU,
+    }
     settings = {"bundle": "acdc_mutual_information", "tiny": tiny, "folder": discs, "out": tmp_path, "mode": mode}
     flow = run_workflow(*PUBLISHED, **settings)
     finite_losses(tmp_path)
     assert flow.parser.get_parsed_content("loss").needs_first or mode == "meanteacher"
+    batch = next(iter(flow.parser.get_parsed_content("train#dataloader")))
+    image, *_ = flow.parser.get_parsed_content("train#trainer").prepare_batch(batch, torch.device("cpu"))
+    assert batch["image"].shape[2:] == (40, 40) and image.shape[2:] == (32, 32)
+    torch.testing.assert_close(image * 255, (image * 255).round(), atol=1e-3, rtol=0)
     if mode == "meanteacher":
         average = flow.parser.get_parsed_content("average")
         assert average.shrink == 1e-6 and average.own_statistics and average.network.training
+
+
+def test_the_upper_bound_of_mutual_information_has_unlabelled_slices_too(discs, tmp_path):
+    tiny = {"pixdim": [2.0, 2.0, -1.0], "window": [32, 32], "crop": [40, 40, -1], "field": [32, 32, -1]}
+    tiny |= {"train#augment#crop": [32, 32], "network_def#channels": [2, 2, 4, 4, 4], "validation": 1, **CPU}
+    tiny |= {"labelled": "all", "unlabelled": "all", "epoch_iterations": 1, "warmup_epochs": 0, "labelled_batch": 2}
+    settings = {"bundle": "acdc_mutual_information", "tiny": tiny, "folder": discs, "out": tmp_path, "mode": "partial"}
+    flow = run_workflow(*PUBLISHED, **settings)
+    finite_losses(tmp_path)
+    data = flow.parser.get_parsed_content("data")
+    assert [case["case"] for case in data.labelled] == [case["case"] for case in data.unlabelled]
+    run_workflow("train.yaml", "published.yaml", "evaluate.yaml", **settings)
+    assert (tmp_path / "metrics_summary.json").is_file()
