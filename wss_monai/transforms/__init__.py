@@ -27,6 +27,7 @@ from wss_monai.transforms.expected_sizes import EstimatedSizesd, StatedSizesd
 from wss_monai.transforms.far_background import FarBackgroundd
 from wss_monai.transforms.fill_classes import FillClassesd
 from wss_monai.transforms.filled_boxes import FilledBoxesd
+from wss_monai.transforms.fit_to_frame import FitToFramed
 from wss_monai.transforms.image_files import VolumeReader
 from wss_monai.transforms.jitter_augment import JitterAugment
 from wss_monai.transforms.load_case import LoadCased
@@ -58,6 +59,7 @@ __all__ = [
     "FarBackgroundd",
     "FillClassesd",
     "FilledBoxesd",
+    "FitToFramed",
     "JitterAugment",
     "LabelBounds",
     "LabelBoundsd",
