@@ -14,6 +14,7 @@ import torch
 from tiny import ROOT, TINY, differing_voxels, make_dataset, run_workflow
 
 from wss_monai.__main__ import main
+from wss_monai.transforms import ChannelShifts
 
 PUBLISHED = ("train.yaml", "published.yaml")
 STRETCHED = {"pixdim": [-1.0, -1.0, -1.0], "crop": [-1, -1, -1]}
@@ -133,6 +134,7 @@ def test_seed_expand_constrain(discs, tmp_path):
 
 def test_cross_modality(prostates, tmp_path):
     tiny = {"pixdim": [6.0, 6.0, -1.0], "crop": [24, 24, -1], "window": [24, 24], "network_def#channels": [2, 4]}
+    tiny |= {"views#sizes": [16, 32, 8], "family": "scaling"}
     flow = run_workflow(
         *PUBLISHED,
         bundle="prostate_cross_modality",
@@ -145,6 +147,14 @@ def test_cross_modality(prostates, tmp_path):
     assert loss.border == "compared" and loss.visible == 0
     assert loss.weights == {"classification": 1.0, "exchange": 0.5, "within": 1.0, "cross": 1.0}
     assert flow.parser.get_parsed_content("views").one_a_batch
+    prepare = flow.parser.get_parsed_content("train#trainer").prepare_batch
+    image, target, _, _ = prepare(next(iter(flow.parser.get_parsed_content("train#dataloader"))), torch.device("cpu"))
+    assert image.shape[1:] == (2, 24, 24) and target["view"].frame[0] in (16, 24, 32)
+    assert isinstance(prepare.augment, ChannelShifts) and prepare.augment.translation == 0.1
+    with (tmp_path / "metrics.csv").open() as file:
+        row = list(csv.DictReader(file))[-1]
+    own = [float(row[f"val_tag_accuracy_{name}"]) for name in ("T2", "ADC")]
+    assert float(row["val_score"]) == pytest.approx(sum(own) / 2)
     store = flow.parser.get_parsed_content("train#dataloader").store.tensors["image"]
     torch.testing.assert_close(store * 255, (store * 255).round(), atol=1e-3, rtol=0)
 

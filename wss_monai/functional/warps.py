@@ -24,12 +24,15 @@ def about_centre(linear: Tensor, shift: Tensor, shape: tuple[int, ...]) -> Tenso
     return matrix
 
 
-def resampling_grid(matrix: Tensor, shape: tuple[int, ...], device: torch.device | None = None) -> Tensor:
-    """Grid (B, *shape, D) for ``grid_sample(align_corners=True)`` that applies input-to-output voxel matrices.
+def resampling_grid(
+    matrix: Tensor, shape: tuple[int, ...], device: torch.device | None = None, frame: tuple[int, ...] | None = None
+) -> Tensor:
+    """Grid (B, *frame, D) for ``grid_sample(align_corners=True)`` that applies input-to-output voxel matrices.
 
-    Float32, on ``device`` (the matrices' own by default).
+    Float32, on ``device`` (the matrices' own by default); ``shape`` of the input, ``frame`` of the output (None: it).
     """
-    return grid_of(send(grid_rows(matrix, shape), matrix.device if device is None else device), shape)
+    rows = grid_rows(matrix, shape, frame)
+    return grid_of(send(rows, matrix.device if device is None else device), frame or shape)
 
 
 def grid_rows(matrix: Tensor, shape: tuple[int, ...], frame: tuple[int, ...] | None = None) -> Tensor:

@@ -21,6 +21,7 @@ from wss_monai.transforms.bounds.estimated import EstimatedBounds, EstimatedBoun
 from wss_monai.transforms.bounds.predicted import PredictedBounds, PredictedBoundsd
 from wss_monai.transforms.cam_logits import CAMLogits, CAMLogitsd
 from wss_monai.transforms.cam_scores import CAMScores, CAMScoresd
+from wss_monai.transforms.channel_shifts import ChannelShifts
 from wss_monai.transforms.dense_crf import DenseCRFd, RefineByDenseCRF
 from wss_monai.transforms.equivariant import RandEquivariantTransform, RandFlips
 from wss_monai.transforms.expected_sizes import EstimatedSizesd, StatedSizesd
@@ -47,6 +48,7 @@ __all__ = [
     "CAMLogitsd",
     "CAMScores",
     "CAMScoresd",
+    "ChannelShifts",
     "ConstantBounds",
     "ConstantBoundsd",
     "DenseCRFd",
