@@ -4,14 +4,14 @@
     python benchmarks/acdc_mutual_information.py --data data/ACDC --split benchmarks/splits/acdc40.json
 
 Trains on folds 2 to 5 and scores fold 1 (last weights) with the network and budget of the overlay cpu.yaml, for three
-draws of the labelled patients (with all labelled: three training seeds); partial and udaiic with a second training seed
-on each. The size bounds of one arm are estimated from the same labelled patients, see `python -m wss_monai bounds
---labelled`. ``_stronger`` rotates by up to 45 degrees and changes the gain by half, as train.yaml does, ``_flipped``
-flips and turns besides; ``_strong`` is the network of the overlay cpu_strong.yaml. ``--tune`` trains on folds 3 to 5
-and scores fold 2: what the settings were chosen by. ``--published-grid`` runs the 16 weights of the released code's
-run_bash in the place of the arms: consistency 15, 10, 5, 1 and information .1, .01, .05, 1. ``--iterations`` shortens
-every run; ``--published`` takes the overlay published.yaml, the released recipe, in the place of cpu.yaml (its draw is by
-scan, of the share ``--labelled``):
+draws of the labelled patients (with all labelled: three training seeds); partial and udaiic with a second training
+seed on each. The size bounds of one arm are estimated from the same labelled patients, see `python -m wss_monai
+bounds --labelled`. ``_stronger`` rotates by up to 45 degrees and changes the gain by half, as train.yaml does,
+``_flipped`` flips and turns besides; ``_strong`` is the network of the overlay cpu_strong.yaml. ``--tune`` trains on
+folds 3 to 5 and scores fold 2: what the settings were chosen by. ``--published-grid`` runs the 16 weights of the
+released code's run_bash in the place of the arms: consistency 15, 10, 5, 1 and information .1, .01, .05, 1.
+``--iterations`` shortens every run; ``--published`` takes the overlay published.yaml, the released recipe, in the
+place of cpu.yaml (its draw is by scan, of the share ``--labelled``):
 
     python benchmarks/acdc_mutual_information.py --published-grid --published --labelled 0.05 --split-seeds 0 --seeds 10
 """
