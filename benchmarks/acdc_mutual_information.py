@@ -4,19 +4,23 @@
     python benchmarks/acdc_mutual_information.py --data data/ACDC --split benchmarks/splits/acdc40.json
 
 Trains on folds 2 to 5 and scores fold 1 (last weights) with the network and budget of the overlay cpu.yaml, for three
-draws of the labelled patients (with all labelled: three training seeds); partial and udaiic with a second training seed
-on each. The size bounds of one arm are estimated from the same labelled patients, see `python -m wss_monai bounds
---labelled`. ``_stronger`` rotates by up to 45 degrees and changes the gain by half, as train.yaml does, ``_flipped``
-flips and turns besides; ``_strong`` is the network of the overlay cpu_strong.yaml. ``--tune`` trains on folds 3 to 5
-and scores fold 2: what the settings were chosen by. ``--published-grid`` runs the 16 weights of the released code's
-run_bash in the place of the arms: consistency 15, 10, 5, 1 and information .1, .01, .05, 1.
+draws of the labelled patients (with all labelled: three training seeds); partial and udaiic with a second training
+seed on each. The size bounds of one arm are estimated from the same labelled patients, see `python -m wss_monai
+bounds --labelled`. ``_stronger`` rotates by up to 45 degrees and changes the gain by half, as train.yaml does,
+``_flipped`` flips and turns besides; ``_strong`` is the network of the overlay cpu_strong.yaml. ``--tune`` trains on
+folds 3 to 5 and scores fold 2: what the settings were chosen by. ``--published-grid`` runs the 16 weights of the
+released code's run_bash in the place of the arms: consistency 15, 10, 5, 1 and information .1, .01, .05, 1.
+``--iterations`` shortens every run; ``--published`` takes the overlay published.yaml, the released recipe, in the
+place of cpu.yaml (its draw is by scan, of the share ``--labelled``):
+
+    python benchmarks/acdc_mutual_information.py --published-grid --published --labelled 0.05 --split-seeds 0 --seeds 10
 """
 
 from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from grid import ROOT, fold_settings, grid_parser, out_folder, run_grid, show
@@ -63,6 +67,7 @@ GRID: Arms = {
     for uda in (15, 10, 5, 1)
     for information in (0.1, 0.01, 0.05, 1.0)
 }
+PUBLISHED = ("published.yaml",)
 TWICE = ("partial", "udaiic")
 
 
@@ -77,15 +82,24 @@ def fitted_bounds(settings: Mapping[str, object], labelled: int, split_seed: int
     return file
 
 
-def main() -> None:
+def number(text: str) -> int | float:
+    """A whole number, or a share."""
+    return float(text) if "." in text else int(text)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = grid_parser(__doc__)
-    parser.add_argument("--labelled", type=int, default=2, help="labelled patients")
+    parser.add_argument("--labelled", type=number, default=2, help="labelled patients, a number or a share")
     parser.add_argument("--split-seeds", type=int, nargs="+", default=[0, 1, 2], help="draws of the labelled patients")
     parser.add_argument("--training-seeds", type=int, default=2, help="of partial and udaiic; the others have one")
     parser.add_argument("--published-grid", action="store_true", help="the 16 weights of run_bash")
+    parser.add_argument("--published", action="store_true", help="published.yaml in the place of cpu.yaml")
+    parser.add_argument("--iterations", type=int, default=None, help="of each run; default: as the overlay says")
     parser.set_defaults(seeds=[0])
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     settings, out = fold_settings(options), out_folder(options, BUNDLE) / f"labelled{options.labelled}"
+    if options.iterations is not None:
+        settings["iterations"] = options.iterations
     tasks: dict[str, dict[str, tuple[tuple[str, ...], dict[str, object]]]] = {"once": {}, "twice": {}}
     names: dict[str, list[str]] = {}
     for split_seed in options.split_seeds:
@@ -94,6 +108,7 @@ def main() -> None:
         ).items():
             if options.arms is not None and name not in options.arms:
                 continue
+            overlays = (*PUBLISHED, *overlays[1:]) if options.published else overlays
             chosen = {"labelled": options.labelled, "split_seed": split_seed, **overrides}
             if "size_bounds.yaml" in overlays:
                 file = out / f"bounds_split{split_seed}.json"

@@ -172,6 +172,9 @@ def settings(*files: Path) -> dict[str, Any]:
             *parents, last = key.lstrip("+").split("#")
             for parent in parents:
                 node = node[int(parent)] if isinstance(node, list) else node.setdefault(parent, {})
+            if isinstance(node, list):  # an item in the place of another
+                node[int(last)] = value
+                continue
             both = isinstance(value, dict) and isinstance(node.get(last), dict)
             more = key.startswith("+") and isinstance(value, list)
             node[last] = {**node[last], **value} if both else [*node.get(last, []), *value] if more else value

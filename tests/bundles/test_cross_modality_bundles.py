@@ -211,7 +211,7 @@ def test_other_networks_train_and_evaluate(prostates, tmp_path, settings):
 @pytest.mark.parametrize("shown", ["gradcam", "gradcam++"])
 def test_other_maps_of_a_network_with_mean_pooling(prostates, tmp_path, shown):
     settings = {"folder": prostates, "out": tmp_path, "network_def#share": 0.5}
-    run("train.yaml", "published.yaml", mode="cam", **settings)
+    run("train.yaml", "published.yaml", mode="cam", **settings, **{"views#sizes": [16, 32, 8]})
     assert len(log(tmp_path)) == 2
     run("train.yaml", "evaluate.yaml", shown=shown, **settings)
     assert list((tmp_path / "evaluation" / "maps").glob("*_fused.nii.gz"))

@@ -142,6 +142,15 @@ class TestByPatient:
             split.require_unlabelled("uda")
         load_semi_supervised(hearts, labelled=1).require_unlabelled("uda")
 
+    def test_all_once_more_without_labels(self, hearts):
+        split = load_semi_supervised(hearts, labelled="all", unlabelled="all", validation=0)
+        assert [case["case"] for case in split.labelled] == [case["case"] for case in split.unlabelled]
+        assert len(split.labelled) == 24 and len(split.training) == 48
+        assert all(case["label"] for case in split.labelled)
+        assert not any(case["label"] or case["weak_label"] for case in split.unlabelled)
+        few = load_semi_supervised(hearts, labelled=2, unlabelled="all", validation=0)
+        assert len(few.labelled) == 4 and len(few.unlabelled) == 24
+
     def test_by_default_those_with_labels_of_all_their_cases(self, tmp_path, caplog):
         hearts = make(tmp_path / "d", lacking=("p00", "p02", "p05", "p07_ES"))
         with caplog.at_level(logging.INFO):
@@ -371,7 +380,7 @@ class TestByScan:
         ({"labelled": ["p99"]}, r"labelled names \['p99'\], who are no training patients"),
         ({"labelled": 4, "unlabelled": 7}, "unlabelled=7 asks for 7, but there are 6 training patients"),
         ({"labelled": ids(2), "unlabelled": ids(2)}, r"unlabelled names \['p02'\], who are no training patients that"),
-        ({"labelled": 4, "unlabelled": "all"}, "unlabelled must be null"),
+        ({"labelled": 4, "unlabelled": "each"}, "unlabelled must be null"),
         ({"by": "slice"}, "by must be one of"),
         ({"labels": "soft"}, "labels must be one of"),
     ],

@@ -11,6 +11,7 @@ from torch import nn
 
 from wss_monai.engines import PrepareViews
 from wss_monai.functional.cams.channels import split_channels, tag_logits
+from wss_monai.functional.cams.max_norm import max_norm
 from wss_monai.handlers import GradientNorms
 from wss_monai.inferers import TwoViews
 from wss_monai.losses import (
@@ -92,6 +93,25 @@ def test_the_loss_knows_the_map_that_moved_the_image():
     assert torch.equal(again.matrix, targets["view"].matrix)
     other = {tuple(prepare(b)[1]["view"].matrix.flatten().tolist()) for b in batches(6)}
     assert len(other) == 6
+
+
+def test_views_of_another_size_are_a_pair_that_the_loss_compares():
+    """Maps of the image, brought to the size of the second view, against those of the resized image: alike here."""
+    loss = make_loss()
+    views = RandEquivariantTransform("scaling", sizes=[24, 24, 8])
+    image, targets, _, _ = PrepareViews(loss, views)(batches()[0])
+    network = Pair()
+    network.eval()
+    first, second = TwoViews()(image, network, view=targets["view"])
+    assert first.shape[2:] == (16, 16) and second.shape[2:] == (24, 24)
+    total = loss((first, second), targets)
+    total.backward()
+    assert bool(total.isfinite()) and all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
+    p = targets["view"](max_norm(split_channels(first, 2)[1], 2).transpose(0, 1)).transpose(0, 1)
+    q = max_norm(split_channels(second, 2)[1], 2)
+    valid = torch.ones(len(image), 1, 24, 24, dtype=torch.bool)
+    within = WithinModalityEquivarianceLoss("mean")(p, q, targets["slice_tags"][:, 1], valid)
+    torch.testing.assert_close(loss.parts["within"], within.detach())
 
 
 def test_augmentation_comes_before_both_views():

@@ -58,6 +58,18 @@ def test_values_by_hand(each):
     assert score.compute() == -values["tag_ce"]
 
 
+def test_accuracy_as_the_key_is_the_mean_of_the_modalities_own():
+    """T2 tells 2 of 3 tags (the fourth is unknown), ADC 1 of 3."""
+    score = CAMTagScore(NAMES, ["T2", "ADC"], key="accuracy")
+    assert score.compute() == 0
+    score.add(maps([2.0, 1.0, -3.0, 5.0], [-1.0, 4.0, -1.0, 5.0]), tags(1, 0, 0, -1))
+    values = score.values()
+    assert values["tag_accuracy_T2"] == pytest.approx(2 / 3) and values["tag_accuracy_ADC"] == pytest.approx(1 / 3)
+    assert score.compute() == pytest.approx(1 / 2)
+    with pytest.raises(ValueError, match=r"key .--chosen_by. must be 'ce' or 'accuracy', got 'dice'"):
+        CAMTagScore(NAMES, 2, key="dice")
+
+
 def test_one_modality_and_confident_ones():
     score = CAMTagScore(NAMES, 1)
     score.update((maps([0.7, -200.0])[None], tags(1, 1)[None]))

@@ -113,3 +113,14 @@ def test_norms_and_gradients():
 def test_bad_arguments(arguments, words):
     with pytest.raises(ValueError, match=words):
         CAMUNet(**arguments)
+
+
+def test_biases_as_in_the_released_code_start_at_small_values():
+    """Uniform up to one over the root of 9 x the input channels, PyTorch's own; weights are Xavier's all the same."""
+    network = CAMUNet(channels=(8, 16), zero_biases=False)
+    for module in network.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            most = (9 * module.in_channels) ** -0.5
+            assert 0 < float(module.bias.detach().abs().max()) <= most
+            spread = (2 / (9 * (module.in_channels + module.out_channels))) ** 0.5
+            assert float(module.weight.detach().std()) == pytest.approx(spread, rel=0.35)

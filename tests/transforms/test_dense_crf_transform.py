@@ -73,6 +73,15 @@ class TestLabels:
         torch.testing.assert_close(refined.as_tensor(), expected.clamp_min(1e-3).log())
         assert refined.min() == pytest.approx(np.log(1e-3))
 
+    def test_widths_in_voxels(self):
+        image, _, logits = regions((12, 10), (1.5, 2.0))
+        bare, scores = (MetaTensor(t.as_tensor(), affine=affine(1.0, 1.0)) for t in (image, logits))
+        found = RefineByDenseCRF(theta_alpha=6.0, mm=False, **EXACT)(logits, image)
+        torch.testing.assert_close(
+            found.as_tensor(), RefineByDenseCRF(theta_alpha=6.0, **EXACT)(scores, bare).as_tensor()
+        )
+        assert not torch.allclose(found, RefineByDenseCRF(theta_alpha=6.0, **EXACT)(logits, image))
+
     def test_logits_log_probabilities_and_probabilities_are_one(self):
         image, _, logits = regions((12, 10))
         expected = RefineByDenseCRF(**EXACT)(logits, image)

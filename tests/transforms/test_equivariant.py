@@ -151,3 +151,43 @@ def test_tensors_and_axes_that_do_not_fit_are_refused():
         views("flip", (8, 8))(torch.zeros(3, 1, 8, 8))
     with pytest.raises(ValueError, match="matrix must be"):
         SpatialMap(torch.eye(3)[None], (4, 4, 4))
+
+
+class TestSizes:
+    """Published scaling: the image itself gets another size, corner onto corner."""
+
+    def test_it_is_what_torch_resizes(self):
+        x = images((240, 20), count=3)
+        seen = set()
+        for seed in range(40):
+            view = views("scaling", (240, 20), seed, count=3, sizes=[16, 32, 8])
+            out = view(x)
+            seen.add(tuple(out.shape[2:]))
+            wanted = torch.nn.functional.interpolate(x, out.shape[2:], mode="bilinear", align_corners=True)
+            torch.testing.assert_close(out, wanted, atol=1e-4, rtol=0)
+        assert seen == {(16, 16), (24, 24), (32, 32)}
+
+    def test_all_published_sizes_come_up_evenly(self):
+        sizes = [views("scaling", (256, 256), seed, count=1, sizes=[192, 288, 8]).frame[0] for seed in range(1300)]
+        counts = {size: sizes.count(size) for size in sizes}
+        assert sorted(counts) == list(range(192, 289, 8)) and min(counts.values()) > 60  # 100 on the average
+
+    def test_the_same_size_changes_nothing_and_other_families_keep_theirs(self):
+        x = images((16, 16))
+        assert torch.equal(views("scaling", (16, 16), sizes=[16, 16, 8])(x), x)
+        assert views("translation", (16, 16), sizes=[24, 24, 8])(x).shape == x.shape
+
+    def test_axes_and_grids_with_other_cells(self):
+        view = views("scaling", (16, 16, 5), sizes=[24, 24, 8], axes=[0, 1])
+        assert view(images((16, 16, 5))).shape[2:] == (24, 24, 5)
+        ramp = torch.linspace(0, 1, 8).view(1, 1, 8, 1, 1).expand(4, 1, 8, 8, 5)  # cells of two voxels
+        coarse = view(ramp)
+        assert coarse.shape[2:] == (12, 12, 5)
+        inner = coarse[0, 0, 1:-1, 4, 2]
+        assert torch.allclose(inner.diff(), inner.diff().mean().expand(9), atol=1e-5)  # a ramp it stays
+        assert view.valid().shape == (4, 1, 24, 24, 5) and view.valid().all()
+
+    @pytest.mark.parametrize("sizes", [[16, 8, 4], [8, 16], [0, 8, 4], [8, 16, 0]])
+    def test_sizes_that_cannot_be(self, sizes):
+        with pytest.raises(ValueError, match="sizes must be a smallest and a largest extent"):
+            RandEquivariantTransform(sizes=sizes)

@@ -28,7 +28,7 @@ TRUE_OR_FALSE = ("keep_largest", "resume", "overwrite", "quiet")
 OR_ARGUMENTS = ("compile",)
 """Settings that are true, false or a dictionary of arguments."""
 PATHS = ("dataset_dir", "output_dir", "ckpt_path", "bounds_file", "split", "store_dir")
-NULLABLE = ("iterations", "epoch_iterations", "early_stopping", "initialize_from")
+NULLABLE = ("iterations", "epoch_iterations", "early_stopping", "initialize_from", "stretch", "levels")
 """Settings that may be none, for which the command line has the word null."""
 NAMES_TOO = ("validation", "dense", "labelled")
 """Settings that take a number, or names that may be made of digits."""
@@ -70,6 +70,10 @@ def _edge(value: Any) -> bool:
     return _number(-math.inf, 0)(value) or (_number(0, LARGEST)(value) and value >= SMALLEST)
 
 
+def _rising(value: Any) -> bool:
+    return _list(lambda item: item == 0 or _number(0, 100)(item), 2, 2)(value) and value[0] < value[1]
+
+
 def _arguments_of_compile(value: Any) -> bool:
     known = set(inspect.signature(torch.compile).parameters) - {"model"}
     return isinstance(value, bool) or (isinstance(value, Mapping) and set(value) <= known)
@@ -99,6 +103,10 @@ RULES = {
     "pixdim": _Rule(f"2 or 3 edges of a voxel in mm, {SMALLEST:g} to {LARGEST:g}, -1 for the file's own", _list(_edge)),
     "crop": FRAME,
     "field": FRAME,
+    "stretch": FRAME,
+    "stretch_mode": _Rule("nearest, linear or aligned", lambda value: value in ("nearest", "linear", "aligned")),
+    "percentiles": _Rule("two rising numbers from 0 to 100", _rising),
+    "levels": _Rule("a whole number of at least 2", _whole(2)),
     "window": EXTENT,
     "patch_size": EXTENT,
     "class_names": _Rule("a list of at least two different names, background first", _distinct),

@@ -33,7 +33,7 @@ Choice = int | float | str | Sequence[str] | None
 
 @dataclass(frozen=True)
 class SemiSupervisedSplit(DataSplit):
-    """Cases of a semi-supervised run; `training` is `labelled` and then `unlabelled`.
+    """Cases of a semi-supervised run; `training` is `labelled` and then `unlabelled`, who may be the same patients.
 
     Attributes:
         labelled: training cases that keep their labels, sorted by patient and case.
@@ -106,7 +106,8 @@ def load_semi_supervised(
             training patient (none is unlabelled), None for those with labels of all their cases. A number (or a name)
             that the split file lists under `labelled` takes that list, whatever `split_seed` is. By scan: scans.
         unlabelled: number, ratio or names of the patients (scans) used without labels, the rest is left out; None: all
-            that are not labelled.
+            that are not labelled; "all": all for training, those with labels once more without them (as in the
+            published upper bound).
         split_seed: of every draw: folds, validation, labelled, unlabelled.
         by: "patient", or "scan" for the published split.
         labels: "dense" or "weak".
@@ -262,12 +263,14 @@ def _labelled(pool: _Pool, choice: Choice, seed: int, lists: Sequence[str]) -> s
 
 
 def _unlabelled(pool: _Pool, choice: Choice, rest: Sequence[str], seed: int) -> set[str]:
-    """Choose the unlabelled patients or scans out of those that are not labelled."""
+    """Choose the unlabelled patients or scans, out of those that are not labelled unless all are wanted."""
     if choice is None:
         return set(rest)
     what = f"training {pool.by}s that are not labelled"
+    if choice == "all":
+        return set(pool.names)
     if isinstance(choice, str):
-        raise ValueError(f"unlabelled must be null, a number, a ratio or a list of {pool.by}s, got {choice!r}")
+        raise ValueError(f"unlabelled must be null, 'all', a number, a ratio or a list of {pool.by}s, got {choice!r}")
     if isinstance(choice, Sequence):
         return pool.named("unlabelled", choice, rest, what)
     n = pool.count("unlabelled", choice)

@@ -24,16 +24,21 @@ def about_centre(linear: Tensor, shift: Tensor, shape: tuple[int, ...]) -> Tenso
     return matrix
 
 
-def resampling_grid(matrix: Tensor, shape: tuple[int, ...], device: torch.device | None = None) -> Tensor:
-    """Grid (B, *shape, D) for ``grid_sample(align_corners=True)`` that applies input-to-output voxel matrices.
+def resampling_grid(
+    matrix: Tensor, shape: tuple[int, ...], device: torch.device | None = None, frame: tuple[int, ...] | None = None
+) -> Tensor:
+    """Grid (B, *frame, D) for ``grid_sample(align_corners=True)`` that applies input-to-output voxel matrices.
 
-    Float32, on ``device`` (the matrices' own by default).
+    Float32, on ``device`` (the matrices' own by default); ``shape`` of the input, ``frame`` of the output (None: it).
     """
-    return grid_of(send(grid_rows(matrix, shape), matrix.device if device is None else device), shape)
+    rows = grid_rows(matrix, shape, frame)
+    return grid_of(send(rows, matrix.device if device is None else device), frame or shape)
 
 
-def grid_rows(matrix: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """What each place along each axis adds to a grid: (B, sum of shape, D), float32, made on the host.
+def grid_rows(matrix: Tensor, shape: tuple[int, ...], frame: tuple[int, ...] | None = None) -> Tensor:
+    """What each place along each axis adds to a grid: (B, sum of frame, D), float32, made on the host.
+
+    ``shape`` is that of the input, ``frame`` that of the output (None: the same).
 
     A grid is a sum of one term an axis, so that only this much has to be computed in double precision and copied.
     """
@@ -42,7 +47,7 @@ def grid_rows(matrix: Tensor, shape: tuple[int, ...]) -> Tensor:
     inverse = torch.linalg.inv(matrix.cpu()).numpy()[:, :-1]  # from output voxels to input voxels
     slope = (inverse[:, :, :-1] / half[:, None])[:, ::-1]  # grid_sample wants the last axis first
     offset = ((inverse[:, :, -1] - centre) / half)[:, ::-1]
-    terms = [slope[:, None, :, axis] * np.arange(count)[:, None] for axis, count in enumerate(shape)]
+    terms = [slope[:, None, :, axis] * np.arange(count)[:, None] for axis, count in enumerate(frame or shape)]
     terms[0] += offset[:, None]
     return torch.from_numpy(np.concatenate(terms, 1).astype(np.float32))
 
@@ -74,11 +79,16 @@ def moved_corners(matrix: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return moved
 
 
-def fraction_outside(matrix: np.ndarray, shape: tuple[int, ...], points: int = 64) -> np.ndarray:
-    """Part (B,) of the input grid that leaves the frame; counted on at least so many points an axis, or all of it."""
+def fraction_outside(
+    matrix: np.ndarray, shape: tuple[int, ...], points: int = 64, frame: tuple[int, ...] | None = None
+) -> np.ndarray:
+    """Part (B,) of the input grid that leaves the frame (None: one of the same extent).
+
+    It is counted on at least so many points an axis, or all of it.
+    """
     axes = [np.arange(n)[:: max(1, n // points)] for n in shape]
     inside = np.ones((len(matrix), *map(len, axes)), dtype=bool)
-    for row, count in enumerate(shape):
+    for row, count in enumerate(frame or shape):
         position = matrix[:, row, -1].reshape(-1, *[1] * len(shape))
         for column, axis in enumerate(axes):
             view = [len(matrix), *[len(axis) if other == column else 1 for other in range(len(shape))]]

@@ -31,7 +31,8 @@ class CAMTagScore(TagScore):
     theirs, which is also what gates the fused map (``wss_monai.transforms.CAMScores``). Only tags are read, never a
     dense label, so it can choose the best epoch. Besides the key value there are ``tag_ce``, ``tag_accuracy`` and
     ``auc`` of the modalities together, and ``auc_<modality>`` of each; no ``auc`` where the known tags are all present
-    or all absent.
+    or all absent. With ``key="accuracy"`` the key value is the share of tags told rightly, the mean of the modalities'
+    own, as in the released code of Patel and Dolz (MedIA 77:102374, 2022), and there is ``tag_accuracy_<modality>``.
 
     As a metric of an evaluator it is given by name, as a handler it stands in the list of handlers; with an
     ``output_dir`` it writes ``evaluation/tags.json`` and, for each slice, ``evaluation/slice_tags.csv`` with the
@@ -45,9 +46,10 @@ class CAMTagScore(TagScore):
             one, and its tags are (2,).
         pred_key: key of the raw maps (M E, *spatial) in the output.
         output_dir: the run's folder, to write files.
+        key: the key value: "ce" (minus the cross-entropy) or "accuracy".
 
     Raises:
-        ValueError: other than two classes, no modality.
+        ValueError: other than two classes, no modality, another key.
     """
 
     def __init__(
@@ -59,7 +61,10 @@ class CAMTagScore(TagScore):
         *,
         pred_key: str = "pred",
         output_dir: str | os.PathLike[str] | None = None,
+        key: str = "ce",
     ) -> None:
+        if key not in ("ce", "accuracy"):
+            raise ValueError(f"key (--chosen_by) must be 'ce' or 'accuracy', got {key!r}.")
         if len(class_names) != CLASSES:
             raise ValueError(f"class_names must name background and foreground, got {list(class_names)}.")
         self.modalities = [str(m) for m in (range(modalities) if isinstance(modalities, int) else modalities)]
@@ -67,6 +72,7 @@ class CAMTagScore(TagScore):
             raise ValueError(f"modalities must be at least 1, or their names, got {modalities!r}.")
         self.slice_axis = slice_axis
         self.pred_key = pred_key
+        self.key = key
         self.folder = None if output_dir is None else Path(output_dir)
         super().__init__(class_names, tags_key)
 
@@ -119,11 +125,22 @@ class CAMTagScore(TagScore):
         out.pop(f"auc_{self.class_names[1]}", None)  # the same as auc
         each, tags = of_all(rows(self.each, len(self.modalities)), rows(self.tags, CLASSES)[:, 1])
         known = tags >= 0
+        if self.key == "accuracy" and bool(known.any()):
+            right = ((each[known] > 0) == (tags[known] > 0)[:, None]).float().mean(0).tolist()
+            out |= {f"tag_accuracy_{name}": share for name, share in zip(self.modalities, right, strict=True)}
         if "auc" in out:
             for m, name in enumerate(self.modalities):
                 scores, truth = each[known, m], tags[known].int()
                 out[f"auc_{name}"] = float(cast(float, compute_roc_auc(scores, truth)))
         return out
+
+    def compute(self) -> float:
+        """The key value; see the class. Of accuracy 0 where no tag is known."""
+        if self.key == "ce":
+            return super().compute()
+        found = self.values()
+        own = [found[name] for m in self.modalities if (name := f"tag_accuracy_{m}") in found]
+        return sum(own) / len(own) if own else 0.0
 
     def completed(self, engine: Engine, name: str) -> None:
         """Write the key value under its name, the others beside it, and the files where asked for."""

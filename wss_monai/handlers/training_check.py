@@ -15,6 +15,7 @@ from wss_monai.functional.class_values import check_tags
 from wss_monai.functional.descriptors import completed
 from wss_monai.handlers.network_check import check_network
 from wss_monai.losses import WeightedSumLoss
+from wss_monai.transforms import BatchAugment
 
 __all__ = ["TrainingCheck"]
 
@@ -43,6 +44,7 @@ class TrainingCheck:
         unsupervised: classes that may go without label and constraint, as the background of the tutorials does.
         network: is asked whether it takes the first sample (`check_network`); None: is not.
         window: in which images are predicted; of an axis with -1 the network must take any length.
+        augment: what happens to the samples before the network sees them, which may crop them; None: nothing.
 
     Raises:
         ValueError: classes without label and constraint, a constraint without any bound, bounds without room, classes
@@ -58,6 +60,7 @@ class TrainingCheck:
         unsupervised: Sequence[str] = (),
         network: nn.Module | None = None,
         window: Sequence[int] = (),
+        augment: BatchAugment | None = None,
     ) -> None:
         self.loader = loader
         self.loss = loss
@@ -65,6 +68,7 @@ class TrainingCheck:
         self.unsupervised = set(unsupervised)
         self.network = network
         self.window = window
+        self.augment = augment
 
     def attach(self, engine: Engine) -> None:
         """Act when ``engine`` starts."""
@@ -74,7 +78,10 @@ class TrainingCheck:
         """Check the training set that the loader holds."""
         store = self.loader.store
         if self.network is not None and len(store):
-            check_network(self.network, store.batch([0], 0)["image"], len(self.class_names), self.window)
+            image = store.batch([0], 0)["image"]
+            if self.augment is not None:
+                image = image[(..., *map(slice, self.augment.frame(tuple(image.shape[2:]))))]
+            check_network(self.network, image, len(self.class_names), self.window)
         learnt = torch.zeros(len(self.class_names), dtype=torch.bool)
         for name, term in self._constraints():
             learnt |= self._constrained(name, term, store)

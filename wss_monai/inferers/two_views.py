@@ -16,10 +16,14 @@ __all__ = ["TwoViews"]
 
 
 class TwoViews(Inferer):
-    """The network's outputs on an image and on the moved image, (2, B, ...); each view is a batch of its own."""
+    """The network's outputs on an image and on the moved image, (2, B, ...); each view is a batch of its own.
+
+    Where the moved image has another size, they are a pair.
+    """
 
     def __call__(
         self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, view: SpatialMap, **kwargs: Any
-    ) -> Tensor:
+    ) -> Tensor | tuple[Tensor, Tensor]:
         """Give both outputs for ``inputs`` (B, C, *spatial)."""
-        return torch.stack((network(inputs, *args, **kwargs), network(view(inputs), *args, **kwargs)))
+        first, second = network(inputs, *args, **kwargs), network(view(inputs), *args, **kwargs)
+        return torch.stack((first, second)) if first.shape == second.shape else (first, second)

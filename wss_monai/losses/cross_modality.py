@@ -89,11 +89,12 @@ class EquivariantCAMLoss(ShownSettings, WeightedSumLoss):
         """The key of the tags, all that is read of a batch besides its image."""
         return {self.tags_key}
 
-    def forward(self, logits: Tensor, target: Mapping[str, Any]) -> Tensor:
+    def forward(self, logits: Tensor | tuple[Tensor, Tensor], target: Mapping[str, Any]) -> Tensor:
         """Scalar loss.
 
         Args:
-            logits: (2, B, M E, *spatial) raw maps of the image and of the moved image, see ``functional.cams``.
+            logits: (2, B, M E, *spatial) raw maps of the image and of the moved image, see ``functional.cams``; a pair
+                where they differ in size.
             target: the tags (B, 2) under the key of the classification, and ``view``, the ``SpatialMap`` between both.
 
         Raises:
@@ -104,16 +105,16 @@ class EquivariantCAMLoss(ShownSettings, WeightedSumLoss):
         tags, view = target[self.tags_key], target["view"]
         if tags.dim() != 2 or tags.shape[1] != 2:
             raise ValueError(f"{self.tags_key} must be (B, 2): background and one class, got {tuple(tags.shape)}.")
-        with torch.autocast(logits.device.type, enabled=False):
-            values = self._values(wide(logits), tags[:, 1], view)
-            total = logits.new_zeros((), dtype=values["classification"].dtype)
+        with torch.autocast(logits[0].device.type, enabled=False):
+            values = self._values((wide(logits[0]), wide(logits[1])), tags[:, 1], view)
+            total = logits[0].new_zeros((), dtype=values["classification"].dtype)
             for name, value in values.items():
                 self.parts[name] = value.detach()
                 total = total + self.weights[name] * value
             self.live = values if self.keep_live else {}
         return total
 
-    def _values(self, raw: Tensor, tags: Tensor, view: SpatialMap) -> dict[str, Tensor]:
+    def _values(self, raw: tuple[Tensor, Tensor], tags: Tensor, view: SpatialMap) -> dict[str, Tensor]:
         (maps1, shown1), (maps2, shown2) = (split_channels(one, self.modalities) for one in raw)
         z1, z2 = tag_logits(maps1), tag_logits(maps2)
         classify = self.terms["classification"]
@@ -123,7 +124,7 @@ class EquivariantCAMLoss(ShownSettings, WeightedSumLoss):
             values["exchange"] = self.terms["exchange"](z1, z2)
         if "within" in self.terms or "cross" in self.terms:
             dims = shown1.dim() - 2
-            valid = view.valid(tuple(shown1.shape[2:]), raw.device) if self.border == "masked" else None
+            valid = view.valid(tuple(shown1.shape[2:]), raw[0].device) if self.border == "masked" else None
             p = view(max_norm(shown1, dims).transpose(0, 1)).transpose(0, 1)
             q = max_norm(shown2, dims)
             if "within" in self.terms:

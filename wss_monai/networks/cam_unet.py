@@ -24,7 +24,7 @@ class CAMUNet(nn.Module):
     Two convolutions a level, each of 3 taps an axis with bias, normalisation and ReLU; maximum pooling between levels;
     on the way up nearest-neighbour upsampling, concatenation behind the encoder's features and two convolutions; a last
     convolution of the same kind, to whose output the head of a ``CAMNet`` is applied. Convolutions start from Xavier's
-    normal distribution with zero biases. With the default channels and the head of two classes it has 3 398 144 weights
+    normal distribution. With the default channels and the head of two classes it has 3 398 144 weights
     in 2D.
 
     Images of any size will do: where the poolings do not divide it, it is padded on all sides with copies of its border
@@ -35,6 +35,7 @@ class CAMUNet(nn.Module):
         in_channels: channels of the input.
         channels: of the levels, two or more; the first are the channels of the features.
         norm: of MONAI's factory.
+        zero_biases: biases start at 0; False: at PyTorch's own small values, as in the released code.
 
     Raises:
         ValueError: ``spatial_dims``, or a number of channels or levels, out of range.
@@ -46,6 +47,7 @@ class CAMUNet(nn.Module):
         in_channels: int = 1,
         channels: Sequence[int] = (64, 128, 256, 256),
         norm: str | tuple = "batch",
+        zero_biases: bool = True,
     ) -> None:
         super().__init__()
         check_sizes(spatial_dims, in_channels=in_channels, channels=channels)
@@ -83,7 +85,8 @@ class CAMUNet(nn.Module):
         for module in self.modules():
             if isinstance(module, Conv[Conv.CONV, spatial_dims]):
                 nn.init.xavier_normal_(module.weight)
-                nn.init.zeros_(module.bias)
+                if zero_biases:
+                    nn.init.zeros_(module.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Give features (B, channels[0], *spatial) of images (B, C, *spatial)."""

@@ -35,6 +35,7 @@ class MultiModalCAM(nn.Module):
             that weights trained with it fit; None: it is there, with its defaults, where ``shown`` is "refined".
         share: of the voxels, the highest ones, that hold half of a logit's weight, as in ``CAMNet``; 0.5: the mean, as
             published.
+        zero_biases: of each ``CAMUNet``; unused with ``backbone``.
         standardize: bring each channel of each sample to mean 0 and (unbiased) standard deviation 1 over the frame
             first, as published.
 
@@ -55,6 +56,7 @@ class MultiModalCAM(nn.Module):
         refine: int | Mapping[str, Any] | None = None,
         standardize: bool = False,
         share: float = 0.5,
+        zero_biases: bool = True,
     ) -> None:
         super().__init__()
         check_sizes(spatial_dims, modalities=modalities)
@@ -72,7 +74,7 @@ class MultiModalCAM(nn.Module):
         self.axes = list(range(2, 2 + spatial_dims))
         networks: list[CAMNet] = []
         for _ in range(modalities):
-            body = CAMUNet(spatial_dims, 1, channels, norm) if backbone is None else backbone()
+            body = CAMUNet(spatial_dims, 1, channels, norm, zero_biases) if backbone is None else backbone()
             if any(body is other.backbone for other in networks):
                 raise ValueError("backbone must make a new network each time it is called; it gave the same one twice")
             given = channels_of(body, features)

@@ -21,12 +21,14 @@ from wss_monai.transforms.bounds.estimated import EstimatedBounds, EstimatedBoun
 from wss_monai.transforms.bounds.predicted import PredictedBounds, PredictedBoundsd
 from wss_monai.transforms.cam_logits import CAMLogits, CAMLogitsd
 from wss_monai.transforms.cam_scores import CAMScores, CAMScoresd
+from wss_monai.transforms.channel_shifts import ChannelShifts
 from wss_monai.transforms.dense_crf import DenseCRFd, RefineByDenseCRF
 from wss_monai.transforms.equivariant import RandEquivariantTransform, RandFlips
 from wss_monai.transforms.expected_sizes import EstimatedSizesd, StatedSizesd
 from wss_monai.transforms.far_background import FarBackgroundd
 from wss_monai.transforms.fill_classes import FillClassesd
 from wss_monai.transforms.filled_boxes import FilledBoxesd
+from wss_monai.transforms.fit_to_frame import FitToFramed
 from wss_monai.transforms.image_files import VolumeReader
 from wss_monai.transforms.jitter_augment import JitterAugment
 from wss_monai.transforms.load_case import LoadCased
@@ -46,6 +48,7 @@ __all__ = [
     "CAMLogitsd",
     "CAMScores",
     "CAMScoresd",
+    "ChannelShifts",
     "ConstantBounds",
     "ConstantBoundsd",
     "DenseCRFd",
@@ -58,6 +61,7 @@ __all__ = [
     "FarBackgroundd",
     "FillClassesd",
     "FilledBoxesd",
+    "FitToFramed",
     "JitterAugment",
     "LabelBounds",
     "LabelBoundsd",

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from wss_monai.functional import UNLABELLED
 from wss_monai.functional.runs import ends_of_runs, places_of
 from wss_monai.functional.transfer import send, send_together
 from wss_monai.functional.warps import fraction_outside, grid_of, grid_rows, moved_corners, warp_image, warp_index
+from wss_monai.transforms.augment_plan import AugmentPlan
 
 REACH = 0.2
 """How far, as a fraction of the extent, an organ may reach beyond its weakly labelled voxels."""
@@ -26,27 +26,6 @@ MAPS = ("weak_label", "label", "far_background", "averaged_label", "boxes")
 """Index maps of a batch, which are moved with the image; boxes have one channel a class."""
 TAGS = ("slice_tags", "tags")
 """Tags (B, K) of a batch in {1 present, 0 absent, -1 unknown}."""
-
-
-@dataclass(frozen=True)
-class AugmentPlan:
-    """What will be done to a batch of B samples, on the host.
-
-    Attributes:
-        matrix: (B, D+1, D+1, float64) from input to output voxels.
-        spacing: (B, D) in mm, after.
-        cut: (B, K) the class may have been cut.
-        chosen: (n,) samples whose intensities change.
-        intensities: (3, n) exponent, factor and standard deviation of the noise of each.
-        seed: of the noise.
-    """
-
-    matrix: Tensor
-    spacing: Tensor
-    cut: Tensor
-    chosen: Tensor
-    intensities: Tensor
-    seed: int
 
 
 class BatchAugment:
@@ -164,10 +143,11 @@ class BatchAugment:
         """A copy of the batch with image, maps and tags changed as planned, where they lie."""
         image, shape = batch["image"], tuple(batch["image"].shape[2:])
         rows, chosen, intensities, cut = send_together(
-            (grid_rows(plan.matrix, shape), plan.chosen, plan.intensities.to(image.dtype), plan.cut), image.device
+            (grid_rows(plan.matrix, shape, self.frame(shape)), plan.chosen, plan.intensities.to(image.dtype), plan.cut),
+            image.device,
         )
         out = dict(batch)
-        grid = grid_of(rows, shape)
+        grid = grid_of(rows, self.frame(shape))
         maps = [key for key in MAPS if key in batch]
         if maps:
             warped = warp_index(torch.cat([batch[key] for key in maps], 1) if maps[1:] else batch[maps[0]], grid)
@@ -181,6 +161,15 @@ class BatchAugment:
                 if bool(plan.cut.any()):
                     out[key] = self._tags_after(batch[key], cut, out.get("weak_label"))
         return out
+
+    def frame(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Extent of what comes out of images of ``shape``: the same; of a subclass that crops, another."""
+        return shape
+
+    def join(self, small: np.ndarray, exact: np.ndarray) -> np.ndarray:
+        """One linear map (B, D, D) of the small rotation and scaling and the flips and quarter turns before it."""
+        joined: np.ndarray = small @ exact
+        return joined
 
     def draw(
         self,
@@ -213,7 +202,7 @@ class BatchAugment:
             swapped[:, [first, second]] = before[:, [second, first]]
             after = np.where((times % 2 == 1)[:, None], swapped, before)
         small, shift = self._small(shape, after, generator)
-        linear = small @ exact
+        linear = self.join(small, exact)
         if group is not None:
             _, leaders, index = np.unique(group.numpy(), return_index=True, return_inverse=True)
             linear, shift, after = (values[leaders[index]] for values in (linear, shift, after))
@@ -252,7 +241,7 @@ class BatchAugment:
         without such voxels may have been cut when more than 5 % of the domain left. A class with boxes (B, K, *spatial)
         lies in them: it may have been cut when a voxel of a box left, and not else.
         """
-        last = np.array(shape) - 1.0
+        last = np.array(self.frame(shape)) - 1.0
         cut = np.zeros((len(matrix), self.num_classes), dtype=bool)
         corners = moved_corners(matrix.numpy(), shape)
         open_below, open_above = corners.min(1) < -0.501, corners.max(1) > last + 0.501  # (B, D)
@@ -263,11 +252,11 @@ class BatchAugment:
         lower, upper = self._drawn_box(moved, weak_label, lossy)
         drawn = np.isfinite(lower[..., 0])
         with np.errstate(invalid="ignore"):  # of a class that is not drawn: infinity - infinity
-            reach = np.maximum(REACH * (last + 1), (upper - lower) / 2)
+            reach = np.maximum(REACH * np.array(shape), (upper - lower) / 2)
         near = ((open_below & (lower < reach)) | (open_above & (upper > last - reach))).any(-1)
         cut[lossy] = near & drawn
         if not drawn.all():
-            cut[lossy] |= ~drawn & (fraction_outside(moved, shape) > LOST)[:, None]
+            cut[lossy] |= ~drawn & (fraction_outside(moved, shape, frame=self.frame(shape)) > LOST)[:, None]
         if boxes is not None:
             inside = boxes.cpu().numpy()[lossy]
             inside = (inside > 0) & (inside != UNLABELLED)

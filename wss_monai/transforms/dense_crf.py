@@ -48,6 +48,7 @@ class RefineByDenseCRF(Transform):
         floor: least probability of a class, before and after.
         softmax: the prediction holds logits or log-probabilities; False: probabilities.
         method: ``auto``, ``exact``, ``lattice`` or ``pydensecrf``, see ``wss_monai.functional.crf.dense_crf``.
+        mm: widths in space are in mm; False: in voxels, as in the published code.
 
     Raises:
         ValueError: an unknown method, a floor outside 0..1.
@@ -68,6 +69,7 @@ class RefineByDenseCRF(Transform):
         floor: float = 1e-5,
         softmax: bool = True,
         method: str = "auto",
+        mm: bool = True,
     ) -> None:
         if method not in METHODS:
             raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}.")
@@ -76,6 +78,7 @@ class RefineByDenseCRF(Transform):
         self.slice_axis = slice_axis
         self.floor = floor
         self.softmax = softmax
+        self.mm = mm
         self.settings: dict[str, Any] = {
             "iterations": iterations,
             "w_bilateral": w_bilateral,
@@ -165,6 +168,8 @@ class RefineByDenseCRF(Transform):
             )
 
     def _spacing(self, image: Tensor) -> list[float]:
+        if not self.mm:
+            return [1.0] * (image.dim() - 1)
         if not isinstance(image, MetaTensor) and not self._warned:
             logger.warning("the image carries no affine: the CRF takes voxels of 1 mm.")
             self._warned = True

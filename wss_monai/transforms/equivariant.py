@@ -24,8 +24,8 @@ class RandEquivariantTransform:
     whole voxels, up to ``shift`` of the extent along each axis in ``shifts``; "scaling" about the centre. The first
     three move voxels onto voxels and so are exact; scaling interpolates linearly. As published (Patel and Dolz, MedIA
     77:102374, 2022, released code) g is never the identity for flips and turns; there a flip and a scale are one for
-    the batch, and the scaled image gets a larger or smaller frame; here the frame stays and what leaves it is not
-    valid.
+    the batch (``one_a_batch``), and the scaled image gets a larger or smaller frame (``sizes``); by default the frame
+    stays and what leaves it is not valid.
 
     Args:
         family: one of `FAMILIES`, a list of them, or "all": one of them, evenly, for each batch.
@@ -35,6 +35,9 @@ class RandEquivariantTransform:
         scaling: smallest and largest factor.
         axes: spatial axes along which things are shifted and scaled; None: all. Leave out the axis across thick slices.
         one_a_batch: flip and scale are one for the batch, as published; turns and shifts are drawn a sample there too.
+        sizes: smallest and largest extent and their step, such as [192, 288, 8] as published: "scaling" then gives
+            the whole image one of these extents along ``axes``, corner voxels onto corner voxels, one for the batch, in
+            the place of ``scaling``. None: the frame stays.
 
     Raises:
         ValueError: an unknown family, numbers out of range.
@@ -49,6 +52,7 @@ class RandEquivariantTransform:
         scaling: Sequence[float] = (0.8, 1.2),
         axes: Sequence[int] | None = None,
         one_a_batch: bool = False,
+        sizes: Sequence[int] | None = None,
     ) -> None:
         check_flags(one_a_batch=one_a_batch)
         families = list(FAMILIES) if family == "all" else [family] if isinstance(family, str) else list(family)
@@ -62,6 +66,8 @@ class RandEquivariantTransform:
             raise ValueError(f"shift must be at least 0 and below 1, got {shift}.")
         if len(scaling) != 2 or not 0 < scaling[0] <= scaling[1]:
             raise ValueError(f"scaling must be a smallest and a largest factor above 0, got {scaling}.")
+        if sizes is not None and not (len(sizes) == 3 and 2 <= sizes[0] <= sizes[1] and sizes[2] >= 1):
+            raise ValueError(f"sizes must be a smallest and a largest extent of at least 2 and a step, got {sizes}.")
         self.families = families
         self.flips = list(flips)
         self.turns = list(turns)
@@ -69,6 +75,7 @@ class RandEquivariantTransform:
         self.scaling = [float(factor) for factor in scaling]
         self.axes = None if axes is None else list(axes)
         self.one_a_batch = one_a_batch
+        self.sizes = None if sizes is None else [int(size) for size in sizes]
 
     def __repr__(self) -> str:
         """Everything that the draw depends on, for the record of a run."""
@@ -102,12 +109,25 @@ class RandEquivariantTransform:
             most = torch.tensor([self.shift * n if axis in axes else 0 for axis, n in enumerate(shape)])
             drawn = 2 * torch.rand(count, dimensions, generator=generator, dtype=torch.float64) - 1
             offset = (drawn * most).round()
+        elif self.sizes is not None:
+            return self._resized(count, tuple(shape), axes, generator)
         else:
             low, high = self.scaling
             factors = low + (high - low) * torch.rand(draws, generator=generator, dtype=torch.float64)
             for axis in axes:
                 linear[:, axis, axis] = factors
         return SpatialMap(about_centre(linear, offset, tuple(shape)), tuple(shape))
+
+    def _resized(
+        self, count: int, shape: tuple[int, ...], axes: Sequence[int], generator: torch.Generator
+    ) -> SpatialMap:
+        low, high, step = self.sizes or (0, 0, 1)
+        size = low + step * int(torch.randint(0, (high - low) // step + 1, (1,), generator=generator))
+        frame = tuple(size if axis in axes else n for axis, n in enumerate(shape))
+        matrix = torch.eye(len(shape) + 1, dtype=torch.float64).repeat(count, 1, 1)
+        for axis in axes:
+            matrix[:, axis, axis] = (size - 1) / max(shape[axis] - 1, 1)
+        return SpatialMap(matrix, shape, frame)
 
     def _quarters(self, count: int, shape: Sequence[int], generator: torch.Generator) -> Tensor:
         first, second = self.turns

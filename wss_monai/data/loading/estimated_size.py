@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from monai.transforms import Compose, ResizeWithPadOrCropd, Spacingd
+from monai.transforms import Compose, Resized, ResizeWithPadOrCropd, Spacingd
 
 from wss_monai.data.loading.prepared_cases import PreparedCases
 from wss_monai.io.faults import FormatFault
@@ -77,8 +77,9 @@ def prepared_shape(case: Any, transform: Any) -> tuple[int, ...] | None:
             for axis in range(len(shape)):
                 if wanted[axis] > 0:
                     shape[axis] = round((shape[axis] - 1) * spacing[axis] / wanted[axis]) + 1
-        elif isinstance(step, ResizeWithPadOrCropd):
-            size = vars(step)["padder"].cropper.roi_size
+        elif isinstance(step, ResizeWithPadOrCropd | Resized):
+            parts = vars(step)
+            size = parts["resizer"].spatial_size if "resizer" in parts else parts["padder"].cropper.roi_size
             sizes = [*([size] * len(shape) if isinstance(size, int) else size), *[-1] * len(shape)]
             shape = [
                 n if length is None or length < 0 else int(length) for n, length in zip(shape, sizes, strict=False)
@@ -91,7 +92,7 @@ def _steps(transform: Any) -> Iterator[Any]:
         for step in transform.transforms:
             yield from _steps(step)
     else:
-        yield transform
+        yield getattr(transform, "inner", transform)  # of a step that hands on to one of MONAI's
 
 
 def _voxels(shape: Sequence[int], least: Sequence[int]) -> int:
