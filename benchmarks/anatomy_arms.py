@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What statements on the anatomy of a slice add, for `benchmarks/run.py anatomy` and `anatomy_few`."""
+"""What statements on anatomy add, for `benchmarks/run.py anatomy`, `anatomy_few` and `anatomy_volume`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ ANATOMY = ("ratio", "distance", "contact", "enclosure", "pieces", "border")
 CHOSEN = ("distance", "pieces")
 """The best of what was tried on fold 2, from points."""
 
+OF_VOLUMES = ("ratio", "distance", "contact", "pieces", "border")
+"""What it says of a hippocampus unless told otherwise."""
+
 
 def anatomy(modes: Mapping[str, Mapping[str, object]], **common: object) -> Arms:
     """Arms named after modes: alone, with each statement, ``<mode>_<statement>``, with all, and with the chosen."""
@@ -24,6 +27,18 @@ def anatomy(modes: Mapping[str, Mapping[str, object]], **common: object) -> Arms
             {**settings, **common, **({"anatomy": str(words)} if words else {})},
         )
         for mode, settings in modes.items()
+        for name, words in said.items()
+    }
+
+
+def anatomy_of_volumes(mode: str) -> Arms:
+    """Arms in 3D: the mode alone, with each statement, ``<mode>_<statement>``, and with all, at the bundle's weights."""
+    said = {"": [], **{f"_{word}": [word] for word in OF_VOLUMES}, "_all": [*OF_VOLUMES]}
+    return {
+        f"{mode}{name}": (
+            (*CPU, "anatomy.yaml") if words else CPU,
+            {"mode": mode, **({"anatomy": str(words)} if words else {})},
+        )
         for name, words in said.items()
     }
 
