@@ -32,7 +32,7 @@ def anatomy(modes: Mapping[str, Mapping[str, object]], **common: object) -> Arms
 
 
 def anatomy_of_volumes(mode: str) -> Arms:
-    """Arms in 3D: the mode alone, with each statement, ``<mode>_<statement>``, and with all, at the bundle's weights."""
+    """Arms in 3D at the bundle's weights: the mode alone, with each statement, ``<mode>_<statement>``, and with all."""
     said = {"": [], **{f"_{word}": [word] for word in OF_VOLUMES}, "_all": [*OF_VOLUMES]}
     return {
         f"{mode}{name}": (

@@ -46,6 +46,7 @@ class ConstantBounds(Transform):
             tensor axis; spread and length: "mm" (surface area "mm2"); compactness: "1"; others: see their ``units``.
         descriptor: what is bounded.
         slice_axis: spatial axis along which every slice gets bounds of its own; None = the whole tensor.
+        origin: where the values come from, for records and reports.
 
     Raises:
         ValueError: unknown class, unit or shape of the values; lower > upper, upper < 0 of a nonnegative descriptor,
@@ -59,6 +60,7 @@ class ConstantBounds(Transform):
         unit: str = "voxel",
         descriptor: Descriptor | None = None,
         slice_axis: int | None = None,
+        origin: str = "constant",
     ) -> None:
         self.class_names = list(class_names)
         self.descriptor = descriptor or Size()
@@ -75,7 +77,7 @@ class ConstantBounds(Transform):
             self.class_names.index(name): check_interval(pairs_of(name, v), self.descriptor, f"class '{name}'")
             for name, v in values.items()
         }
-        self.origin = "constant" if self.values else "tag"
+        self.origin = origin if self.values else "tag"
 
     def __call__(self, image: Tensor, tags: Tensor | None = None) -> Tensor:
         """Bounds for a channel-first ``image``; ``tags`` (S, K) for slices or (K,) in {1, 0, -1}."""
