@@ -14,7 +14,7 @@ CHOSEN = ("distance", "pieces")
 """The best of what was tried on fold 2, from points."""
 
 OF_VOLUMES = ("ratio", "distance", "contact", "pieces", "border")
-"""What it says of a hippocampus unless told otherwise."""
+"""What is said of a hippocampus."""
 
 
 def anatomy(modes: Mapping[str, Mapping[str, object]], **common: object) -> Arms:
@@ -32,15 +32,13 @@ def anatomy(modes: Mapping[str, Mapping[str, object]], **common: object) -> Arms
 
 
 def anatomy_of_volumes(mode: str) -> Arms:
-    """Arms in 3D at the bundle's weights: the mode alone, with each statement, ``<mode>_<statement>``, and with all."""
-    said = {"": [], **{f"_{word}": [word] for word in OF_VOLUMES}, "_all": [*OF_VOLUMES]}
-    return {
-        f"{mode}{name}": (
-            (*CPU, "anatomy.yaml") if words else CPU,
-            {"mode": mode, **({"anatomy": str(words)} if words else {})},
-        )
-        for name, words in said.items()
-    }
+    """Arms in 3D at the bundle's weights: the mode alone, and with the overlay as it ships, ``<mode>_anatomy``."""
+    return {mode: (CPU, {"mode": mode}), f"{mode}_anatomy": ((*CPU, "anatomy.yaml"), {"mode": mode})}
+
+
+def tried_anatomy_of_volumes(mode: str) -> Arms:
+    """With each statement alone, ``<mode>_<statement>``."""
+    return {f"{mode}_{word}": ((*CPU, "anatomy.yaml"), {"mode": mode, "anatomy": str([word])}) for word in OF_VOLUMES}
 
 
 def tried_anatomy(mode: str, **common: object) -> Arms:

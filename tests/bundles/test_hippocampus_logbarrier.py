@@ -292,3 +292,22 @@ def test_statements_on_anatomy_are_trained_scored_and_reported(run_3d):
 def test_no_statement_is_the_mode_itself(run_3d):
     flow, _ = run_3d("train.yaml", "anatomy.yaml", mode="constrained", anatomy=[], run=False)
     assert list(flow.parser.get_parsed_content("loss").terms) == ["partial", "size"]
+
+
+def test_statements_estimated_of_whole_volumes(run_3d, points, tmp_path):
+    file = tmp_path / "bounds.json"
+    words = ["--terms", "volume_ratio:Anterior", "volume_distance:Anterior", "volume_pieces", "volume_border"]
+    words += ["--dense", "3", "--validation", "0", "--out", str(file)]
+    assert main(["bounds", "--fit", str(points), *words]) == 0
+    settings = {"mode": "constrained", "anatomy_from": "estimated", "bounds_file": str(file)}
+    flow, _ = run_3d("train.yaml", "anatomy.yaml", run=False, **settings)
+    made = {each.term: each for each in flow.parser.get_parsed_content("all_bounds")}
+    assert list(made) == ["size", "ratio", "distance", "pieces", "border"]
+    assert {made[term].origin for term in ("ratio", "distance", "pieces", "border")} == {"estimated (k=3)"}
+    fitted = json.loads(file.read_text())["terms"]["volume_distance"]["classes"]["Posterior"]["interval"]
+    assert made["distance"].bounds.values[2][0].tolist() == pytest.approx(fitted)
+    assert flow.parser.get_parsed_content("bounds_origin") == "constant, estimated (k=3)"
+    with refused("holds \\['volume_ratio:Anterior'.*not 'volume_contact:Anterior'; fit it with --terms"):
+        run_3d("train.yaml", "anatomy.yaml", run=False, **settings, anatomy=["contact"])[0].parser.get_parsed_content(
+            "all_bounds"
+        )
