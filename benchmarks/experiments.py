@@ -355,6 +355,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         bundle="hippocampus_logbarrier",
         data="data/HIPPOCAMPUS_POINTS",
         split="hippocampus40.json",
+        pieces=True,
         facts=NETWORK_FACTS,
     ),
     "hippocampus": Experiment(
