@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What statements on the anatomy of a slice add, for `benchmarks/run.py anatomy` and `anatomy_few`."""
+"""What statements on anatomy add, for `benchmarks/run.py anatomy`, `anatomy_few` and `anatomy_volume`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ ANATOMY = ("ratio", "distance", "contact", "enclosure", "pieces", "border")
 """What anatomy.yaml can say."""
 CHOSEN = ("distance", "pieces")
 """The best of what was tried on fold 2, from points."""
+
+OF_VOLUMES = ("ratio", "distance", "contact", "pieces", "border")
+"""What is said of a hippocampus."""
 
 
 def anatomy(modes: Mapping[str, Mapping[str, object]], **common: object) -> Arms:
@@ -26,6 +29,16 @@ def anatomy(modes: Mapping[str, Mapping[str, object]], **common: object) -> Arms
         for mode, settings in modes.items()
         for name, words in said.items()
     }
+
+
+def anatomy_of_volumes(mode: str) -> Arms:
+    """Arms in 3D at the bundle's weights: the mode alone, and with the overlay as it ships, ``<mode>_anatomy``."""
+    return {mode: (CPU, {"mode": mode}), f"{mode}_anatomy": ((*CPU, "anatomy.yaml"), {"mode": mode})}
+
+
+def tried_anatomy_of_volumes(mode: str) -> Arms:
+    """With each statement alone, ``<mode>_<statement>``."""
+    return {f"{mode}_{word}": ((*CPU, "anatomy.yaml"), {"mode": mode, "anatomy": str([word])}) for word in OF_VOLUMES}
 
 
 def tried_anatomy(mode: str, **common: object) -> Arms:

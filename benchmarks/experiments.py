@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from across_arms import across_arms, tried_across
-from anatomy_arms import anatomy, tried_anatomy
+from anatomy_arms import anatomy, anatomy_of_volumes, tried_anatomy, tried_anatomy_of_volumes
 from enforcer_arms import MIDDLE_3D, POINT_WEIGHTS, WEIGHTS_3D, enforced, tried, weighed
 from network_arms import CHOSEN, TRIED, TRIED_3D, grid
 from peer_arms import AS_AUTHORS, BETTER, chosen_peers, peer_arm, tried_peers
@@ -355,6 +355,16 @@ EXPERIMENTS: dict[str, Experiment] = {
         pieces=True,
         facts=NETWORK_FACTS,
         patients=5,
+    ),
+    "anatomy_volume": Experiment(
+        about="the same on volumes of the hippocampus with a few spots each, in 3D",
+        arms=anatomy_of_volumes("constrained"),
+        tried=tried_anatomy_of_volumes("constrained"),
+        bundle="hippocampus_logbarrier",
+        data="data/HIPPOCAMPUS_POINTS",
+        split="hippocampus40.json",
+        pieces=True,
+        facts=NETWORK_FACTS,
     ),
     "hippocampus": Experiment(
         about="the hippocampus in 3D from a few spots a volume (weaken them first, see docs/results/hippocampus.md)",

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,10 @@ def hearts(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("hearts") / "data"
     assert main(["synthesize", "cardiac", "--patients", "4", "--out", str(folder)]) == 0
     return folder
+
+
+def _headings(page: str) -> str:
+    return " ".join(re.findall(r"<h3>(.*?)</h3>", page))
 
 
 def rows_of(folder: Path) -> list[dict[str, str]]:
@@ -63,10 +68,27 @@ def test_both_at_once_and_their_evaluation(run_bundle, hearts):
     run_bundle(*files, "evaluate.yaml", folder=hearts, out=out, mode="logbarrier", **HEART)
     rows = list(csv.DictReader((out / "evaluation" / "constraints.csv").open()))
     steps = [row for row in rows if row["term"] == "smooth_areas"]
-    assert {row["class"] for row in steps} <= {"RV", "Myo", "LV"} and {row["unit"] for row in steps} == {"mm"}
-    assert "equal_volume" not in {row["term"] for row in rows}
-    origin = json.loads((out / "metrics_summary.json").read_text())["bounds_origin"]
-    assert origin == "constant, smooth areas constant, equal volume stated"
+    assert {row["class"] for row in steps} <= {"RV", "Myo", "LV"} and {row["unit"] for row in steps} == {"mm2/mm"}
+    assert {row["component"] for row in steps} == {"0"} and len({row["slice"] for row in steps}) > 1
+    pairs = [row for row in rows if row["term"] == "equal_volume"]
+    assert pairs and {row["class"] for row in pairs} == {"Myo"}
+    volumes = {r["case"]: float(r["volume_ml"]) for r in csv.DictReader((out / "evaluation" / "cases.csv").open())
+               if r["class"] == "Myo"}  # fmt: skip
+    for row in pairs:
+        assert row["case"].rsplit("_", 1)[0] == row["other"].rsplit("_", 1)[0] and row["case"] != row["other"]
+        assert float(row["measure"]) == pytest.approx(volumes[row["case"]], rel=1e-4)
+        assert float(row["upper"]) == pytest.approx(volumes[row["other"]] * 1.3, rel=1e-4)
+        assert float(row["lower"]) == pytest.approx(volumes[row["other"]] / 1.3, rel=1e-4)
+    summary = json.loads((out / "metrics_summary.json").read_text())
+    assert summary["bounds_origin"] == "constant, smooth areas constant, equal volume stated"
+    held = [row["state"] != "violated" for row in pairs]
+    assert summary["constraint_satisfaction"]["equal_volume"] == {
+        "mean": sum(held) / len(held),
+        "Myo": sum(held) / len(held),
+    }
+    assert main(["report", "html", "--runs", str(out), "--out", str(out / "report.html")]) == 0
+    page = (out / "report.html").read_text()
+    assert "equal_volume (ml)" in page and "smooth_areas (mm2/mm)" in page and "component" not in _headings(page)
 
 
 def test_shares_of_the_mean_area(run_bundle, hearts):

@@ -266,3 +266,48 @@ def test_pseudo_labels_with_stated_volumes(run_3d):
     assert all(float(row["loss_pseudo"]) > 0 and float(row["set_size_Anterior"]) > 0 for row in rows)
     assert json.loads((out / "run.json").read_text())["bounds_origin"] == "set size stated"
     assert flow.parser.get_parsed_content("set_sizes").shift.abs().max() > 0
+
+
+def test_statements_on_anatomy_are_trained_scored_and_reported(run_3d):
+    """All of the overlay, of whole volumes; the bounds of the generated ellipsoids are not those of a hippocampus."""
+    said = ["ratio", "distance", "contact", "enclosure", "pieces", "border"]
+    files, settings = ("train.yaml", "anatomy.yaml"), {"mode": "constrained", "anatomy": said}
+    flow, out = run_3d(*files, **settings)
+    loss = flow.parser.get_parsed_content("loss")
+    assert [name for name in loss.terms if name in said] == said
+    assert {loss.weights[name] for name in said} == {0.1}
+    for row in csv.DictReader((out / "metrics.csv").open()):
+        assert all(math.isfinite(float(row[f"{what}_{name}"])) for name in said for what in ("loss", "violation"))
+    run_3d(*files, "evaluate.yaml", out=out, **settings)
+    rows = list(csv.DictReader((out / "evaluation" / "constraints.csv").open()))
+    units = {row["term"]: row["unit"] for row in rows}
+    assert units == {"size": "ml", "ratio": "1", "distance": "mm", "contact": "mm2", "enclosure": "1", "pieces": "1",
+                     "border": "1/mm"}  # fmt: skip
+    assert {row["slice"] for row in rows} == {""}
+    assert {row["class"] for row in rows if row["term"] in ("ratio", "distance", "contact")} == {"Posterior"}
+    assert main(["report", "html", "--runs", str(out), "--out", str(out / "report.html")]) == 0
+    assert "contact (mm2)" in (out / "report.html").read_text()
+
+
+def test_no_statement_is_the_mode_itself(run_3d):
+    flow, _ = run_3d("train.yaml", "anatomy.yaml", mode="constrained", anatomy=[], run=False)
+    assert list(flow.parser.get_parsed_content("loss").terms) == ["partial", "size"]
+
+
+def test_statements_estimated_of_whole_volumes(run_3d, points, tmp_path):
+    file = tmp_path / "bounds.json"
+    words = ["--terms", "volume_ratio:Anterior", "volume_distance:Anterior", "volume_pieces", "volume_border"]
+    words += ["--dense", "3", "--validation", "0", "--out", str(file)]
+    assert main(["bounds", "--fit", str(points), *words]) == 0
+    settings = {"mode": "constrained", "anatomy_from": "estimated", "bounds_file": str(file)}
+    flow, _ = run_3d("train.yaml", "anatomy.yaml", run=False, **settings)
+    made = {each.term: each for each in flow.parser.get_parsed_content("all_bounds")}
+    assert list(made) == ["size", "ratio", "distance", "pieces", "border"]
+    assert {made[term].origin for term in ("ratio", "distance", "pieces", "border")} == {"estimated (k=3)"}
+    fitted = json.loads(file.read_text())["terms"]["volume_distance"]["classes"]["Posterior"]["interval"]
+    assert made["distance"].bounds.values[2][0].tolist() == pytest.approx(fitted)
+    assert flow.parser.get_parsed_content("bounds_origin") == "constant, estimated (k=3)"
+    with refused("holds \\['volume_ratio:Anterior'.*not 'volume_contact:Anterior'; fit it with --terms"):
+        run_3d("train.yaml", "anatomy.yaml", run=False, **settings, anatomy=["contact"])[0].parser.get_parsed_content(
+            "all_bounds"
+        )

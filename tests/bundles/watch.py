@@ -29,6 +29,15 @@ class Watch:
         self.slices.setdefault(engine.state.epoch, []).extend(round(float(value), 3) for value in sums)
         self.t[engine.state.epoch] = self.loss.t
 
+    def multipliers(self):
+        """Of each constraint that has some: what it remembers, as lists."""
+        penalties = {name: getattr(term, "penalty", None) for name, term in self.loss.terms.items()}
+        return {
+            name: {key: rows.tolist() for key, rows in penalty.rows.items()}
+            for name, penalty in penalties.items()
+            if hasattr(penalty, "rows")
+        }
+
 
 def main(jobs, results):
     import torch
@@ -44,7 +53,7 @@ def main(jobs, results):
         watch = Watch(flow.parser.get_parsed_content("loss"))
         watch.attach(trainer)
         flow.run()
-        seen = {"epoch": trainer.state.epoch, "slices": watch.slices, "t": watch.t}
+        seen = {"epoch": trainer.state.epoch, "slices": watch.slices, "t": watch.t, "multipliers": watch.multipliers()}
         (Path(results) / f"job{number}_process{os.environ['RANK']}.json").write_text(json.dumps(seen))
     flow.finalize()
 

@@ -121,6 +121,48 @@ def test_labelled_patients_are_those_of_the_run_where_others_have_no_labels(tmp_
         assert {row["patients"] for row in written["terms"]["size"]["check"]} == {2}
 
 
+def test_statements_on_anatomy(data, tmp_path, capsys):
+    """Of nested discs: the LV, radius 5, in a ring to radius 8 beside half of a ring to radius 12."""
+    words = ["--dense", "4", "--terms", "size", "ratio:LV", "contact:LV", "enclosure:Myo", "pieces", "volume_ratio:Myo"]
+    assert fit(data, tmp_path, *words, "--audit", "training") == 0
+    content = json.loads((tmp_path / "b.json").read_text())
+    terms = content["terms"]
+    assert list(terms) == ["size", "ratio", "contact", "enclosure", "pieces", "volume_ratio"]
+    assert (terms["ratio"]["unit"], terms["contact"]["unit"], terms["ratio"]["other"]) == ("1", "mm", "LV")
+    assert set(terms["ratio"]["classes"]) == {"RV", "Myo"} and set(terms["pieces"]["classes"]) == set(CLASSES)
+    label = np.asarray(nib.load(data / "labels" / "p1_ED.nii.gz").dataobj)
+    ratio = (label[..., 1] == 2).sum() / (label[..., 1] == 3).sum()  # the discs are the same in all
+    assert terms["ratio"]["classes"]["Myo"]["interval"] == pytest.approx([ratio / 1.05, ratio * 1.05], rel=0.02)
+    assert terms["contact"]["classes"]["RV"]["interval"] == [None, 5.0]  # the ring lies between them
+    assert terms["enclosure"]["classes"]["LV"]["interval"] == [pytest.approx(0.951, abs=1e-3), None]
+    assert terms["pieces"]["classes"]["LV"]["interval"] == [None, 0.02]
+    rows = {row["class"]: row for row in terms["ratio"]["check"]}
+    assert (rows["RV"]["patients"], rows["RV"]["n"], rows["Myo"]["n"]) == (4, 12, 16)  # RV is not in the first slice
+    assert {row["n"] for row in terms["volume_ratio"]["check"]} == {4}
+    audit = content["audit"]["training"]["enclosure"]
+    assert {(row["class"], row["patients"], row["coverage"]) for row in audit if row["class"] == "LV"} == {
+        ("LV", 3, 1.0)
+    }
+    printed = capsys.readouterr().out
+    assert "at most 5 mm" in printed and "at least 0.951" in printed and "audit on training patients" in printed
+
+
+def test_a_class_beside_which_another_never_is(tmp_path, capsys):
+    data = make_dataset(tmp_path / "data", patients=5)
+    for file in (data / "labels").iterdir():
+        image = nib.load(file)
+        array = np.asarray(image.dataobj).copy()
+        array[array == 1] = 0
+        array[:4, :4, 0] = 1
+        array[..., 0][array[..., 0] == 3] = 2
+        nib.save(nib.Nifti1Image(array, image.affine), file)
+    assert fit(data, tmp_path / "out", "--dense", "4", "--cues", "position", "--terms", "ratio:LV") == 2
+    error = capsys.readouterr().err
+    assert "--terms ratio, class 'RV': 0 of the dense patients show it beside 'LV' in a slice (none)" in error
+    words = ["--dense", "4", "--cues", "position", "--terms", "volume_ratio:LV", "pieces"]
+    assert fit(data, tmp_path, *words) == 0
+
+
 def test_fitting_needs_patients(data, tmp_path, capsys):
     assert fit(data, tmp_path, "--patients", "p1", "p2", "p3") == 0
     assert fit(data, tmp_path / "a", "--audit", "test") == 2
@@ -138,6 +180,10 @@ def test_fitting_needs_patients(data, tmp_path, capsys):
         (["--dense", "2"], "2 of the dense patients show it (p"),
         (["--dense", "40"], "dense=40: it must lie between 0 and the 7 training patients"),
         (["--dense", "5", "--terms", "length"], "terms ['length'] are unknown"),
+        (["--dense", "5", "--terms", "ratio"], "--terms ratio: 'ratio' relates each class to another one"),
+        (["--dense", "5", "--terms", "ratio:heart"], "write 'ratio:CLASS' with one of ['RV', 'Myo', 'LV']"),
+        (["--dense", "5", "--terms", "pieces:LV"], "'pieces' measures each class by itself; leave out ':LV'"),
+        (["--dense", "2", "--terms", "border"], "--terms border, class 'RV': 2 of the dense patients show it (p"),
         (["--dense", "5", "--level", "1.5"], "level must be at least 0.5 and below 1"),
         (["--dense", "5", "--constant", '{"volume": {}}'], "--constant names the terms ['volume']"),
         (["--dense", "3", "--patients", "p1", "p0", "p2"], "--patients ['p0'] are no training patients"),

@@ -13,7 +13,7 @@ from ignite.engine import Engine
 from monai.data import MetaTensor
 
 from wss_monai.handlers import VolumeScores
-from wss_monai.transforms import ConstantBoundsd
+from wss_monai.transforms import ConstantBoundsd, EqualVolumed
 
 NAMES = ["background", "RV", "LV"]
 AFFINE = np.array([[0, -2.0, 0, 5], [2.0, 0, 0, -7], [0, 0, 10.0, 3], [0, 0, 0, 1]])
@@ -216,3 +216,26 @@ def test_a_second_run_replaces_the_first(tmp_path):
         evaluate(tmp_path, [{"case": f"c{number}", "pred": pred, "label": pred}])
     assert {row["case"] for row in rows(tmp_path / "evaluation" / "cases.csv")} == {"c1"}
     assert strict(tmp_path / "metrics_summary.json")["n_volumes"] == 1
+
+
+def test_volumes_that_are_to_be_equal_in_two_cases(tmp_path):
+    """0.96 ml in ED and 0.64 ml in ES where 20 % are allowed; p2 has one case, and p3's volumes cannot be compared."""
+    made = EqualVolumed({"LV": 0.2}, NAMES)
+    one_ml = torch.tensor([-INF, INF]).repeat(3, 1, 1)
+    one_ml[2, 0] = torch.tensor([25 / math.sqrt(1.2), 25 * math.sqrt(1.2)])  # voxels of 40 mm3
+    large, small = (block((6, 5, 3), np.s_[0:4, 0:n, 0:2], 2) for n in (3, 2))
+    items = [{"case": f"p{n}", "pred": pred, "bounds_equal_volume": one_ml} for n, pred in
+             (("1_ED", large), ("2_ED", large), ("1_ES", small))]  # fmt: skip
+    free = torch.tensor([-INF, INF]).repeat(3, 1, 1)
+    items += [{"case": f"p3_{phase}", "pred": large, "bounds_equal_volume": free} for phase in ("ED", "ES")]
+    engine = evaluate(tmp_path, items, bounds=[made])
+    (row,) = rows(tmp_path / "evaluation" / "constraints.csv")
+    assert {key: row[key] for key in ("case", "other", "patient", "term", "class", "unit", "slice", "state")} == {
+        "case": "p1_ES", "other": "p1_ED", "patient": "p1", "term": "equal_volume", "class": "LV", "unit": "ml",
+        "slice": "", "state": "violated",
+    }  # fmt: skip
+    sides = [float(row[key]) for key in ("measure", "lower", "upper", "violation")]
+    assert sides == pytest.approx([0.64, 0.8, 1.152, 0.16], rel=1e-5)
+    held = strict(tmp_path / "metrics_summary.json")["constraint_satisfaction"]
+    assert held == {"equal_volume": {"mean": 0.0, "LV": 0.0}}
+    assert engine.state.metrics["constraint_satisfaction_equal_volume_LV"] == 0.0

@@ -8,6 +8,7 @@ import math
 import pytest
 import torch
 
+from wss_monai.functional.area_change import AreaChange
 from wss_monai.functional.descriptors import Centroid, Compactness, Length, Size, Spread
 from wss_monai.metrics.measure import measure_prediction
 
@@ -88,3 +89,15 @@ def test_a_flat_image():
 def test_bounds_that_do_not_fit(bounds, axis):
     with pytest.raises(ValueError, match=rf"bounds .* do not fit \(6, 5, 3\) along axis {axis}"):
         measure_prediction(prediction(), bounds, Size(), SPACING, slice_axis=axis)
+
+
+def test_changes_of_area_are_rows_of_steps_between_slices():
+    """Class 1: areas 12, 36, 24 mm2 in three slices 10 mm apart; nothing is said outside of the slices that show it."""
+    index = torch.zeros(4, 4, 5, dtype=torch.uint8)
+    index[:2, 0, 1] = index[:3, :2, 2] = index[:4, 0, 3] = 1
+    bounds = torch.tensor([-INF, INF]).repeat(2, 1, 1)
+    bounds[1, 0, 1] = 2.0
+    measure, limits, units = measure_prediction(index, bounds, AreaChange(slice_axis=2), SPACING, slice_axis=2)
+    assert (measure.shape, limits.shape, units) == ((4, 2, 1), (4, 2, 1, 2), [0, 1, 2, 3])
+    assert measure[1:3, 1, 0].tolist() == pytest.approx([2.4, 1.2])
+    assert limits[:, 1, 0, 1].tolist() == [INF, 2.0, 2.0, INF]

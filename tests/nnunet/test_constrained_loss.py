@@ -57,6 +57,31 @@ def test_bounds_in_mm2_act_on_the_output_at_full_resolution(voxels, violated):
     assert float(loss.terms.violations["size"]) == pytest.approx(violated / 2, abs=1e-5)
 
 
+def test_each_training_case_has_multipliers():
+    """z of 150 voxels of at most 100 is 0.5. A rate of 0.2 makes the multiplier 0.1 in the case that was seen."""
+    settings = {"primal_dual": {"rate": 0.2, "damping": 0.0}}
+    loss = loss_of(size_bounds={"LV": [None, 400]}, enforcer="primal_dual", enforcers=settings, size_weight=1.0)
+    loss.cases, loss.sample = 3, torch.tensor([1])
+    penalty = loss.terms.terms["size"].penalty
+    assert float(loss(logits(150), target())) == pytest.approx(10.0)  # all multipliers are 0
+    penalty.update()
+    assert penalty.rows["multiplier"][:, 1, 0, 1].tolist() == pytest.approx([0, 0.1])
+    assert float(loss(logits(150), target())) == pytest.approx(10 + 0.1 * 0.5)
+    loss.sample = torch.tensor([0])
+    assert float(loss(logits(150), target())) == pytest.approx(10.0)
+    loss.sample = None  # validation: no training case
+    with torch.no_grad():
+        assert float(loss(logits(150), target())) == pytest.approx(10.0)
+
+
+def test_the_set_has_multipliers_without_cases():
+    settings = {"primal_dual": {"rate": 0.2, "damping": 0.0, "per": "set", "tolerance": 0.1}}
+    loss = loss_of(size_bounds={"LV": [None, 400]}, enforcer="primal_dual", enforcers=settings, size_weight=1.0)
+    loss(logits(150), target())
+    loss.terms.terms["size"].penalty.update()
+    assert loss.terms.terms["size"].penalty.rows["multiplier"][0, 1, 0, 1].tolist() == pytest.approx(0.2 * (0.5 - 0.1))
+
+
 def test_the_lower_side_needs_a_drawing_and_a_whole_image():
     given = {"size_bounds": {"LV": [100, 400]}}
     nothing = torch.full((1, 1, 20, 20), float(IGNORE))

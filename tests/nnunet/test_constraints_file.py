@@ -29,6 +29,17 @@ def test_what_it_says(tmp_path):
     assert (given.weight_of_size, given.weight_of_pseudo) == (0.3, 0.0)
 
 
+def test_the_enforcer_and_its_settings(tmp_path):
+    said = {"size_bounds": {"LV": [20, 30]}, "enforcer": "primal_dual", "enforcers": {"primal_dual": {"per": "set"}}}
+    given = read_constraints(write(tmp_path, said), NAMES)
+    penalty = given.make_penalty()
+    assert (type(penalty).__name__, penalty.per, penalty.damping) == ("PrimalDual", "set", 0.1)  # damping: the bundles'
+    assert given.weight_of_size == 0.3
+    for name in ("quadratic", "relu", "logbarrier", "augmented_lagrangian"):
+        made = read_constraints(write(tmp_path, {"size_bounds": {"LV": [20, 30]}, "enforcer": name}), NAMES)
+        assert made.enforced_by == name and made.weight_of_size > 0 and callable(made.make_penalty())
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -44,6 +55,18 @@ def test_what_it_says(tmp_path):
         ({"stated_sizes": {"LV": 0}}, "stated_sizes of 'LV' must be a number above 0"),
         ({"stated_sizes": {"LV": 3}, "pseudo_weight": 0}, "pseudo-labels"),
         ({"size_bounds": {"LV": [1, 2]}, "penalty": "barrier"}, "penalty must be one of"),
+        ({"size_bounds": {"LV": [1, 2]}, "enforcer": "duality"}, "enforcer must be one of"),
+        ({"size_bounds": {"LV": [1, 2]}, "enforcer": "relu", "penalty": "relu"}, "penalty is the former name"),
+        ({"size_bounds": {"LV": [1, 2]}, "enforcers": {"relu": 3}}, "enforcers must be an object such as"),
+        ({"size_bounds": {"LV": [1, 2]}, "enforcers": {"dual": {}}}, "enforcers names ['dual']"),
+        (
+            {"size_bounds": {"LV": [1, 2]}, "enforcer": "primal_dual", "enforcers": {"primal_dual": {"speed": 1}}},
+            "enforcers#primal_dual has settings that it does not take",
+        ),
+        (
+            {"size_bounds": {"LV": [1, 2]}, "enforcer": "primal_dual", "enforcers": {"primal_dual": {"rate": -1}}},
+            "rate must be",
+        ),
         ({"size_bounds": {"LV": [1, 2]}, "size_weight": -1}, "size_weight"),
         ({"pseudo_weight": 1, "pseudo_start": 2}, "from 0 to 1"),
         ({"pseudo_weight": 1, "pseudo_pieces": "some"}, "pseudo_pieces"),

@@ -118,6 +118,54 @@ def test_two_iterations_an_epoch_with_bounds_and_sizes_of_the_set(home, tmp_path
     assert "t=587" in log_of(again)
 
 
+def step_of(trainer):
+    """One step on a batch that is the same for all."""
+    R = np.random.RandomState(3)
+    size, patch = trainer.batch_size, trainer.configuration_manager.patch_size
+    cases = trainer.do_split()[0]
+    data = torch.from_numpy(R.randn(size, 1, *patch).astype(np.float32))
+    index = torch.full((size, 1, *patch), 4.0)
+    index[..., 10:20, 10:20] = 3
+    scales = trainer._get_deep_supervision_scales() or [[1.0] * len(patch)]
+    targets = [torch.nn.functional.interpolate(index, scale_factor=scale, mode="nearest") for scale in scales]
+    batch = {"data": data, "target": targets if trainer.enable_deep_supervision else targets[0]}
+    trainer.network.train()
+    return float(trainer.train_step({**batch, "keys": [cases[i % len(cases)] for i in range(size)]})["loss"])
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("enforcer", "settings"),
+    [("primal_dual", {"rate": 0.5}), ("augmented_lagrangian", {}), ("primal_dual", {"per": "set", "rate": 0.1})],
+)
+def test_multipliers_go_on_from_the_checkpoint(home, tmp_path, enforcer, settings):
+    said = {"size_bounds": {"LV": [1, 30]}, "enforcer": enforcer, "enforcers": {enforcer: settings}, "size_weight": 1.0}
+    trainer = trainer_of(home, epochs=2, **said)
+    trainer.run_training()
+    assert "multiplier_size=" in log_of(trainer)
+    rows = trainer.multipliers.penalties["size"].rows
+    assert float(rows["multiplier"].max()) > 0
+    if settings.get("per") == "set":
+        assert len(rows["multiplier"]) == 1
+
+    trainer.save_checkpoint(str(tmp_path / "now.pth"))
+    again = trainer_of(home, epochs=2, **said)
+    again.load_checkpoint(str(tmp_path / "now.pth"))
+    mine = again.multipliers.penalties["size"].rows
+    assert set(mine) == set(rows) and all(torch.equal(mine[name], rows[name]) for name in rows)
+    again.loss.widen(*trainer.loss.zoom)  # as its data loaders would
+    assert step_of(again) == step_of(trainer)
+    for name, value in trainer.multipliers.penalties["size"].rows.items():
+        assert torch.equal(again.multipliers.penalties["size"].rows[name], value)
+
+    saved = torch.load(tmp_path / "now.pth", weights_only=False)
+    saved["wss_monai"]["multipliers"]["cases"].reverse()
+    torch.save(saved, tmp_path / "other.pth")
+    other = trainer_of(home, epochs=2, **said)
+    other.load_checkpoint(str(tmp_path / "other.pth"))
+    assert not other.multipliers.penalties["size"].rows and "of other training cases" in log_of(other)
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_volumes_in_3d_and_no_zoom(home):
     trainer = trainer_of(home, "3d_fullres", epochs=1, zoom=False, **BOUNDS, **SETS)

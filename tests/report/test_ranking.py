@@ -7,6 +7,7 @@ import pytest
 
 from wss_monai.report.ranking import chosen_cases, severities, worst_violations
 from wss_monai.report.run_folder import Run
+from wss_monai.report.tables import violation_table
 
 
 def row(case, violation, lower=None, upper=None, **more):
@@ -43,6 +44,12 @@ def test_worst_come_first_over_all_runs():
     ]
     assert [(run.name, found["violation"]) for run, found, _ in worst_violations(runs, 5)] == [("b", 5.0), ("a", 1.0)]
     assert len(worst_violations(runs, 1)) == 1
+
+
+def test_a_violation_of_a_pair_names_both_cases():
+    about = {"measure": 23.0, "component": "0", "unit": "ml", "other": "a_ED"}
+    (line,) = violation_table([a_run(constraints=[row("a_ES", 3.0, 10, 20, **about)])], 5)
+    assert (line["case"], line["other"], line["slice"], line["component"]) == ("a_ES", "a_ED", "whole", "")
 
 
 def test_cases_by_dice_are_the_best_median_and_worst_of_all_runs():

@@ -16,6 +16,7 @@ from wss_monai.commands.words import class_names, json_or_file
 if TYPE_CHECKING:
     from wss_monai.data import DataSplit
     from wss_monai.estimation import CaseMeasures
+    from wss_monai.estimation.anatomy import AnatomyMeasures
 
 __all__ = ["add_parser", "run"]
 
@@ -35,7 +36,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--out", type=Path, required=True, metavar="JSON", help="file to write, for --bounds_file")
     parser.add_argument("--patients", nargs="+", metavar="NAME", help="these dense patients instead of a draw")
     parser.add_argument("--terms", nargs="+", default=["size"], metavar="TERM",
-                        help="size, centroid, extent (slices), volume, volume_centroid (default: size)")  # fmt: skip
+                        help="size, centroid, extent (slices), volume, volume_centroid (default: size); of anatomy "
+                        "ratio:CLASS, distance:CLASS, contact:CLASS, enclosure:CLASS, pieces, border, of volumes with "
+                        "volume_ before")  # fmt: skip
     parser.add_argument("--level", type=float, default=0.9, help="nominal coverage of the intervals (default 0.9)")
     parser.add_argument("--cues", choices=("auto", "position"),
                         help="auto (default): scribbles or boxes where the weak labels are such; position (default "
@@ -63,22 +66,36 @@ def run(args: argparse.Namespace) -> int:
         ValueError: arguments, data or the number of patients do not fit, or --out is another file.
     """
     from wss_monai.estimation import audit_bounds, audit_profiles, check_profiles, fit_bounds, measure_cases
+    from wss_monai.estimation.anatomy import audit_anatomy, fit_anatomy, measure_anatomy, split_terms, statements
     from wss_monai.io.atomic_files import check_replaceable, replacing
     from wss_monai.transforms.bounds.file import FORMAT
 
     check_replaceable(args.out, "--out", (b'{\n "format": "wss_monai estimated bounds',))
-    _check_constant(args.constant, args.terms)
+    sizes, words = split_terms(args.terms)
+    _check_constant(args.constant, sizes)
     split, chosen = _chosen(args)
     _check_classes(args.constant, split.class_names)
+    anatomy = statements(words, split.class_names)
     kind = "position" if (args.cues or ("auto" if args.labelled is None else "position")) == "position" else None
 
+    def cases_of(part: str, fitted: bool) -> list[dict[str, Any]]:
+        return [c for c in getattr(split, part) if (c["patient"] in chosen) == fitted and (fitted or c["label"])]
+
     def measure(part: str, fitted: bool = False) -> list[CaseMeasures]:
-        cases = [c for c in getattr(split, part) if (c["patient"] in chosen) == fitted and (fitted or c["label"])]
+        cases = cases_of(part, fitted) if sizes else []
         return measure_cases(cases, len(split.class_names), split.dataset.slice_axis, kind)
 
+    def measured(part: str, fitted: bool = False) -> list[AnatomyMeasures]:
+        cases = cases_of(part, fitted) if anatomy else []
+        return measure_anatomy(cases, anatomy, split.class_names, split.dataset.slice_axis)
+
     names, fitted = split.class_names, measure("training", True)
-    terms = fit_bounds(fitted, names, args.terms, args.level, args.constant)
+    terms = fit_bounds(fitted, names, sizes, args.level, args.constant)
+    said = fit_anatomy(measured("training", True), names, anatomy, args.level)
     others = {part: measure(part) for part in args.audit}
+    audit = {part: audit_bounds(terms, cases, names) for part, cases in others.items()}
+    for part in audit:
+        audit[part] |= audit_anatomy(said, measured(part), names, anatomy)
     untold = {}
     if "size" in terms:
         untold = {part: audit_profiles(terms["size"]["classes"], cases, names) for part, cases in others.items()}
@@ -94,15 +111,15 @@ def run(args: argparse.Namespace) -> int:
         "level": args.level,
         "level_guaranteed": len(chosen) / (len(chosen) + 1),
         "approximate": "calibrated on pooled slices or volumes, left out by patient; those of one patient are alike",
-        "terms": terms,
-        "audit": {part: audit_bounds(terms, cases, names) for part, cases in others.items()},
+        "terms": terms | said,
+        "audit": audit,
         "audit_without_tags": untold,
     }
     args.out.parent.mkdir(parents=True, exist_ok=True)
     with replacing(args.out) as part:
         part.write_text(json.dumps(content, indent=1, allow_nan=False), encoding="utf-8")
-    _print(content, args.terms)
-    if kind:
+    _print(content, sizes)
+    if kind and sizes:
         _print_untold(untold)
     print(f"written: {args.out}")
     return 0
@@ -163,7 +180,7 @@ def _chosen(args: argparse.Namespace) -> tuple[DataSplit, list[str]]:
     return split, sorted(args.patients)
 
 
-def _print(content: Mapping[str, Any], terms: Sequence[str]) -> None:
+def _print(content: Mapping[str, Any], sizes: Sequence[str]) -> None:
     from wss_monai.estimation.conformal import widening
     from wss_monai.estimation.set_sizes import sum_lines
 
@@ -175,24 +192,22 @@ def _print(content: Mapping[str, Any], terms: Sequence[str]) -> None:
     )
     if k < 3:
         print(f"Too few to calibrate on: intervals reach {widening(k):.2f} times beyond what these patients show.")
-    parts = {"left out by patient": {term: content["terms"][term]["check"] for term in terms}, **content["audit"]}
+    checks = {term: fitted["check"] for term, fitted in content["terms"].items()}
+    parts = {"left out by patient": checks, **content["audit"]}
     for part, tables in parts.items():
         where = part if part == "left out by patient" else f"audit on {part} patients"
         print(f"\n{where}:")
-        print(f"{'term':<16}{'class':<14}{'cues':<10}{'patients':>8}{'n':>6}{'coverage':>10}  width")
+        print(f"{'term':<18}{'class':<14}{'cues':<10}{'patients':>8}{'n':>6}{'coverage':>10}  width")
         for term, rows in tables.items():
             for row in rows:
-                width = (
-                    f"{row['width_mm']:.1f} mm" if "width_mm" in row else f"upper / lower = {row['width_ratio']:.1f}"
-                )
                 print(
-                    f"{term:<16}{row['class']:<14}{row['cues']:<10}{row['patients']:>8}{row['n']:>6}"
-                    f"{row['coverage']:>10.2f}  {width}{_replaced(row)}"
+                    f"{term:<18}{row['class']:<14}{row['cues']:<10}{row['patients']:>8}{row['n']:>6}"
+                    f"{row['coverage']:>10.2f}  {_width(row)}{_replaced(row)}"
                 )
     if lines := sum_lines(parts):
         print("\nsums over a set, for set_size (log: 0.15 is about 15 %; by bootstrap over the dense patients):")
         print("\n".join(lines))
-    for term in terms:
+    for term in sizes:
         lacking = [name for name, c in content["terms"][term]["classes"].items() if "constant" not in c]
         if lacking and content["terms"][term]["unit"] != "mm":
             print(f"{term}: no constant bounds of {', '.join(lacking)} to fall back on (--constant)")
@@ -218,6 +233,15 @@ def _print_untold(untold: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
 
 def _cell(value: float | None, digits: int) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _width(row: Mapping[str, Any]) -> str:
+    if "interval" in row:
+        lower, upper = row["interval"]
+        words = "at most" if lower is None else f"{lower:.3g} to" if upper is not None else f"at least {lower:.3g}"
+        unit = "" if row["unit"] == "1" else f" {row['unit']}"
+        return (words if upper is None else f"{words} {upper:.3g}") + unit
+    return f"{row['width_mm']:.1f} mm" if "width_mm" in row else f"upper / lower = {row['width_ratio']:.1f}"
 
 
 def _replaced(row: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ from wss_monai.estimation.measures import CaseMeasures
 from wss_monai.estimation.set_sizes import expected_sum, sum_ratio
 from wss_monai.functional.interval_models import IntervalModel, slice_features, volume_features
 from wss_monai.transforms.bounds.estimated import within_constant
-from wss_monai.transforms.bounds.file import TERMS
+from wss_monai.transforms.bounds.file import ANATOMY, TERMS
 
 __all__ = ["audit_bounds", "fit_bounds"]
 
@@ -96,7 +96,7 @@ def fit_bounds(
             be fitted on one; below 3, they are wide by rule (`fit_few`), and the level says nothing.
     """
     if unknown := [term for term in terms if term not in TERMS]:
-        raise ValueError(f"terms {unknown} are unknown; choose from {list(TERMS)}.")
+        raise ValueError(f"terms {unknown} are unknown; choose from {list(TERMS)}, or of anatomy {list(ANATOMY)}.")
     if not 0.5 <= level < 1:
         raise ValueError(f"level must be at least 0.5 and below 1, got {level}.")
     kinds = sorted({"position", *(case.kind for case in cases)})

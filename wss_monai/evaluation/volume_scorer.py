@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,7 +33,9 @@ from wss_monai.metrics import (
     volume_metrics,
 )
 from wss_monai.metrics.measure import measure_prediction
+from wss_monai.metrics.pairs import PairVolume
 from wss_monai.transforms.bounds.constant import Boundsd
+from wss_monai.transforms.bounds.equal_volume import EqualVolumed
 
 PATHS = ("image", "weak_label", "label")
 
@@ -44,6 +47,7 @@ class ScoredVolume:
     Attributes:
         case: its name.
         rows, slices, constraints: rows of ``cases.csv``, ``slices.csv`` and ``constraints.csv``.
+        pairs: volumes that are to be equal in two cases of the patient, for ``pair_rows``.
         record: entry of ``cases.json``.
         confusion: (K, K) voxels, rows the reference; None without a dense label.
     """
@@ -52,6 +56,7 @@ class ScoredVolume:
     rows: list[dict[str, Any]] = field(default_factory=list)
     slices: list[dict[str, Any]] = field(default_factory=list)
     constraints: list[dict[str, Any]] = field(default_factory=list)
+    pairs: list[PairVolume] = field(default_factory=list)
     record: dict[str, Any] = field(default_factory=dict)
     confusion: np.ndarray | None = None
 
@@ -70,12 +75,13 @@ class VolumeScorer:
         self,
         output_dir: str | os.PathLike[str],
         class_names: Sequence[str],
-        bounds: Sequence[Boundsd] = (),
+        bounds: Sequence[Boundsd | EqualVolumed] = (),
         slice_axis: int = 2,
     ) -> None:
         self.folder = Path(output_dir)
         self.class_names = list(class_names)
-        self.bounds = list(bounds)
+        self.bounds = [made for made in bounds if not isinstance(made, EqualVolumed)]
+        self.across = [made for made in bounds if isinstance(made, EqualVolumed)]
         self.slice_axis = slice_axis
 
     def __call__(
@@ -111,6 +117,8 @@ class VolumeScorer:
                 torch.from_numpy(hard), limits, made.descriptor, spacing, self.slice_axis, region
             )
             scored.constraints += self._constraints(made, measure, bounds, units, spacing, about)
+        for equal in self.across:
+            scored.pairs += self._volumes(equal, hard, plain_tensor(item[f"bounds_{equal.term}"]), about)
         path = self.folder / PREDICTIONS / f"{name}.nii.gz"
         affine = prediction.affine if isinstance(prediction, MetaTensor) else np.eye(4)
         save_image(nib.Nifti1Image(hard, np.asarray(affine, dtype=np.float64)), path)
@@ -144,6 +152,18 @@ class VolumeScorer:
         return [
             row | ({} if share is None else {"tags_right": share}) for row, share in zip(found, shares, strict=True)
         ]
+
+    def _volumes(
+        self, equal: EqualVolumed, hard: np.ndarray, bounds: Tensor, about: Mapping[str, str]
+    ) -> list[PairVolume]:
+        """What the classes of a case measure that have bounds (K, 1, 2) on the voxels of one ml."""
+        found = []
+        for k, (lower, upper) in enumerate(bounds[:, 0].cpu().double().tolist()):
+            if math.isfinite(lower) and math.isfinite(upper):
+                ml = float((hard == k).sum()) / math.sqrt(lower * upper)
+                who = (about["case"], about["patient"], equal.term, equal.origin, self.class_names[k])
+                found.append(PairVolume(*who, ml=ml, room=math.sqrt(upper / lower)))
+        return found
 
     def _constraints(
         self,

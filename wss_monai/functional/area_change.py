@@ -96,9 +96,13 @@ class AreaChange(Measure):
         """mm, which is mm2 per mm; of shares 1/mm."""
         return ("1/mm" if self.relative else "mm",)
 
+    def steps_along(self) -> int | None:
+        """The slice axis."""
+        return self.slice_axis
+
     def shown(self, spacing: Sequence[float]) -> tuple[float, str]:
-        """As they are."""
-        return 1.0, self.units(len(spacing))[0]
+        """As they are, mm written as what it is: mm2 per mm."""
+        return 1.0, "1/mm" if self.relative else "mm2/mm"
 
 
 def shows(probs: Tensor) -> Tensor:

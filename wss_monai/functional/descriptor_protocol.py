@@ -86,6 +86,10 @@ class Measure(Descriptor):
         """Whether it has to be given all classes, in their order, also where the bounds are about some of them."""
         return bool(self.others())
 
+    def steps_along(self) -> int | None:
+        """The axis across the slices, of a measure that has a value for each slice and the next one."""
+        return None
+
     def reach(self, shape: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Least and greatest measure (M or 1,) on a grid of that shape; infinite = any."""
         return torch.tensor([-math.inf]), torch.tensor([math.inf])

@@ -22,6 +22,7 @@ from wss_monai.io.grids import voxel_edges
 from wss_monai.io.processes import of_all_processes
 from wss_monai.metrics.measure import measure_prediction
 from wss_monai.transforms.bounds.constant import Boundsd
+from wss_monai.transforms.bounds.equal_volume import EqualVolumed
 
 KEYS = ("weak", "dice")
 
@@ -49,7 +50,7 @@ class ValidationScore(Metric):
     def __init__(
         self,
         class_names: Sequence[str],
-        bounds: Sequence[Boundsd] = (),
+        bounds: Sequence[Boundsd | EqualVolumed] = (),
         key: str = "weak",
         slice_axis: int | None = 2,
         temperature: float = 1.0,
@@ -57,7 +58,7 @@ class ValidationScore(Metric):
         if key not in KEYS:
             raise ValueError(f"key must be one of {KEYS}, got '{key}'.")
         self.class_names = list(class_names)
-        self.bounds = list(bounds)
+        self.bounds = [made for made in bounds if not isinstance(made, EqualVolumed)]  # of no case alone
         self.key = key
         self.slice_axis = slice_axis
         self.temperature = temperature

@@ -26,7 +26,9 @@ from wss_monai.metrics import (
     summarize_volumes,
     summarize_weak_labels,
 )
+from wss_monai.metrics.pairs import pair_rows
 from wss_monai.transforms.bounds.constant import Boundsd
+from wss_monai.transforms.bounds.equal_volume import EqualVolumed
 
 
 class VolumeScores:
@@ -64,7 +66,7 @@ class VolumeScores:
         output_dir: str | os.PathLike[str],
         cases: Sequence[Mapping[str, Any]],
         class_names: Sequence[str],
-        bounds: Sequence[Boundsd] = (),
+        bounds: Sequence[Boundsd | EqualVolumed] = (),
         bounds_origin: str = "none",
         seed: int = 0,
         slice_axis: int = 2,
@@ -148,6 +150,7 @@ class VolumeScores:
         rows, slices, constraints = (
             [row for volume in scored for row in getattr(volume, table)] for table in ("rows", "slices", "constraints")
         )
+        constraints += pair_rows([volume for each in scored for volume in each.pairs])
         counts = [volume.confusion for volume in scored if volume.confusion is not None]
         summary = summarize_volumes(rows, self.class_names)
         summary |= summarize_weak_labels(rows, self.class_names)

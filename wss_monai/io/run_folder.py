@@ -206,7 +206,7 @@ CONSTRAINTS = RunTable(
     (
         *_text("case", "patient", "term", "origin", "class", "slice", "component", "unit"),
         *(RunColumn(name) for name in ("measure", "lower", "upper", "violation")),
-        *_text("state"),
+        *_text("state", "other"),
     ),
     needed=("case", "term", "class", "component", "measure", "violation", "state"),
 )

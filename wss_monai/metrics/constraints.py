@@ -91,8 +91,8 @@ def constraint_rows(
 def summarize_constraints(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
     """Give the fraction of units inside their bounds, by term and class.
 
-    A unit is a case, or a slice of a case where the term is about slices; it is inside when none of its components
-    (the coordinates of a centroid, say) is violated.
+    A unit is a case, a slice of a case where the term is about slices, or two cases where it is about pairs; it is
+    inside when none of its components (the coordinates of a centroid, say) is violated.
 
     Args:
         rows: rows of :func:`constraint_rows` of any number of cases and terms.
@@ -100,9 +100,10 @@ def summarize_constraints(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[s
     Returns:
         ``{term: {"mean": mean over the classes, class: fraction}}``; a class without any bounded unit is left out.
     """
-    inside: dict[tuple[str, str], dict[tuple[str, str], bool]] = defaultdict(dict)
+    inside: dict[tuple[str, str], dict[tuple[str, str, str], bool]] = defaultdict(dict)
     for row in rows:
-        units, unit = inside[row["term"], row["class"]], (str(row["case"]), str(row["slice"]))
+        unit = (str(row["case"]), str(row["slice"]), str(row.get("other", "")))
+        units = inside[row["term"], row["class"]]
         units[unit] = units.get(unit, True) and row["state"] != "violated"
     fractions: dict[str, dict[str, float]] = defaultdict(dict)
     for (term, name), units in inside.items():

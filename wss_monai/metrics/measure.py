@@ -30,7 +30,8 @@ def measure_prediction(
         region: (1, *spatial) or (K, *spatial), where the descriptor measures, e.g. boxes; None: everywhere.
 
     Returns:
-        Measures (U, K, M), bounds (U, K, M, 2) and the names of the U units: slice numbers, or "" for the whole map.
+        Measures (U, K, M), bounds (U, K, M, 2) and the names of the U units: slice numbers, or "" for the whole map. A
+        measure of steps between slices has a unit a step, which has the number of its first slice.
         A place of a class that the prediction does not show is not bounded, and neither is a strip that a box does not
         have.
 
@@ -60,4 +61,7 @@ def measure_prediction(
         for other in completed(descriptor).others():
             nothing = nothing | nothing[:, other, None]
         limits = torch.where(nothing[..., None, None].to(limits.device), free, limits)
+    if completed(descriptor).steps_along() is not None and units == [""]:
+        measure, limits = (part[0].transpose(0, 1).unsqueeze(2) for part in (measure, limits))
+        units = [*range(len(measure))]
     return measure.cpu(), limits.cpu(), units

@@ -11,11 +11,10 @@ from torch import Tensor, nn
 
 from wss_monai.functional import UNLABELLED
 from wss_monai.functional.descriptors import Size
+from wss_monai.functional.transfer import send
 from wss_monai.losses import (
     ConstraintLoss,
-    LogBarrierExtension,
     MixedLabelLoss,
-    QuadraticPenalty,
     WeightedSumLoss,
     drawn_classes,
     size_bounds,
@@ -48,6 +47,9 @@ class ConstrainedLoss(nn.Module):
         teacher: probabilities (B, K, *spatial) of the averaged network for the next batch, set by the trainer; None: it
             is not asked.
         shift: (K,) of the log-probabilities of pseudo-labels.
+        sample: (B,) numbers of the cases of the next batch, for enforcers with multipliers of each, set by the trainer;
+            None: they are no training cases, and have the multipliers that every case starts with.
+        cases: number of training cases.
     """
 
     def __init__(
@@ -68,10 +70,11 @@ class ConstrainedLoss(nn.Module):
         self.zoom = (1.0, 1.0)
         self.teacher: Tensor | None = None
         self.shift = torch.zeros(len(self.class_names))
-        penalty = LogBarrierExtension() if constraints.penalty == "logbarrier" else QuadraticPenalty()
+        self.sample: Tensor | None = None
+        self.cases = 0
         terms: dict[str, Any] = {}
         if self.values:
-            terms["size"] = [ConstraintLoss(Size(), penalty), constraints.weight_of_size]
+            terms["size"] = [ConstraintLoss(Size(), constraints.make_penalty()), constraints.weight_of_size]
         if constraints.weight_of_pseudo:
             terms["pseudo"] = [MixedLabelLoss(pieces=constraints.pseudo_pieces), constraints.weight_of_pseudo]
         self.terms = WeightedSumLoss(terms) if terms else None
@@ -124,12 +127,14 @@ class ConstrainedLoss(nn.Module):
         present = whole_classes(drawn, count) if self.whole else torch.zeros_like(drawn_classes(drawn, count))
         if self.upper.device != logits.device:  # once
             self.upper, self.upper_and_lower = (each.to(logits.device) for each in (self.upper, self.upper_and_lower))
+        sample = torch.full((len(logits),), self.cases) if self.sample is None else self.sample
         teacher = logits.new_zeros(0) if self.teacher is None else self.teacher
         return {
             "weak_label": drawn,
             "bounds_size": torch.where(present[..., None, None], self.upper_and_lower, self.upper),
             "teacher": teacher,
             "student_share": torch.rand(()).to(logits.device),
+            "sample": send(sample, logits.device),
             "class_shift": self.shift.to(logits.device),
         }
 

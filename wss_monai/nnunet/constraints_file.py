@@ -11,19 +11,23 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from wss_monai.functional.descriptors import Size
 from wss_monai.functional.intervals import check_interval, pairs_of
 from wss_monai.functional.touched_pieces import PIECES
 from wss_monai.io.json_files import read_json
+from wss_monai.losses import enforcer
 
 __all__ = ["Constraints", "NAME", "VARIABLE", "find_constraints", "read_constraints"]
 
 NAME = "constraints.json"
 VARIABLE = "WSS_MONAI_CONSTRAINTS"
 """Environment variable that names another file."""
-PENALTIES = ("logbarrier", "quadratic")
-WEIGHTS = {"logbarrier": 0.003, "quadratic": 0.3}
-"""Of the size term, as in the bundles: chosen on ACDC slices, without nnU-Net."""
+WEIGHTS = {"quadratic": 0.3, "relu": 0.09, "logbarrier": 0.003, "augmented_lagrangian": 0.003, "primal_dual": 0.3}
+"""Enforcer -> weight of the size term, as in the bundles: chosen on ACDC slices, without nnU-Net."""
+SETTINGS: Mapping[str, Mapping[str, Any]] = {"primal_dual": {"damping": 0.1}}
+"""Enforcer -> settings that are not its defaults, as in the bundles."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +37,10 @@ class Constraints:
     Attributes:
         size_bounds: class -> (lower, upper) of its area in a slice, mm2; for the configuration 2d.
         volume_bounds: class -> (lower, upper) of its volume, ml; for the configurations in 3D.
-        penalty: "logbarrier" or "quadratic".
-        size_weight: of the size term; None: 0.003 or 0.3, as in the bundles.
+        enforcer: how the bounds are enforced, one of ``wss_monai.losses.ENFORCERS``; None: "logbarrier".
+        enforcers: enforcer -> settings, as in the bundles. ``per`` "sample" is a multiplier for each training case.
+        penalty: the former name of ``enforcer``.
+        size_weight: of the size term; None: that of the enforcer, as in the bundles.
         stated_sizes: class -> mean volume over the training cases, ml; they act on pseudo-labels.
         pseudo_weight: of the loss on pseudo-labels; None: 0.5 with `stated_sizes`, else 0.
         pseudo_start, pseudo_ramp: fractions of the run without them, and in which their weight rises.
@@ -46,7 +52,9 @@ class Constraints:
 
     size_bounds: Mapping[str, Any] = field(default_factory=dict)
     volume_bounds: Mapping[str, Any] = field(default_factory=dict)
-    penalty: str = "logbarrier"
+    enforcer: str | None = None
+    enforcers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    penalty: str | None = None
     size_weight: float | None = None
     stated_sizes: Mapping[str, float] = field(default_factory=dict)
     pseudo_weight: float | None = None
@@ -60,7 +68,21 @@ class Constraints:
     @property
     def weight_of_size(self) -> float:
         """Weight of the size term."""
-        return WEIGHTS[self.penalty] if self.size_weight is None else self.size_weight
+        return WEIGHTS[self.enforced_by] if self.size_weight is None else self.size_weight
+
+    @property
+    def enforced_by(self) -> str:
+        """Name of the enforcer."""
+        return self.enforcer or self.penalty or "logbarrier"
+
+    def make_penalty(self) -> nn.Module:
+        """The enforcer itself, with its settings.
+
+        Raises:
+            ValueError: settings that it does not take.
+        """
+        name = self.enforced_by
+        return enforcer(name, {name: {**SETTINGS.get(name, {}), **self.enforcers.get(name, {})}})
 
     @property
     def weight_of_pseudo(self) -> float:
@@ -129,8 +151,7 @@ def _check(given: Constraints, names: list[str]) -> None:
             check_interval(pairs_of(name, value), Size(), f"class '{name}' in {key}")
     for name, value in given.stated_sizes.items():
         _number(f"stated_sizes of '{name}'", value, above=0)
-    if given.penalty not in PENALTIES:
-        raise ValueError(f"penalty must be one of {list(PENALTIES)}, got {given.penalty!r}")
+    _check_enforcer(given)
     if given.pseudo_pieces not in PIECES:
         raise ValueError(f"pseudo_pieces must be one of {list(PIECES)}, got {given.pseudo_pieces!r}")
     for key in ("size_weight", "pseudo_weight", "pseudo_start", "pseudo_ramp"):
@@ -147,6 +168,20 @@ def _check(given: Constraints, names: list[str]) -> None:
         raise ValueError(
             "it says nothing: give size_bounds (mm2), volume_bounds (ml), stated_sizes (ml) or pseudo_weight"
         )
+
+
+def _check_enforcer(given: Constraints) -> None:
+    for key in ("enforcer", "penalty"):
+        if (value := getattr(given, key)) is not None and value not in WEIGHTS:
+            raise ValueError(f"{key} must be one of {list(WEIGHTS)}, got {value!r}")
+    if given.enforcer is not None and given.penalty is not None:
+        raise ValueError("penalty is the former name of enforcer: leave it out")
+    settings = given.enforcers
+    if not isinstance(settings, dict) or not all(isinstance(of, dict) for of in settings.values()):
+        raise ValueError(f'enforcers must be an object such as {{"primal_dual": {{"rate": 0.1}}}}, got {settings!r}')
+    if unknown := [name for name in settings if name not in WEIGHTS]:
+        raise ValueError(f"enforcers names {unknown}; there are {list(WEIGHTS)}")
+    given.make_penalty()
 
 
 def _number(what: str, value: Any, above: float | None = None, most: float | None = None) -> None:

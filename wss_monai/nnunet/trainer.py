@@ -13,7 +13,7 @@ from monai.inferers import SliceInferer, SlidingWindowInferer
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch import Tensor, nn
 
-from wss_monai.handlers import AveragedNetwork, SetSize, WeightRamp
+from wss_monai.handlers import AveragedNetwork, Multipliers, SetSize, WeightRamp
 from wss_monai.losses import barrier_t
 from wss_monai.nnunet.constrained_loss import ConstrainedLoss
 from wss_monai.nnunet.constraints_file import Constraints, find_constraints, read_constraints
@@ -31,9 +31,10 @@ class nnUNetTrainerConstrained(nnUNetTrainer):
     """nnU-Net's trainer with what `constraints.json` says of the sizes of the classes.
 
     Its loss, with the ignore label and on every output of the deep supervision, stays as it is. Beside it, on the
-    output at full resolution: the log-barrier (or quadratic penalty) on sizes between bounds, whose t rises over the
-    run; and, where mean volumes are stated, pseudo-labels of an averaged network, of which one shift a class makes the
-    sizes of the training set the stated ones. See docs/how-to/nnunet.md.
+    output at full resolution: a constraint on sizes between bounds, by the log-barrier, whose t rises over the run, or
+    another enforcer, which may have multipliers of each training case; and, where mean volumes are stated,
+    pseudo-labels of an averaged network, of which one shift a class makes the sizes of the training set the stated
+    ones. See docs/how-to/nnunet.md.
 
     The file is `constraints.json` beside nnU-Net's `dataset.json`, in `nnUNet_preprocessed` or `nnUNet_raw`.
     Arguments as of `nnUNetTrainer`.
@@ -56,6 +57,8 @@ class nnUNetTrainerConstrained(nnUNetTrainer):
         self.average: AveragedNetwork | None = None
         self.set_size: SetSize | None = None
         self.ramp: WeightRamp | None = None
+        self.multipliers: Multipliers | None = None
+        self.numbers: dict[str, int] = {}
         self.sums: dict[str, Tensor] = {}
 
     @property
@@ -77,6 +80,8 @@ class nnUNetTrainerConstrained(nnUNetTrainer):
         if self.constraints.epochs is not None:
             self.num_epochs = self.constraints.epochs
         super().initialize()
+        if self.loss.terms is not None and (found := Multipliers(self.loss.terms)).penalties:
+            self.multipliers = found
         if self.loss.terms is not None and "pseudo" in self.loss.terms.weights:
             self._add_teacher(self.constraints)
 
@@ -170,13 +175,25 @@ class nnUNetTrainerConstrained(nnUNetTrainer):
             self.set_size.solve(epoch, self.device)
             self.loss.shift = self.set_size.shift.to(self.device)
 
+    def _case_numbers(self) -> dict[str, int]:
+        """Training cases of the fold -> their numbers, by which multipliers know them."""
+        if not self.numbers:
+            self.numbers = {str(case): number for number, case in enumerate(self.do_split()[0])}
+        return self.numbers
+
     def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """One step of nnU-Net's, for which the averaged network is asked before."""
+        """One step of nnU-Net's, for which the averaged network is asked before; it moves the multipliers."""
+        if self.multipliers is not None:
+            numbers = self._case_numbers()
+            self.loss.cases = len(numbers)
+            self.loss.sample = torch.tensor([numbers[str(case)] for case in batch["keys"]])
         if self.average is not None and self.loss.terms.weights["pseudo"] > 0:
             batch = {**batch, "data": batch["data"].to(self.device, non_blocking=True)}
             self.loss.teacher = self._ask(self.average.network, batch["data"])
         result: dict[str, Any] = super().train_step(batch)
-        self.loss.teacher = None
+        self.loss.teacher = self.loss.sample = None
+        if self.multipliers is not None:
+            self.multipliers.update()
         if self.average is not None:
             self.average.update()
         if self.loss.terms is not None:
@@ -196,11 +213,15 @@ class nnUNetTrainerConstrained(nnUNetTrainer):
     def on_train_epoch_end(self, train_outputs: Sequence[dict[str, Any]]) -> None:
         """Write means of our terms into nnU-Net's log."""
         super().on_train_epoch_end(list(train_outputs))
+        if self.multipliers is not None:
+            self.multipliers.share()
         if not self.sums:
             return
         means = {name: float(value) / max(1, len(train_outputs)) for name, value in self.sums.items()}
         if self.loss.terms.t is not None:
             means["t"] = self.loss.terms.t
+        if self.multipliers is not None:
+            means |= {name: float(value) for name, value in self.multipliers.logged.items()}
         if self.set_size is not None and self.set_size.solved:
             for k, name in enumerate(self.class_names):
                 if math.isfinite(float(self.set_size.before[k])):
@@ -209,15 +230,21 @@ class nnUNetTrainerConstrained(nnUNetTrainer):
         self.print_to_log_file("  ".join(f"{name}={value:.4g}" for name, value in means.items()))
 
     def save_checkpoint(self, filename: str) -> None:
-        """nnU-Net's checkpoint, with the averaged network and the shift in it where there are any."""
+        """nnU-Net's checkpoint, with averaged network, shift and multipliers in it, as far as there are any."""
         super().save_checkpoint(filename)
-        if self.average is None or self.local_rank != 0 or self.disable_checkpointing:
+        if self.local_rank != 0 or self.disable_checkpointing:
             return
-        checkpoint = torch.load(filename, map_location="cpu", weights_only=False)
-        checkpoint[KEY] = {"average": self.average.state_dict()}
+        ours: dict[str, Any] = {}
+        if self.average is not None:
+            ours["average"] = self.average.state_dict()
         if self.set_size is not None:
-            checkpoint[KEY]["set_size"] = self.set_size.state_dict()
-        torch.save(checkpoint, filename)
+            ours["set_size"] = self.set_size.state_dict()
+        if self.multipliers is not None:
+            rows = {term: each.get_extra_state() for term, each in self.multipliers.penalties.items()}
+            ours["multipliers"] = {"cases": list(self._case_numbers()), "rows": rows}
+        if ours:
+            checkpoint = torch.load(filename, map_location="cpu", weights_only=False)
+            torch.save({**checkpoint, KEY: ours}, filename)
 
     def load_checkpoint(self, filename_or_checkpoint: dict[str, Any] | str) -> None:
         """Go on from a checkpoint of this trainer, or take the weights of another one of nnU-Net's."""
@@ -227,10 +254,12 @@ class nnUNetTrainerConstrained(nnUNetTrainer):
         if not self.was_initialized:
             self.initialize()
         super().load_checkpoint(filename_or_checkpoint)
+        ours = checkpoint.get(KEY)
+        if self.multipliers is not None and ours is not None and "multipliers" in ours:
+            self._load_multipliers(self.multipliers, ours["multipliers"])
         if self.average is None:
             return
-        ours = checkpoint.get(KEY)
-        if ours is None:  # weights alone, as of another trainer of nnU-Net's
+        if ours is None or "average" not in ours:  # weights alone, as of another trainer of nnU-Net's
             self.average.network.load_state_dict(self.average.source.state_dict())
             return
         self.average.load_state_dict(ours["average"])
@@ -240,3 +269,15 @@ class nnUNetTrainerConstrained(nnUNetTrainer):
             }
             self.set_size.load_state_dict(state)
             self.loss.shift = self.set_size.shift.to(self.device)
+
+    def _load_multipliers(self, multipliers: Multipliers, saved: dict[str, Any]) -> None:
+        """Go on with saved multipliers, which belong to the training cases of the fold by number."""
+        if saved["cases"] != list(self._case_numbers()):
+            self.print_to_log_file(
+                "the checkpoint's multipliers are those of other training cases (another fold, or a changed "
+                "splits_final.json): they start anew."
+            )
+            return
+        for term, penalty in multipliers.penalties.items():
+            if term in saved["rows"]:
+                penalty.set_extra_state({name: rows.cpu() for name, rows in saved["rows"][term].items()})

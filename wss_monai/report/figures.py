@@ -128,11 +128,14 @@ def _satisfaction_grid(runs: Sequence[Run], rows: Sequence[Sequence[dict[str, An
             for i, run in enumerate(runs):
                 axes[i][j].set_title(f"{run.name}: {name}")
                 _measures(axes[i][j], column[i], *limits, tips, f"tip-bound-{i}-{j}")
-        slices = any(str(row.get("slice", "")) for of_run in rows for row in of_run)
+        every = [row for of_run in rows for row in of_run]
+        slices, pairs = (any(str(row.get(key, "")) for row in every) for key in ("slice", "other"))
         for line in axes:
             line[0].set_ylabel(unit)
         for axis in axes[-1]:
-            axis.set_xlabel(f"{'slices' if slices else 'cases'}, those with small bounds first")
+            axis.set_xlabel(
+                f"{'slices' if slices else 'pairs of cases' if pairs else 'cases'}, those with small bounds first"
+            )
         return inline_svg(figure, f"measures of {heading} against their bounds", tips)
 
 
@@ -181,6 +184,7 @@ def _measures(
 def _measure_tip(row: dict[str, Any]) -> str:
     place = f", slice {int(float(row['slice'])) + 1}" if str(row.get("slice", "")) else ""
     sides = [f"{side} {row[key]:.4g}" for side, key in (("at least", "lower"), ("at most", "upper")) if key in row]
+    place += f" beside {row['other']}" if row.get("other") else ""
     return f"{row['case']}{place}: {row['measure']:.4g} {row['unit']}, bound: {' and '.join(sides)}"
 
 

@@ -150,7 +150,7 @@ def bounds_text(rows: Sequence[Mapping[str, Any]]) -> str:
         if known:
             ends = list(dict.fromkeys(_plain(value) for value in (min(known), max(known))))
             texts.append(f"{words} {' to '.join(ends)}")
-    return f"{', '.join(texts)} {unit}, by case or slice".replace("  ", " ")
+    return f"{', '.join(texts)} {unit}, by {'pair' if rows[0].get('other') else 'case or slice'}".replace("  ", " ")
 
 
 def _side(row: Mapping[str, Any], side: str) -> float | None:
@@ -179,6 +179,7 @@ def violation_table(runs: Sequence[Run], number_of_rows: int) -> list[dict[str, 
             {
                 **{key: row.get(key, "") for key in ("case", "term", "class", "unit")},
                 "run": run.name,
+                "other": row.get("other", ""),
                 "slice": str(int(place) + 1) if place.isdigit() else place or "whole",
                 "component": str(int(row["component"]) + 1) if parts[row["term"]] > 1 else "",
                 "measure": number(row["measure"]),

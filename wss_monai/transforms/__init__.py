@@ -2,6 +2,7 @@
 """Transforms: from a case's files to tensors, weak labels, tags and bounds; and augmentation of whole batches."""
 
 from wss_monai.transforms.batch_augment import BatchAugment
+from wss_monai.transforms.bounds.anatomy import AnatomyValues
 from wss_monai.transforms.bounds.box import (
     BoxBounds,
     BoxBoundsd,
@@ -39,6 +40,7 @@ from wss_monai.transforms.tags import WeakTags, WeakTagsd
 from wss_monai.transforms.weak_labels import RandWeakLabel, RandWeakLabeld, WeakLabeld
 
 __all__ = [
+    "AnatomyValues",
     "BatchAugment",
     "BoxBounds",
     "BoxBoundsd",

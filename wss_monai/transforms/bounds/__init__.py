@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from wss_monai.transforms.bounds.anatomy import AnatomyValues
 from wss_monai.transforms.bounds.box import (
     BoxBounds,
     BoxBoundsd,
@@ -17,6 +18,7 @@ from wss_monai.transforms.bounds.estimated import EstimatedBounds, EstimatedBoun
 from wss_monai.transforms.bounds.predicted import PredictedBounds, PredictedBoundsd
 
 __all__ = [
+    "AnatomyValues",
     "Boundsd",
     "BoxBounds",
     "BoxBoundsd",

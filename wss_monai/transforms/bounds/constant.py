@@ -46,6 +46,7 @@ class ConstantBounds(Transform):
             tensor axis; spread and length: "mm" (surface area "mm2"); compactness: "1"; others: see their ``units``.
         descriptor: what is bounded.
         slice_axis: spatial axis along which every slice gets bounds of its own; None = the whole tensor.
+        origin: where the values come from, for records and reports.
 
     Raises:
         ValueError: unknown class, unit or shape of the values; lower > upper, upper < 0 of a nonnegative descriptor,
@@ -59,6 +60,7 @@ class ConstantBounds(Transform):
         unit: str = "voxel",
         descriptor: Descriptor | None = None,
         slice_axis: int | None = None,
+        origin: str = "constant",
     ) -> None:
         self.class_names = list(class_names)
         self.descriptor = descriptor or Size()
@@ -80,7 +82,7 @@ class ConstantBounds(Transform):
         if itself := {*completed(self.descriptor).others()} & {*self.values}:
             name = self.class_names[min(itself)]
             raise ValueError(f"'{self.descriptor.name}' relates each class to '{name}': leave out bounds of it itself.")
-        self.origin = "constant" if self.values else "tag"
+        self.origin = origin if self.values else "tag"
 
     def __call__(self, image: Tensor, tags: Tensor | None = None) -> Tensor:
         """Bounds for a channel-first ``image``; ``tags`` (S, K) for slices or (K,) in {1, 0, -1}."""

@@ -10,15 +10,31 @@ from typing import Any
 from wss_monai.functional.descriptors import Centroid, Size
 from wss_monai.io.faults import FormatFault
 from wss_monai.io.json_files import read_json
-from wss_monai.transforms.bounds.file_content import check_content
+from wss_monai.transforms.bounds.file_content import check_content, check_intervals
 
-__all__ = ["FORMAT", "TERMS", "classes_of", "read_bounds_file", "refuse_seen", "require_profiles"]
+__all__ = [
+    "ANATOMY",
+    "FORMAT",
+    "OF_VOLUMES",
+    "RELATED",
+    "TERMS",
+    "classes_of",
+    "read_bounds_file",
+    "refuse_seen",
+    "require_profiles",
+]
 
 FORMAT = "wss_monai estimated bounds 1"
 TERMS = {"size": (Size, "slice"), "centroid": (Centroid, "slice"), "volume": (Size, "volume"),
          "volume_centroid": (Centroid, "volume"), "extent": (None, "slice")}  # fmt: skip
 """What can be estimated: term -> descriptor, and whether of slices or of volumes. The extent, how far a class reaches
 beyond what is drawn of it, is no measure of a prediction but a place: see ``FarBackgroundd``."""
+RELATED = ("ratio", "distance", "contact", "enclosure")
+"""Statements on anatomy that relate classes to another one."""
+ANATOMY = (*RELATED, "pieces", "border")
+"""All statements on anatomy, of slices: see ``wss_monai.transforms.bounds.anatomy``."""
+OF_VOLUMES = "volume_"
+"""Stands before the name of one that is about whole volumes."""
 
 
 def read_bounds_file(file: str | Path | None) -> dict[str, Any]:
@@ -50,6 +66,7 @@ def read_bounds_file(file: str | Path | None) -> dict[str, Any]:
         )
     try:
         check_content(content, {term: level for term, (_, level) in TERMS.items()})
+        check_intervals(content, [*ANATOMY, *(OF_VOLUMES + term for term in ANATOMY)])
     except ValueError as error:
         raise ValueError(
             f"bounds_file: '{path}': {error}; undo the change, or fit it again with `python -m wss_monai bounds --fit`"

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 from wss_monai.functional.interval_models import slice_features, volume_features
 from wss_monai.functional.weak.features import CUES
 
-__all__ = ["check_constants", "check_content"]
+__all__ = ["check_constants", "check_content", "check_intervals"]
 
 KINDS = ("position", "box", "scribble")
 """Cues that a model may read."""
@@ -42,6 +42,26 @@ def check_content(content: Mapping[str, Any], terms: Mapping[str, str]) -> None:
         classes = _object(_object(of_term, f"terms.{term}").get("classes"), f"terms.{term}.classes")
         for name, models in classes.items():
             _check_class(_object(models, f"terms.{term}.classes.{name}"), f"terms.{term}.classes.{name}", terms[term])
+
+
+def check_intervals(content: Mapping[str, Any], terms: Sequence[str]) -> None:
+    """Check the terms whose bounds are an interval a class, whatever a weak label shows.
+
+    Args:
+        content: the decoded file, of which `check_content` has seen the rest.
+        terms: their names.
+
+    Raises:
+        ValueError: names the place, what must stand there, and what does.
+    """
+    for term in (term for term in content["terms"] if term in terms):
+        place = f"terms.{term}"
+        of_term = _object(content["terms"][term], place)
+        if of_term.get("other") is not None and not isinstance(of_term["other"], str):
+            raise _fault(f"{place}.other", "the name of a class or null", of_term["other"])
+        for name, models in _object(of_term.get("classes"), f"{place}.classes").items():
+            here = f"{place}.classes.{name}"
+            check_constants(_object(models, here).get("interval"), f"{here}.interval")
 
 
 def check_constants(sides: Any, place: str) -> None:
