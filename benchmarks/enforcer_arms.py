@@ -58,7 +58,12 @@ SET_RATES = {"augmented_lagrangian": 0.003, "primal_dual": 0.001}
 """Rates of those multipliers: weight x rate is the same for both, and 0.05 or so is reached in a quarter of a run."""
 FACTORS = (0.1, 0.3, 1.0, 3.0, 10.0)
 """Times the middle: two decades."""
-FURTHER = {"primal_dual": (30.0, 100.0, 300.0), "augmented_lagrangian": (30.0,), "logbarrier": (30.0,)}
+FURTHER = {
+    "relu": (30.0, 100.0),
+    "logbarrier": (30.0,),
+    "augmented_lagrangian": (30.0,),
+    "primal_dual": (30.0, 100.0, 300.0),
+}
 """Tried besides, since the best of the two decades was their end: from scribbles, from points or in 3D."""
 
 
