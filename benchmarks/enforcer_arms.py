@@ -23,6 +23,7 @@ WEIGHTS: Weights = {
 """Enforcer -> its weight, chosen on fold 2 with one seed, on scribbles with estimated bounds."""
 POINT_WEIGHTS: Weights = {
     "quadratic": 0.3,
+    "relu": 3.0,
     "logbarrier": 0.009,
     "augmented_lagrangian": 0.3,
     "primal_dual": 3.0,
