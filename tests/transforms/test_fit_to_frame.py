@@ -69,6 +69,16 @@ class TestStretched:
         assert out[0, ::2, 0, 0].tolist() == list(range(10))
         assert spacing_of(out) == pytest.approx([1.5 * 9 / 18, 1.2, 8.0])
 
+    @pytest.mark.parametrize("index", [False, True])
+    @pytest.mark.parametrize("mode", ["nearest", "linear", "aligned"])
+    def test_a_single_slice_keeps_its_thickness_there_and_back(self, mode, index):
+        steps = FitToFramed("image", [-1], [42, 68, -1], mode=mode, index=index)
+        out = steps({"image": volume((21, 34, 1), index=index)})
+        expected = [1.5 * 20 / 41, 1.2 * 33 / 67, 8.0] if mode == "aligned" else [0.75, 0.6, 8.0]
+        assert spacing_of(out["image"]) == pytest.approx(expected)
+        back = steps.inverse(out)["image"]
+        np.testing.assert_allclose(back.affine, np.diag([*STEPS, 1]), atol=1e-6)
+
     def test_the_area_in_mm2_is_bounded_right(self):
         """21 x 34 voxels of 1.5 x 1.2 mm on 42 x 17: voxels of .75 x 2.4 mm, so that 180 mm2 are 100 of them."""
         steps = Compose(

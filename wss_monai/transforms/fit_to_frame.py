@@ -10,7 +10,6 @@ import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import InvertibleTransform, MapTransform, Resized, ResizeWithPadOrCropd, SpatialResample
-from monai.transforms.utils import scale_affine
 from monai.utils import convert_to_tensor, fall_back_tuple
 from torch import Tensor
 
@@ -19,7 +18,7 @@ from wss_monai.functional import UNLABELLED
 __all__ = ["FitToFramed"]
 
 MODES = {"nearest": ("nearest-exact", None), "linear": ("trilinear", False), "aligned": ("trilinear", True)}
-"""Word -> mode and ``align_corners`` of MONAI's ``Resize``."""
+"""Word -> mode and ``align_corners`` as of MONAI's ``Resize``."""
 
 
 class FitToFramed(MapTransform, InvertibleTransform):
@@ -66,11 +65,14 @@ class FitToFramed(MapTransform, InvertibleTransform):
         self.stretch = None if stretch is None else list(stretch)
         self.index = index
         self.levels = None if index else levels
-        self.aligned_maps = index and stretch is not None and mode == "aligned"
+        self.aligned = stretch is not None and mode == "aligned"
         self.inner: Any
         if self.stretch is None:
             pad: dict[str, Any] = {"value": UNLABELLED} if index else {}
             self.inner = ResizeWithPadOrCropd(self.keys, spatial_size, allow_missing_keys=allow_missing_keys, **pad)
+        elif self.aligned:  # MONAI's Resize makes the edge of a single slice 0 mm long
+            kind = "nearest" if index else "bilinear"
+            self.inner = SpatialResample(mode=kind, padding_mode="border", align_corners=True)
         else:
             kind, corners = MODES["nearest" if index else mode]
             self.inner = Resized(
@@ -86,8 +88,8 @@ class FitToFramed(MapTransform, InvertibleTransform):
                     f"case '{data.get('case', '')}': --stretch {self.stretch} does not fit {key} of "
                     f"{list(data[key].shape[1:])} voxels: name an extent for each axis, -1 where it stays."
                 )
-        if self.aligned_maps:
-            out = {**data, **{key: self._nearest_aligned(data[key]) for key in given}}
+        if self.aligned:
+            out = {**data, **{key: self._aligned(data[key]) for key in given}}
         else:
             out = self.inner(data)
         for key, dtype in given.items():
@@ -99,23 +101,23 @@ class FitToFramed(MapTransform, InvertibleTransform):
 
     def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Bring the volumes among the keys back to the grid before; the levels stay."""
-        if self.aligned_maps:
+        if self.aligned:
             d = dict(data)
             for key in self.key_iterator(d):
-                d[key] = SpatialResample().inverse(d[key])
+                d[key] = self.inner.inverse(d[key])
             return d
         self.inner.allow_missing_keys = self.allow_missing_keys
         restored: dict[Hashable, Any] = self.inner.inverse(data)
         return restored
 
-    def _nearest_aligned(self, index: Tensor) -> Tensor:
-        """The nearest voxels of a map on the grid of an image that was stretched corner onto corner."""
-        volume = convert_to_tensor(index, track_meta=True)
+    def _aligned(self, given: Tensor) -> Tensor:
+        """A volume stretched corner voxels onto corner voxels."""
+        volume = convert_to_tensor(given, track_meta=True)
         shape = volume.shape[1:]
         size = fall_back_tuple(self.stretch, shape)
-        affine = volume.affine @ torch.as_tensor(scale_affine(shape, size, align_corners=True)).to(volume.affine)
-        resample = SpatialResample(mode="nearest", padding_mode="border", align_corners=True)
-        moved: Tensor = resample(volume, dst_affine=affine, spatial_size=size)
+        edges = [(old - 1) / (new - 1) if min(old, new) > 1 else old / new for old, new in zip(shape, size, strict=True)]
+        affine = volume.affine @ torch.diag(torch.tensor([*edges, 1.0])).to(volume.affine)
+        moved: Tensor = self.inner(volume, dst_affine=affine, spatial_size=size)
         return moved
 
     def _cut_down(self, image: Tensor, key: Hashable, data: Mapping[Hashable, Any]) -> Tensor:

@@ -303,7 +303,8 @@ from wss_monai.data import PreparedCases, SliceStore
 folder = Path(sys.argv[1])
 cases = json.loads((folder / "cases.json").read_text())
 cases = [{**case, "weak_values": {int(k): v for k, v in case["weak_values"].items()}} for case in cases]
-volumes = PreparedCases(cases, t.steps(more=(t.Slow("image", folder / "go"),)), progress=False)
+t.Slow.go = folder / "go"
+volumes = PreparedCases(cases, t.steps(more=(t.Slow("image"),)), progress=False)
 store = SliceStore(volumes, place=t.disk(folder))
 print(t.Counted.calls, len(store))
 """
@@ -322,9 +323,7 @@ class Counted(MapTransform):
 class Slow(Counted):
     """The first case takes 0.1 s, the others until there is a file."""
 
-    def __init__(self, keys, go: Path) -> None:
-        super().__init__(keys)
-        self.go = go
+    go: Path  # of the class, since what an instance holds is part of a store's name, and so are the files it names
 
     def __call__(self, data):
         time.sleep(0.1)
