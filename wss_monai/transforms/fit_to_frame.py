@@ -115,7 +115,7 @@ class FitToFramed(MapTransform, InvertibleTransform):
         volume = convert_to_tensor(given, track_meta=True)
         shape = volume.shape[1:]
         size = fall_back_tuple(self.stretch, shape)
-        edges = [(old - 1) / (new - 1) if min(old, new) > 1 else old / new for old, new in zip(shape, size, strict=True)]
+        edges = [(n - 1) / (m - 1) if min(n, m) > 1 else n / m for n, m in zip(shape, size, strict=True)]
         affine = volume.affine @ torch.diag(torch.tensor([*edges, 1.0])).to(volume.affine)
         moved: Tensor = self.inner(volume, dst_affine=affine, spatial_size=size)
         return moved
