@@ -33,6 +33,8 @@ COLOURS = {method: run_colour(i) for i, method in enumerate(("partial", "pseudo"
 COLOURS["full"] = run_colour(6)
 TICKS = (10, 20, 50, 100, 200, 500, 1000, 2000)
 WIDTH, HEIGHT, DPI = 8.3, 4.3, 150
+LOWEST = 0.48
+"""Dice at the lower edge; what lies below is named there, so that the others stay apart."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def draw(marks: Sequence[Mark]) -> Figure:
         axis = figure.add_subplot()
         for method, colour in COLOURS.items():
             for kind in MARKERS:
-                own = [mark for mark in marks if (mark.method, mark.kind) == (method, kind)]
+                own = [mark for mark in marks if mark.dice >= LOWEST and (mark.method, mark.kind) == (method, kind)]
                 line = [mark for mark in own if not mark.thinned and not ARMS[mark.name].dense]
                 axis.plot([m.minutes for m in line], [m.dice for m in line], color=colour, linewidth=1.4, zorder=2)
                 for mark in own:
@@ -107,6 +109,8 @@ def draw(marks: Sequence[Mark]) -> Figure:
             text = "dense masks of all patients"
             axis.annotate(text, (0.005, whole[0].dice), xycoords=("axes fraction", "data"), xytext=(0, 3),
                           textcoords="offset points", fontsize=8, color=COLOURS["full"])  # fmt: skip
+        name_those_below(axis, [mark for mark in marks if mark.dice < LOWEST])
+        axis.set_ylim(bottom=LOWEST)
         axis.set_xscale("log")
         axis.set_xticks(TICKS, [str(tick) for tick in TICKS])
         axis.xaxis.set_minor_locator(NullLocator())
@@ -130,6 +134,18 @@ def draw_mark(axis: Axes, mark: Mark, colour: str) -> None:
         mark.words, (mark.minutes, mark.dice), xytext=place, textcoords="offset points", ha=side, fontsize=7.5,
         color=colour, zorder=4, path_effects=[withStroke(linewidth=2.5, foreground="white")],
     )  # fmt: skip
+
+
+def name_those_below(axis: Axes, marks: Sequence[Mark]) -> None:
+    """A line a kind of drawing, at the lower edge: how far below it is."""
+    for kind in dict.fromkeys(mark.kind for mark in marks):
+        own = [mark for mark in marks if mark.kind == kind]
+        ends = dict.fromkeys(f"{dice:.2f}" for dice in (min(m.dice for m in own), max(m.dice for m in own)))
+        axis.plot(own[0].minutes, LOWEST + 0.01, MARKERS[kind], color="#4B5563", markersize=7, zorder=3)
+        axis.annotate(
+            f"{WORDS[kind]}: {' to '.join(ends)}", (own[0].minutes, LOWEST + 0.01), xytext=(8, -3),
+            textcoords="offset points", fontsize=7.5, color="#4B5563", zorder=4,
+        )  # fmt: skip
 
 
 def legends(figure: Figure, marks: Sequence[Mark]) -> None:
