@@ -17,8 +17,8 @@ from wss_monai.functional import UNLABELLED
 
 __all__ = ["FitToFramed"]
 
-MODES = {"nearest": ("nearest-exact", None), "linear": ("trilinear", False), "aligned": ("trilinear", True)}
-"""Word -> mode and ``align_corners`` as of MONAI's ``Resize``."""
+MODES = {"nearest": ("nearest-exact", None), "linear": ("trilinear", False), "aligned": ("bilinear", True)}
+"""Word -> interpolation of images and ``align_corners``: of MONAI's ``Resize``, of ``SpatialResample`` for the last."""
 
 
 class FitToFramed(MapTransform, InvertibleTransform):
@@ -71,7 +71,7 @@ class FitToFramed(MapTransform, InvertibleTransform):
             pad: dict[str, Any] = {"value": UNLABELLED} if index else {}
             self.inner = ResizeWithPadOrCropd(self.keys, spatial_size, allow_missing_keys=allow_missing_keys, **pad)
         elif self.aligned:  # MONAI's Resize makes the edge of a single slice 0 mm long
-            kind = "nearest" if index else "bilinear"
+            kind = "nearest" if index else MODES[mode][0]
             self.inner = SpatialResample(mode=kind, padding_mode="border", align_corners=True)
         else:
             kind, corners = MODES["nearest" if index else mode]
